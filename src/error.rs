@@ -1,0 +1,42 @@
+//! What can go wrong, in the user's words: each message says what was wanted and what came.
+
+use std::path::PathBuf;
+
+/// Every error of this library. A mistake of the user is one of these; a panic is a bug.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that is unknown, impossible, or contradicts another one.
+    #[error("{0}")]
+    Config(String),
+    /// A file or folder that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// A file that was read but does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    Format { path: PathBuf, reason: String },
+    /// Tensors whose shapes or types do not fit an operation.
+    #[error("{op}: {reason}")]
+    Shape { op: &'static str, reason: String },
+    /// A device that is missing or failed.
+    #[error("device {device}: {reason}")]
+    Device { device: String, reason: String },
+    /// A loss or gradient that is infinite or not a number.
+    #[error("step {step}: {what} is not finite; first produced by {op}")]
+    NonFinite { step: u64, what: String, op: String },
+}
+
+impl Error {
+    /// An I/O error that remembers which path it concerns.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    /// A file that holds something else than was wanted.
+    pub fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
+        Error::Format { path: path.into(), reason: reason.into() }
+    }
+}
+
+/// The library's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,6 @@
+//! Denoising diffusion probabilistic models on hand-written CUDA kernels.
+pub mod error;
+pub mod data;
+pub mod diffusion;
+pub mod report;
+pub use error::{Error, Result};
