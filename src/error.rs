@@ -32,6 +32,11 @@ impl Error {
         move |source| Error::Io { path, source }
     }
 
+    /// Something that a device refused or got wrong.
+    pub fn device(device: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::Device { device: device.into(), reason: reason.into() }
+    }
+
     /// A file that holds something else than was wanted.
     pub fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
         Error::Format { path: path.into(), reason: reason.into() }

@@ -1,0 +1,107 @@
+//! The driver interface: the few things that the engine asks of whatever executes its kernels. Two implementations:
+//! a CUDA GPU through cudarc (`cuda`), and the emulator that runs the same kernels on the host (`emu`).
+
+use crate::Result;
+
+/// One resolved kernel argument.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KernelArg {
+    /// A device address and the extent of the tensor that it points to. Address 0: an absent optional argument.
+    Pointer {
+        address: u64,
+        bytes: usize,
+    },
+    I32(i32),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+/// One kernel launch, ready to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelCall {
+    /// Exported name, e.g. `silu_fwd_bf16`.
+    pub kernel: String,
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads per block.
+    pub block: u32,
+    /// Dynamic shared memory in bytes.
+    pub smem_bytes: u32,
+    /// In the kernel's order.
+    pub args: Vec<KernelArg>,
+}
+
+/// A device allocation. It must be given back to [`Driver::free`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Device address, a multiple of 256.
+    pub address: u64,
+    /// Size in bytes.
+    pub bytes: usize,
+}
+
+/// A recorded list of launches that replays as one.
+pub trait Recording: Send {
+    /// Enqueues every launch of the recording, in order.
+    ///
+    /// # Errors
+    /// A failing kernel, where the device reports it at once.
+    fn replay(&mut self) -> Result<()>;
+}
+
+/// What runs kernels. Work is asynchronous and in order; [`Driver::synchronize`], [`Driver::download`] and
+/// [`Driver::time_ms`] wait for it, and errors of earlier launches surface there at the latest.
+pub trait Driver: Send {
+    /// The device in words, e.g. `NVIDIA H200 (cuda:0)`.
+    fn name(&self) -> String;
+    /// Compute capability, e.g. `(9, 0)`.
+    fn compute_capability(&self) -> (u32, u32);
+    /// Free and total device memory in bytes.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    fn memory_info(&self) -> Result<(u64, u64)>;
+    /// Allocates `bytes` of uninitialised memory.
+    ///
+    /// # Errors
+    /// When that much is not free; the message names both figures.
+    fn alloc(&self, bytes: usize) -> Result<Allocation>;
+    /// Frees an allocation after the work that uses it is done.
+    fn free(&self, allocation: Allocation);
+    /// Sets `bytes` bytes at `address` to `value`.
+    ///
+    /// # Errors
+    /// An address range outside every allocation, or a failed device.
+    fn fill(&self, address: u64, bytes: usize, value: u8) -> Result<()>;
+    /// Copies host bytes to `address`. The slice may be reused at once.
+    ///
+    /// # Errors
+    /// As for [`Driver::fill`].
+    fn upload(&self, address: u64, host: &[u8]) -> Result<()>;
+    /// Waits for all work and copies from `address` to the host.
+    ///
+    /// # Errors
+    /// As for [`Driver::fill`], and errors of earlier work.
+    fn download(&self, address: u64, host: &mut [u8]) -> Result<()>;
+    /// Enqueues one launch.
+    ///
+    /// # Errors
+    /// An unknown kernel or an impossible geometry.
+    fn launch(&self, call: &KernelCall) -> Result<()>;
+    /// Records launches for replay (a CUDA graph; a list on the emulator). Nothing runs yet.
+    ///
+    /// # Errors
+    /// As for [`Driver::launch`].
+    fn record(&self, calls: &[KernelCall]) -> Result<Box<dyn Recording>>;
+    /// Runs the calls and returns the milliseconds that each took.
+    ///
+    /// # Errors
+    /// As for [`Driver::launch`].
+    fn time_ms(&self, calls: &[KernelCall]) -> Result<Vec<f32>>;
+    /// Waits until all work is done.
+    ///
+    /// # Errors
+    /// What went wrong in it.
+    fn synchronize(&self) -> Result<()>;
+}

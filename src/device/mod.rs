@@ -1,0 +1,15 @@
+//! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
+
+pub mod driver;
+mod memory;
+
+pub use driver::{Driver, KernelArg, KernelCall};
+pub use memory::Memory;
+
+/// A device that can run a tape.
+pub enum Device {
+    /// Plain Rust on every core.
+    Cpu,
+    /// A GPU, real or emulated.
+    Gpu(Box<dyn Driver>),
+}

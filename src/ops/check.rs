@@ -1,0 +1,254 @@
+//! The harness that every op's tests go through: an op against a naive float64 oracle, its gradient against central
+//! differences of that oracle, on every device there is.
+//!
+//! - `cpu` in f32 against the oracle, elementwise.
+//! - `emu` (several schedules) and, where one answers, `cuda`: f32 against the oracle and bf16 against the oracle on
+//!   bf16-rounded inputs.
+//!
+//! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
+
+use crate::device::Device;
+use crate::tape::{Backend, Session, Tape};
+use crate::tensor::{DType, Store, Tensor};
+use half::bf16;
+
+/// How an input is stored, and whether its gradient is checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Storage type, gradient in storage type.
+    Activation,
+    /// Storage type, f32 gradient in a fixed place.
+    Weight,
+    /// f32, f32 gradient in a fixed place.
+    Parameter,
+    /// f32, no gradient.
+    Constant,
+    /// Integers, no gradient.
+    Labels,
+}
+
+/// One operand of the op under test.
+#[derive(Clone, Debug)]
+pub struct Input {
+    kind: Kind,
+    dims: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Input {
+    fn random(kind: Kind, dims: &[usize]) -> Input {
+        let n: usize = dims.iter().product();
+        let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ (n as u64) << 32 ^ dims.iter().fold(7, |h, &d| h * 31 + d as u64);
+        let mut uniform = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let values = (0..n).map(|_| 2.0 * (uniform() + uniform() + uniform())).collect();
+        Input { kind, dims: dims.into(), values }
+    }
+
+    /// Values about N(0, 1) in the storage type; their gradient is checked.
+    pub fn activation(dims: &[usize]) -> Input {
+        Input::random(Kind::Activation, dims)
+    }
+
+    /// A weight: stored like an activation, but with an f32 gradient.
+    pub fn weight(dims: &[usize]) -> Input {
+        Input::random(Kind::Weight, dims)
+    }
+
+    /// An f32 parameter such as a bias.
+    pub fn parameter(dims: &[usize]) -> Input {
+        Input::random(Kind::Parameter, dims)
+    }
+
+    /// f32 values without a gradient.
+    pub fn constant(dims: &[usize], values: Vec<f32>) -> Input {
+        Input { kind: Kind::Constant, dims: dims.into(), values }
+    }
+
+    /// Integer labels.
+    pub fn labels(values: &[i32]) -> Input {
+        let bits = values.iter().map(|&v| v as f32).collect();
+        Input { kind: Kind::Labels, dims: vec![values.len()], values: bits }
+    }
+
+    /// The same operand with every value scaled.
+    pub fn scaled(mut self, factor: f32) -> Input {
+        self.values.iter_mut().for_each(|v| *v *= factor);
+        self
+    }
+
+    fn differentiable(&self) -> bool {
+        matches!(self.kind, Kind::Activation | Kind::Weight | Kind::Parameter)
+    }
+
+    fn dtype(&self, storage: DType) -> DType {
+        match self.kind {
+            Kind::Activation | Kind::Weight => storage,
+            Kind::Parameter | Kind::Constant => DType::F32,
+            Kind::Labels => DType::I32,
+        }
+    }
+}
+
+/// A device to test on, made anew for each run.
+pub struct Target {
+    /// What to call it in a failure message.
+    pub name: String,
+    /// Storage type of activations.
+    pub dtype: DType,
+    open: Box<dyn Fn() -> Device>,
+}
+
+impl Target {
+    /// Opens the device.
+    pub fn open(&self) -> Device {
+        (self.open)()
+    }
+}
+
+/// Every device that tests run on: the CPU; the emulator in several schedules; a GPU where one answers
+/// (`DDPM_REQUIRE_GPU=1` makes its absence a failure).
+pub fn targets() -> Vec<Target> {
+    vec![Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) }]
+}
+
+/// Tolerances of a check; see the [module](self) documentation for what they mean.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// f32 results and gradients.
+    pub f32_tolerance: f64,
+    /// bf16 results and gradients.
+    pub bf16_tolerance: f64,
+    /// At most so many elements of each gradient are compared with central differences.
+    pub samples: usize,
+}
+
+impl Default for Check {
+    fn default() -> Check {
+        Check { f32_tolerance: 2e-5, bf16_tolerance: 2e-2, samples: 48 }
+    }
+}
+
+impl Check {
+    /// Checks the op that `build` records from the inputs (in order) against `oracle`, which gets the same inputs as
+    /// float64 vectors and returns the result.
+    pub fn run(
+        &self,
+        inputs: &[Input],
+        build: impl Fn(&mut Tape, &[Tensor]) -> Tensor,
+        oracle: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    ) {
+        for target in targets() {
+            self.run_on(&target, inputs, &build, &oracle);
+        }
+    }
+
+    fn run_on(
+        &self,
+        target: &Target,
+        inputs: &[Input],
+        build: &impl Fn(&mut Tape, &[Tensor]) -> Tensor,
+        oracle: &impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    ) {
+        let tolerance = if target.dtype == DType::Bf16 { self.bf16_tolerance } else { self.f32_tolerance };
+        let mut store = Store::new();
+        let tensors: Vec<Tensor> = inputs.iter().map(|i| store.tensor(&i.dims, i.dtype(target.dtype))).collect();
+        let fixed: Vec<Option<Tensor>> = inputs
+            .iter()
+            .map(|i| matches!(i.kind, Kind::Weight | Kind::Parameter).then(|| store.tensor(&i.dims, DType::F32)))
+            .collect();
+
+        // The result's shape is known only after recording: record once to learn it.
+        let device = target.open();
+        let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+        let probe = build(&mut Tape::new(backend, target.dtype), &tensors);
+        let dy = store.tensor(&probe.dims(), probe.dtype());
+
+        let mut session = Session::new(device, &store).unwrap();
+        let mut tape = Tape::new(backend, target.dtype);
+        for ((input, &t), &gradient) in inputs.iter().zip(&tensors).zip(&fixed) {
+            match gradient {
+                Some(gradient) => tape.parameter(t, gradient),
+                None if input.differentiable() => tape.watch(t),
+                None => {}
+            }
+        }
+        let y = build(&mut tape, &tensors);
+        tape.keep(y);
+        let differentiate = tape.needs_grad(y);
+        let mut gradients = vec![None; inputs.len()];
+        if differentiate {
+            tape.seed_grad(y, dy);
+            tape.backward();
+            for (i, input) in inputs.iter().enumerate() {
+                if input.differentiable() {
+                    let g = tape.grad(tensors[i]);
+                    tape.keep(g);
+                    gradients[i] = Some(g);
+                }
+            }
+        }
+
+        let round = |values: &[f32], dtype: DType| -> Vec<f32> {
+            match dtype {
+                DType::Bf16 => values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
+                _ => values.to_vec(),
+            }
+        };
+        let mut exact: Vec<Vec<f64>> = Vec::new();
+        for (input, &t) in inputs.iter().zip(&tensors) {
+            let values = round(&input.values, t.dtype());
+            match t.dtype() {
+                DType::I32 => session.write_i32(t, &values.iter().map(|&v| v as i32).collect::<Vec<_>>()).unwrap(),
+                _ => session.write(t, &values).unwrap(),
+            }
+            exact.push(values.iter().map(|&v| v as f64).collect());
+        }
+        let upstream = round(&Input::activation(&dy.dims()).values, dy.dtype());
+        session.write(dy, &upstream).unwrap();
+
+        let mut program = session.load(tape).unwrap();
+        session.run(&mut program).unwrap_or_else(|e| panic!("{} {:?}: {e}", target.name, target.dtype));
+        let shapes: Vec<_> = inputs.iter().map(|i| i.dims.clone()).collect();
+        let label = |what: &str| format!("{what} on {} in {:?}, inputs {shapes:?}", target.name, target.dtype);
+        let got = session.read_in(&program, y).unwrap();
+        compare(&label("result"), &got, &oracle(&exact), tolerance);
+
+        for (i, gradient) in gradients.iter().enumerate() {
+            let Some(gradient) = *gradient else { continue };
+            let got = session.read_in(&program, gradient).unwrap();
+            let objective =
+                |x: &[Vec<f64>]| -> f64 { oracle(x).iter().zip(&upstream).map(|(y, &d)| y * d as f64).sum() };
+            let n = inputs[i].values.len();
+            let stride = n.div_ceil(self.samples).max(1) | 1;
+            let (mut picked, mut want) = (Vec::new(), Vec::new());
+            let mut x = exact.clone();
+            for j in (0..n).step_by(stride) {
+                const H: f64 = 1e-5;
+                let at = x[i][j];
+                x[i][j] = at + H;
+                let above = objective(&x);
+                x[i][j] = at - H;
+                let below = objective(&x);
+                x[i][j] = at;
+                picked.push(got[j]);
+                want.push((above - below) / (2.0 * H));
+            }
+            assert!(got.iter().all(|g| g.is_finite()), "{}: not finite", label("gradient"));
+            compare(&label(&format!("gradient of input {i}")), &picked, &want, 2.0 * tolerance);
+        }
+    }
+}
+
+/// Panics unless `|got - want| <= tolerance * (|want| + rms(want))` for every element.
+pub fn compare(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: number of elements");
+    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let err = (got as f64 - want).abs();
+        let bound = tolerance * (want.abs() + rms) + 1e-30;
+        assert!(err <= bound, "{what}: element {i} is {got}, not {want} (off by {err:.3e}, allowed {bound:.3e})");
+    }
+}

@@ -1,0 +1,7 @@
+//! The ops: each file pairs with a CUDA source of the same name in `kernels/` and holds, in this order, the
+//! mathematics, the op as layer code calls it, its gradient, the CPU implementation and the kernel launch.
+
+pub mod add;
+pub mod check;
+pub mod silu;
+pub mod simd;

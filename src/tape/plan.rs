@@ -1,0 +1,74 @@
+//! Memory planning: every intermediate gets an offset in one arena such that no two that are alive at the same time
+//! overlap.
+//!
+//! Greedy by size: the largest intermediates are placed first, each at the lowest offset where it fits between those
+//! that live at the same time. Within a few percent of the lower bound (the largest sum of sizes alive at one node)
+//! on U-Nets, and fast.
+
+use super::Op;
+use crate::tensor::{ALIGN_BYTES, Place, Tensor};
+
+/// Where each intermediate lies.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Byte offset in the arena of each intermediate, by its number; unused ones have none.
+    pub offsets: Vec<Option<u64>>,
+    /// Size of the arena.
+    pub bytes: u64,
+    /// The most bytes alive at one node: no plan can be smaller.
+    pub lower_bound_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Lifetime {
+    first: usize,
+    last: usize,
+    bytes: u64,
+}
+
+/// Plans the intermediates `arena` of `nodes`; those in `kept` live to the end.
+pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
+    let mut lifetimes: Vec<Option<Lifetime>> = vec![None; arena.len()];
+    let mut touch = |t: &Tensor, node: usize| {
+        if let Place::Arena(i) = t.place {
+            let bytes = (arena[i as usize].bytes() as u64).next_multiple_of(ALIGN_BYTES);
+            let life = lifetimes[i as usize].get_or_insert(Lifetime { first: node, last: node, bytes });
+            life.last = node;
+        }
+    };
+    for (i, node) in nodes.iter().enumerate() {
+        node.outputs().iter().chain(&node.inputs()).for_each(|t| touch(t, i));
+    }
+    kept.iter().for_each(|t| touch(t, nodes.len()));
+
+    let mut alive_bytes = vec![0i64; nodes.len() + 2];
+    for life in lifetimes.iter().flatten() {
+        alive_bytes[life.first] += life.bytes as i64;
+        alive_bytes[life.last + 1] -= life.bytes as i64;
+    }
+    let mut running = 0;
+    let lower_bound = alive_bytes.iter().map(|d| (running += d, running).1).max().unwrap_or(0);
+
+    let mut order: Vec<usize> = (0..arena.len()).filter(|&i| lifetimes[i].is_some()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].unwrap().bytes), i));
+    let mut placed: Vec<(u64, Lifetime)> = Vec::new(); // sorted by offset
+    let mut offsets = vec![None; arena.len()];
+    let mut total = 0;
+    for i in order {
+        let life = lifetimes[i].unwrap();
+        let mut offset = 0;
+        for &(start, other) in &placed {
+            if other.first > life.last || other.last < life.first {
+                continue;
+            }
+            if offset + life.bytes <= start {
+                break;
+            }
+            offset = offset.max(start + other.bytes);
+        }
+        placed.insert(placed.partition_point(|&(start, _)| start <= offset), (offset, life));
+        offsets[i] = Some(offset);
+        total = total.max(offset + life.bytes);
+    }
+    Plan { offsets, bytes: total, lower_bound_bytes: lower_bound as u64 }
+}

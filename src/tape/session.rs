@@ -1,0 +1,377 @@
+//! Running programs: a session owns the memory of one device, plans the tapes it is given and walks their lists.
+
+use super::{Arg, Backend, Launches, Op, Plan, Tape, plan};
+use crate::Result;
+use crate::device::driver::{Allocation, Recording};
+use crate::device::{Device, Driver, KernelArg, KernelCall, Memory};
+use crate::tensor::{DType, Place, Store, Tensor};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use half::bf16;
+use std::time::Instant;
+
+/// A tape that is planned and ready to run in the session that loaded it.
+pub struct Program {
+    nodes: Vec<Box<dyn Op>>,
+    plan: Plan,
+    /// The launches of node i are `calls[first_call[i]..first_call[i + 1]]`.
+    calls: Vec<KernelCall>,
+    first_call: Vec<usize>,
+    recording: Option<Box<dyn Recording>>,
+    /// Which arena the resolved addresses refer to.
+    arena_generation: u64,
+    forward_nodes: usize,
+}
+
+impl Program {
+    /// The nodes, in the order in which they run.
+    pub fn nodes(&self) -> &[Box<dyn Op>] {
+        &self.nodes
+    }
+
+    /// Number of nodes of the forward pass; the rest is the reverse pass.
+    pub fn forward_nodes(&self) -> usize {
+        self.forward_nodes
+    }
+
+    /// The memory plan of the intermediates.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Kernel launches of one run; 0 on the CPU device.
+    pub fn launches(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Floating-point operations of one run.
+    pub fn flops(&self) -> u64 {
+        self.nodes.iter().map(|n| n.flops()).sum()
+    }
+}
+
+/// Time and work of one node in one run.
+#[derive(Clone, Debug)]
+pub struct OpTime {
+    pub name: &'static str,
+    pub ms: f64,
+    pub flops: u64,
+    /// Bytes of all operands, each counted once.
+    pub bytes: u64,
+}
+
+/// Device memory that goes back to its driver when dropped.
+struct Gpu {
+    driver: Box<dyn Driver>,
+    persistent: Allocation,
+    arena: Option<Allocation>,
+}
+
+impl Gpu {
+    fn address(&self, t: Tensor, plan: &Plan) -> u64 {
+        match t.place {
+            Place::Nowhere => 0,
+            Place::Persistent(offset) => self.persistent.address + offset,
+            Place::Arena(i) => {
+                let base = self.arena.as_ref().expect("a loaded program has an arena").address;
+                base + plan.offsets[i as usize].expect("a planned tensor")
+            }
+        }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let persistent = std::mem::replace(&mut self.persistent, Allocation { address: 0, bytes: 0 });
+        self.arena.take().into_iter().chain([persistent]).for_each(|a| self.driver.free(a));
+    }
+}
+
+enum Executor {
+    Cpu(Memory),
+    Gpu(Gpu),
+}
+
+/// Memory of one device and the programs' way to run on it.
+pub struct Session {
+    executor: Executor,
+    persistent_bytes: u64,
+    arena_bytes: u64,
+    arena_generation: u64,
+}
+
+impl Session {
+    /// Allocates the persistent region, zeroed.
+    ///
+    /// # Errors
+    /// When the device has not that much memory.
+    pub fn new(device: Device, store: &Store) -> Result<Session> {
+        let bytes = store.bytes();
+        let executor = match device {
+            Device::Cpu => Executor::Cpu(Memory::new(bytes)),
+            Device::Gpu(driver) => {
+                let persistent = driver.alloc(bytes as usize)?;
+                driver.fill(persistent.address, persistent.bytes, 0)?;
+                Executor::Gpu(Gpu { driver, persistent, arena: None })
+            }
+        };
+        Ok(Session { executor, persistent_bytes: bytes, arena_bytes: 0, arena_generation: 0 })
+    }
+
+    /// What tapes for this session are recorded for.
+    pub fn backend(&self) -> Backend {
+        match self.executor {
+            Executor::Cpu(_) => Backend::Cpu,
+            Executor::Gpu(_) => Backend::Gpu,
+        }
+    }
+
+    /// The device in words.
+    pub fn device_name(&self) -> String {
+        match &self.executor {
+            Executor::Cpu(_) => format!("cpu ({} threads)", rayon::current_num_threads()),
+            Executor::Gpu(gpu) => gpu.driver.name(),
+        }
+    }
+
+    /// Bytes that outlive a step, and bytes of the arena: together the peak.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        (self.persistent_bytes, self.arena_bytes)
+    }
+
+    /// Plans a tape. All programs of a session share one arena: they run one after the other, and an intermediate
+    /// keeps its bytes only until the next program runs.
+    ///
+    /// # Errors
+    /// When the device has not enough memory for the arena.
+    pub fn load(&mut self, tape: Tape) -> Result<Program> {
+        assert_eq!(tape.backend, self.backend());
+        let forward_nodes = tape.forward_nodes();
+        let plan = plan::plan(&tape.nodes, &tape.arena, &tape.kept);
+        if plan.bytes > self.arena_bytes {
+            match &mut self.executor {
+                Executor::Cpu(memory) => memory.reserve_arena(plan.bytes),
+                Executor::Gpu(gpu) => {
+                    gpu.driver.synchronize()?;
+                    gpu.arena.take().into_iter().for_each(|a| gpu.driver.free(a));
+                    let arena = gpu.driver.alloc(plan.bytes as usize)?;
+                    gpu.driver.fill(arena.address, arena.bytes, 0xff)?;
+                    gpu.arena = Some(arena);
+                }
+            }
+            self.arena_bytes = plan.bytes;
+            self.arena_generation += 1;
+        }
+        let mut program = Program {
+            nodes: tape.nodes,
+            plan,
+            calls: Vec::new(),
+            first_call: Vec::new(),
+            recording: None,
+            arena_generation: 0,
+            forward_nodes,
+        };
+        self.resolve(&mut program);
+        Ok(program)
+    }
+
+    /// Turns the nodes' launches into calls with addresses.
+    fn resolve(&self, program: &mut Program) {
+        program.recording = None;
+        program.arena_generation = self.arena_generation;
+        let Executor::Gpu(gpu) = &self.executor else { return };
+        program.calls.clear();
+        program.first_call = vec![0];
+        for node in &program.nodes {
+            let mut launches = Launches::default();
+            node.launch(&mut launches);
+            for launch in launches.list {
+                let args = launch.args.iter().map(|&arg| match arg {
+                    Arg::Tensor(t) => KernelArg::Pointer { address: gpu.address(t, &program.plan), bytes: t.bytes() },
+                    Arg::I32(v) => KernelArg::I32(v),
+                    Arg::U32(v) => KernelArg::U32(v),
+                    Arg::U64(v) => KernelArg::U64(v),
+                    Arg::F32(v) => KernelArg::F32(v),
+                });
+                program.calls.push(KernelCall {
+                    args: args.collect(),
+                    kernel: launch.kernel,
+                    grid: launch.grid,
+                    block: launch.block,
+                    smem_bytes: launch.smem_bytes,
+                });
+            }
+            program.first_call.push(program.calls.len());
+        }
+    }
+
+    /// Runs a program once. On a GPU the call returns when the work is enqueued; the first call records it as one
+    /// graph, later ones replay that.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn run(&mut self, program: &mut Program) -> Result<()> {
+        if program.arena_generation != self.arena_generation {
+            self.resolve(program);
+        }
+        match &mut self.executor {
+            Executor::Cpu(memory) => {
+                memory.bind(&program.plan.offsets);
+                program.nodes.iter().for_each(|node| node.cpu(memory));
+                Ok(())
+            }
+            Executor::Gpu(gpu) => match &mut program.recording {
+                Some(recording) => recording.replay(),
+                none => none.insert(gpu.driver.record(&program.calls)?).replay(),
+            },
+        }
+    }
+
+    /// Runs the nodes one by one and returns the time of each.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn time_ops(&mut self, program: &mut Program) -> Result<Vec<OpTime>> {
+        if program.arena_generation != self.arena_generation {
+            self.resolve(program);
+        }
+        let ms: Vec<f64> = match &mut self.executor {
+            Executor::Cpu(memory) => {
+                memory.bind(&program.plan.offsets);
+                let timed = |node: &Box<dyn Op>| {
+                    let start = Instant::now();
+                    node.cpu(memory);
+                    start.elapsed().as_secs_f64() * 1e3
+                };
+                program.nodes.iter().map(timed).collect()
+            }
+            Executor::Gpu(gpu) => {
+                let calls = gpu.driver.time_ms(&program.calls)?;
+                program.first_call.windows(2).map(|w| calls[w[0]..w[1]].iter().map(|&ms| ms as f64).sum()).collect()
+            }
+        };
+        let row = |(node, ms): (&Box<dyn Op>, f64)| {
+            let mut operands = [node.outputs(), node.inputs()].concat();
+            operands.sort_by_key(|t| format!("{:?}", t.place));
+            operands.dedup();
+            OpTime {
+                name: node.name(),
+                ms,
+                flops: node.flops(),
+                bytes: operands.iter().map(|t| t.bytes() as u64).sum(),
+            }
+        };
+        Ok(program.nodes.iter().zip(ms).map(row).collect())
+    }
+
+    /// Runs the nodes one by one until one writes a value that is not finite: its name, and which of its outputs.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn first_non_finite(&mut self, program: &mut Program) -> Result<Option<String>> {
+        if program.arena_generation != self.arena_generation {
+            self.resolve(program);
+        }
+        for i in 0..program.nodes.len() {
+            match &mut self.executor {
+                Executor::Cpu(memory) => {
+                    memory.bind(&program.plan.offsets);
+                    program.nodes[i].cpu(memory);
+                }
+                Executor::Gpu(gpu) => {
+                    program.calls[program.first_call[i]..program.first_call[i + 1]]
+                        .iter()
+                        .try_for_each(|call| gpu.driver.launch(call))?;
+                }
+            }
+            for output in program.nodes[i].outputs() {
+                if output.dtype() == DType::I32 || output.is_empty() {
+                    continue;
+                }
+                if self.read_in(program, output)?.iter().any(|v| !v.is_finite()) {
+                    return Ok(Some(format!("{} (node {i}, output {output:?})", program.nodes[i].name())));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies values into a persistent tensor, rounding to bf16 where it is stored so.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn write(&mut self, t: Tensor, values: &[f32]) -> Result<()> {
+        assert_eq!(values.len(), t.numel(), "values for {t:?}");
+        match t.dtype() {
+            DType::F32 => self.write_bytes(t, values),
+            DType::Bf16 => self.write_bytes(t, &values.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>()),
+            DType::I32 => panic!("{t:?} holds integers"),
+        }
+    }
+
+    /// Copies integers into a persistent tensor.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn write_i32(&mut self, t: Tensor, values: &[i32]) -> Result<()> {
+        assert!(t.dtype() == DType::I32 && values.len() == t.numel(), "integers for {t:?}");
+        self.write_bytes(t, values)
+    }
+
+    fn write_bytes<T: Pod>(&mut self, t: Tensor, values: &[T]) -> Result<()> {
+        assert!(matches!(t.place, Place::Persistent(_)), "{t:?} is not persistent");
+        match &mut self.executor {
+            Executor::Cpu(memory) => memory.write(t).copy_from_slice(cast_slice(values)),
+            Executor::Gpu(gpu) => gpu.driver.upload(gpu.address(t, &Plan::default()), cast_slice(values))?,
+        }
+        Ok(())
+    }
+
+    /// The values of a persistent tensor, after all work is done.
+    ///
+    /// # Errors
+    /// What the device reports, including errors of earlier work.
+    pub fn read(&mut self, t: Tensor) -> Result<Vec<f32>> {
+        assert!(matches!(t.place, Place::Persistent(_)), "{t:?} is not persistent");
+        self.read_planned(&[], t)
+    }
+
+    /// The values of an intermediate that `program`, the last to run, has kept.
+    ///
+    /// # Errors
+    /// As for [`Session::read`].
+    pub fn read_in(&mut self, program: &Program, t: Tensor) -> Result<Vec<f32>> {
+        self.read_planned(&program.plan.offsets, t)
+    }
+
+    fn read_planned(&mut self, offsets: &[Option<u64>], t: Tensor) -> Result<Vec<f32>> {
+        match &mut self.executor {
+            Executor::Cpu(memory) => {
+                memory.bind(offsets);
+                Ok(memory.read(t).to_vec())
+            }
+            Executor::Gpu(gpu) => {
+                let plan = Plan { offsets: offsets.to_vec(), ..Plan::default() };
+                let address = gpu.address(t, &plan);
+                if t.dtype() == DType::Bf16 {
+                    let mut raw = vec![bf16::ZERO; t.numel()];
+                    gpu.driver.download(address, cast_slice_mut(&mut raw))?;
+                    return Ok(raw.into_iter().map(bf16::to_f32).collect());
+                }
+                let mut values = vec![0f32; t.numel()];
+                gpu.driver.download(address, cast_slice_mut(&mut values))?;
+                Ok(values)
+            }
+        }
+    }
+
+    /// Waits until all work is done.
+    ///
+    /// # Errors
+    /// What went wrong in it.
+    pub fn synchronize(&self) -> Result<()> {
+        match &self.executor {
+            Executor::Cpu(_) => Ok(()),
+            Executor::Gpu(gpu) => gpu.driver.synchronize(),
+        }
+    }
+}
