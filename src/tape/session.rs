@@ -237,19 +237,19 @@ impl Session {
         let ms: Vec<f64> = match &mut self.executor {
             Executor::Cpu(memory) => {
                 memory.bind(&program.plan.offsets);
-                let timed = |node: &Box<dyn Op>| {
+                let mut timed = |node: &dyn Op| {
                     let start = Instant::now();
                     node.cpu(memory);
                     start.elapsed().as_secs_f64() * 1e3
                 };
-                program.nodes.iter().map(timed).collect()
+                program.nodes.iter().map(|n| timed(n.as_ref())).collect()
             }
             Executor::Gpu(gpu) => {
                 let calls = gpu.driver.time_ms(&program.calls)?;
                 program.first_call.windows(2).map(|w| calls[w[0]..w[1]].iter().map(|&ms| ms as f64).sum()).collect()
             }
         };
-        let row = |(node, ms): (&Box<dyn Op>, f64)| {
+        let row = |(node, ms): (&dyn Op, f64)| {
             let mut operands = [node.outputs(), node.inputs()].concat();
             operands.sort_by_key(|t| format!("{:?}", t.place));
             operands.dedup();
@@ -260,7 +260,7 @@ impl Session {
                 bytes: operands.iter().map(|t| t.bytes() as u64).sum(),
             }
         };
-        Ok(program.nodes.iter().zip(ms).map(row).collect())
+        Ok(program.nodes.iter().map(|n| n.as_ref()).zip(ms).map(row).collect())
     }
 
     /// Runs the nodes one by one until one writes a value that is not finite: its name, and which of its outputs.

@@ -1,0 +1,258 @@
+//! Layers: what the U-Net is built of. A layer registers its parameters when it is made and records ops when it is
+//! called; names of parameters are those of diffusers.
+
+use super::params::{Init, ParamId, ParamSet, Part, Weights};
+use crate::ops::attention::attention;
+use crate::ops::conv2d::{Padding, conv2d};
+use crate::ops::group_norm::group_norm;
+use crate::ops::linear::linear;
+use crate::ops::{add, channel_bias, dropout};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+/// One pass over a network: where ops are recorded and which values of the parameters they read.
+pub struct Forward<'a> {
+    /// Where ops are recorded.
+    pub tape: &'a mut Tape,
+    /// The values of the parameters.
+    pub weights: &'a Weights,
+    /// State of the random numbers `u32[4]`, which dropout needs; absent when evaluating: nothing is dropped then.
+    pub dropout_rng: Option<Tensor>,
+    /// Dropout layers recorded so far: each has a random stream of its own.
+    pub dropout_layers: u32,
+}
+
+impl<'a> Forward<'a> {
+    /// A pass that evaluates: no dropout.
+    pub fn evaluate(tape: &'a mut Tape, weights: &'a Weights) -> Forward<'a> {
+        Forward { tape, weights, dropout_rng: None, dropout_layers: 0 }
+    }
+
+    /// A pass that trains: dropout draws from `rng`.
+    pub fn train(tape: &'a mut Tape, weights: &'a Weights, rng: Tensor) -> Forward<'a> {
+        Forward { tape, weights, dropout_rng: Some(rng), dropout_layers: 0 }
+    }
+
+    pub(super) fn param(&mut self, id: ParamId) -> Tensor {
+        self.weights.tensor(self.tape, id)
+    }
+
+    /// Drops activations with probability `p` while training.
+    pub(super) fn dropout(&mut self, x: Tensor, p: f32) -> Tensor {
+        match self.dropout_rng {
+            Some(rng) if p > 0.0 => {
+                self.dropout_layers += 1;
+                dropout::dropout(self.tape, x, p, rng, self.dropout_layers - 1)
+            }
+            _ => x,
+        }
+    }
+}
+
+/// How a layer's weights start.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Start {
+    /// Uniform in +-1/sqrt(fan_in), as PyTorch does.
+    FanIn,
+    /// Zero, so that a residual branch starts as the identity (Ho et al. 2020).
+    Zero,
+}
+
+impl Start {
+    fn init(self, fan_in: usize) -> Init {
+        match self {
+            Start::FanIn => Init::Uniform(1.0 / (fan_in as f32).sqrt()),
+            Start::Zero => Init::Constant(0.0),
+        }
+    }
+}
+
+/// Convolution with bias.
+#[derive(Clone, Debug)]
+pub(super) struct Conv {
+    weight: ParamId,
+    bias: ParamId,
+    stride: usize,
+    padding: Padding,
+}
+
+impl Conv {
+    /// 3x3, stride 1, same size.
+    pub fn same3x3(params: &mut ParamSet, name: &str, c_in: usize, c_out: usize, start: Start) -> Conv {
+        Conv::new(params, name, [c_in, c_out], 3, 1, Padding::same(1), start)
+    }
+
+    pub fn new(
+        params: &mut ParamSet,
+        name: &str,
+        [c_in, c_out]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+        start: Start,
+    ) -> Conv {
+        let init = start.init(c_in * kernel * kernel);
+        let weight = params.add(format!("{name}.weight"), &[c_out, kernel, kernel, c_in], init);
+        let bias = params.add(format!("{name}.bias"), &[c_out], init);
+        Conv { weight, bias, stride, padding }
+    }
+
+    /// `[n, h, w, c_in]` to `[n, h', w', c_out]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        let (w, b) = (cx.param(self.weight), cx.param(self.bias));
+        conv2d(cx.tape, x, w, b, self.stride, self.padding)
+    }
+}
+
+/// Linear map of the last dimension, with bias.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Linear {
+    pub fn new(params: &mut ParamSet, name: &str, c_in: usize, c_out: usize, start: Start) -> Linear {
+        Linear::fused(params, &[(name.into(), c_out)], c_in, start)
+    }
+
+    /// Several maps of the same input, computed as one: `(name, c_out)` each.
+    pub fn fused(params: &mut ParamSet, maps: &[(String, usize)], c_in: usize, start: Start) -> Linear {
+        let c_out = maps.iter().map(|m| m.1).sum();
+        let parts = |suffix: &str| -> Vec<Part> {
+            maps.iter().map(|(name, rows)| Part { name: format!("{name}.{suffix}"), rows: *rows }).collect()
+        };
+        let init = start.init(c_in);
+        let weight = params.add_fused(parts("weight"), &[c_out, c_in], init);
+        let bias = params.add_fused(parts("bias"), &[c_out], init);
+        Linear { weight, bias }
+    }
+
+    /// `[.., c_in]` to `[.., c_out]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        let (w, b) = (cx.param(self.weight), cx.param(self.bias));
+        linear(cx.tape, x, w, b)
+    }
+}
+
+/// Group norm with scale and shift, optionally followed by SiLU.
+#[derive(Clone, Debug)]
+pub(super) struct GroupNorm {
+    gamma: ParamId,
+    beta: ParamId,
+    groups: usize,
+    eps: f32,
+    silu: bool,
+}
+
+impl GroupNorm {
+    pub fn new(params: &mut ParamSet, name: &str, c: usize, groups: usize, eps: f32, silu: bool) -> GroupNorm {
+        let gamma = params.add(format!("{name}.weight"), &[c], Init::Constant(1.0));
+        let beta = params.add(format!("{name}.bias"), &[c], Init::Constant(0.0));
+        GroupNorm { gamma, beta, groups, eps, silu }
+    }
+
+    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        let (gamma, beta) = (cx.param(self.gamma), cx.param(self.beta));
+        group_norm(cx.tape, x, gamma, beta, self.groups, self.eps, self.silu)
+    }
+}
+
+/// What the blocks of one network have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockStyle {
+    pub groups: usize,
+    pub eps: f32,
+    pub time_dim: usize,
+    pub dropout: f32,
+    /// Dropout before the second norm rather than after its SiLU.
+    pub dropout_before_norm: bool,
+    /// A 3x3 shortcut in every block rather than a 1x1 where the channels change.
+    pub conv_shortcut: bool,
+}
+
+/// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`.
+#[derive(Clone, Debug)]
+pub(super) struct ResBlock {
+    norm1: GroupNorm,
+    conv1: Conv,
+    time: Linear,
+    norm2: GroupNorm,
+    conv2: Conv,
+    shortcut: Option<Conv>,
+    style: BlockStyle,
+}
+
+impl ResBlock {
+    pub fn new(params: &mut ParamSet, name: &str, c_in: usize, c_out: usize, style: BlockStyle) -> ResBlock {
+        let norm = |params: &mut ParamSet, n, c| {
+            GroupNorm::new(params, &format!("{name}.{n}"), c, style.groups, style.eps, true)
+        };
+        let norm1 = norm(params, "norm1", c_in);
+        let conv1 = Conv::same3x3(params, &format!("{name}.conv1"), c_in, c_out, Start::FanIn);
+        let time = Linear::new(params, &format!("{name}.time_emb_proj"), style.time_dim, c_out, Start::FanIn);
+        let norm2 = norm(params, "norm2", c_out);
+        let conv2 = Conv::same3x3(params, &format!("{name}.conv2"), c_out, c_out, Start::Zero);
+        let name = format!("{name}.conv_shortcut");
+        let shortcut = match (style.conv_shortcut, c_in == c_out) {
+            (true, _) => Some(Conv::same3x3(params, &name, c_in, c_out, Start::FanIn)),
+            (false, false) => Some(Conv::new(params, &name, [c_in, c_out], 1, 1, Padding::same(0), Start::FanIn)),
+            (false, true) => None,
+        };
+        ResBlock { norm1, conv1, time, norm2, conv2, shortcut, style }
+    }
+
+    /// `x [n, h, w, c_in]` and the time embedding after SiLU `[n, time_dim]` to `[n, h, w, c_out]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor, time: Tensor) -> Tensor {
+        let h = self.norm1.forward(cx, x);
+        let h = self.conv1.forward(cx, h);
+        let bias = self.time.forward(cx, time);
+        let mut h = channel_bias::channel_bias(cx.tape, h, bias);
+        if self.style.dropout_before_norm {
+            h = cx.dropout(h, self.style.dropout);
+        }
+        let mut h = self.norm2.forward(cx, h);
+        if !self.style.dropout_before_norm {
+            h = cx.dropout(h, self.style.dropout);
+        }
+        let h = self.conv2.forward(cx, h);
+        let around = self.shortcut.as_ref().map_or(x, |conv| conv.forward(cx, x));
+        add::add(cx.tape, around, h)
+    }
+}
+
+/// Self-attention over all pixels: `x + to_out(attention(to_qkv(norm(x))))`.
+#[derive(Clone, Debug)]
+pub(super) struct AttentionBlock {
+    norm: GroupNorm,
+    qkv: Linear,
+    out: Linear,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl AttentionBlock {
+    pub fn new(
+        params: &mut ParamSet,
+        name: &str,
+        c: usize,
+        (heads, head_dim): (usize, usize),
+        style: BlockStyle,
+    ) -> AttentionBlock {
+        let norm = GroupNorm::new(params, &format!("{name}.group_norm"), c, style.groups, style.eps, false);
+        let maps = ["to_q", "to_k", "to_v"].map(|m| (format!("{name}.{m}"), heads * head_dim));
+        let qkv = Linear::fused(params, &maps, c, Start::FanIn);
+        let out = Linear::new(params, &format!("{name}.to_out.0"), heads * head_dim, c, Start::Zero);
+        AttentionBlock { norm, qkv, out, heads, head_dim }
+    }
+
+    /// `[n, h, w, c]` to the same.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        let (n, l, c) = (x.dim(0), x.dim(1) * x.dim(2), x.dim(3));
+        let h = self.norm.forward(cx, x).reshape(&[n, l, c]);
+        let qkv = self.qkv.forward(cx, h);
+        let h = attention(cx.tape, qkv, self.heads, self.head_dim, self.head_dim);
+        let h = self.out.forward(cx, h).reshape(&x.dims());
+        add::add(cx.tape, x, h)
+    }
+}

@@ -1,0 +1,314 @@
+//! The DDPM U-Net: one network for every layout of [`UNetConfig`].
+//!
+//! ```text
+//! x [n, h, w, c] -> conv_in -> level 0 -> level 1 -> ... -> middle -> ... -> level 1 -> level 0 -> norm, SiLU, conv_out
+//!                              |          `------ skips, joined as channels ------'          |
+//!                              `-------------------------------------------------------------'
+//! ```
+//! The time embedding enters every residual block as a bias per image and channel.
+
+use super::config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
+use super::layers::{AttentionBlock, BlockStyle, Conv, Forward, GroupNorm, Linear, ResBlock, Start};
+use super::params::{Init, ParamId, ParamSet};
+use crate::Result;
+use crate::ops::conv2d::Padding;
+use crate::ops::{add, avg_pool, concat, embedding, silu, timestep_embedding, upsample};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+/// One residual block and the attention that may stand after it (or, in a decoder of [`Layout::Paired`], before it).
+#[derive(Clone, Debug)]
+struct Layer {
+    residual: ResBlock,
+    attention: Option<AttentionBlock>,
+}
+
+/// One encoder or decoder level.
+#[derive(Clone, Debug)]
+struct Level {
+    layers: Vec<Layer>,
+    /// To the next level; the last one has none.
+    resample: Option<Resample>,
+}
+
+#[derive(Clone, Debug)]
+enum Resample {
+    Conv(Conv),
+    AvgPool,
+    Nearest,
+    NearestConv(Conv),
+    BilinearConv(Conv),
+}
+
+impl Resample {
+    fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        match self {
+            Resample::Conv(conv) => conv.forward(cx, x),
+            Resample::AvgPool => avg_pool::avg_pool(cx.tape, x),
+            Resample::Nearest => upsample::upsample_nearest(cx.tape, x),
+            Resample::NearestConv(conv) => {
+                let up = upsample::upsample_nearest(cx.tape, x);
+                conv.forward(cx, up)
+            }
+            Resample::BilinearConv(conv) => {
+                let up = upsample::upsample_bilinear(cx.tape, x);
+                conv.forward(cx, up)
+            }
+        }
+    }
+}
+
+/// A U-Net that predicts, for a noisy image and its time, what the prediction target says (the noise, usually).
+#[derive(Clone, Debug)]
+pub struct UNet {
+    config: UNetConfig,
+    time_mlp: Option<[Linear; 2]>,
+    class_table: Option<ParamId>,
+    conv_in: Conv,
+    encoder: Vec<Level>,
+    middle: [ResBlock; 2],
+    mid_attention: Option<AttentionBlock>,
+    /// Deepest level first.
+    decoder: Vec<Level>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+impl UNet {
+    /// Builds the network and registers its parameters.
+    ///
+    /// # Errors
+    /// A configuration of which no network exists.
+    pub fn new(config: &UNetConfig, params: &mut ParamSet) -> Result<UNet> {
+        config.validate()?;
+        let c = &config.channels;
+        let (levels, paired) = (c.len(), config.layout == Layout::Paired);
+        let style = BlockStyle {
+            groups: config.groups,
+            eps: config.norm_eps,
+            time_dim: config.time_dim(),
+            dropout: config.dropout,
+            dropout_before_norm: paired,
+            conv_shortcut: config.shortcut == Shortcut::Conv3x3,
+        };
+        let attends = |level: usize| config.attention_levels.contains(&level);
+        let attention = |params: &mut ParamSet, name: &str, channels: usize| {
+            AttentionBlock::new(params, name, channels, config.heads(channels), style)
+        };
+
+        let time_mlp = (!paired).then(|| {
+            let linear = |params: &mut ParamSet, n, c_in| {
+                Linear::new(params, &format!("time_embedding.linear_{n}"), c_in, config.time_dim(), Start::FanIn)
+            };
+            [linear(params, 1, c[0]), linear(params, 2, config.time_dim())]
+        });
+        // One row more than classes: the null label of classifier-free guidance.
+        let class_table = (config.classes > 0).then(|| {
+            params.add("class_embedding.weight", &[config.classes + 1, config.time_dim()], Init::Normal)
+        });
+        let conv_in = Conv::same3x3(params, "conv_in", config.in_channels, c[0], Start::FanIn);
+
+        // Channels of the skips, in the order in which the encoder makes them.
+        let mut skips = if paired { vec![] } else { vec![c[0]] };
+        let mut encoder = Vec::new();
+        for level in 0..levels {
+            let block = format!("down_blocks.{level}");
+            let mut layers = Vec::new();
+            for j in 0..config.layers_per_level {
+                let c_in = if j == 0 { c[level.saturating_sub(1)] } else { c[level] };
+                let residual = ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c[level], style);
+                let attention = attends(level).then(|| attention(params, &format!("{block}.attentions.{j}"), c[level]));
+                layers.push(Layer { residual, attention });
+                skips.push(c[level]);
+            }
+            let resample = (level + 1 < levels).then(|| {
+                skips.push(c[level]);
+                let padding = match config.downsample {
+                    Downsample::Conv => Padding::same(1),
+                    Downsample::ConvAsymmetric => Padding::bottom_right(1),
+                    Downsample::AvgPool => return Resample::AvgPool,
+                };
+                let (name, channels) = (format!("{block}.downsamplers.0.conv"), [c[level]; 2]);
+                Resample::Conv(Conv::new(params, &name, channels, 3, 2, padding, Start::FanIn))
+            });
+            encoder.push(Level { layers, resample });
+        }
+
+        let deepest = c[levels - 1];
+        let middle0 = ResBlock::new(params, "mid_block.resnets.0", deepest, deepest, style);
+        let mid_attention = config.mid_attention.then(|| attention(params, "mid_block.attentions.0", deepest));
+        let middle1 = ResBlock::new(params, "mid_block.resnets.1", deepest, deepest, style);
+
+        let mut decoder = Vec::new();
+        let mut h = deepest;
+        for level in (0..levels).rev() {
+            let block = format!("up_blocks.{}", levels - 1 - level);
+            let shallower = c[level.saturating_sub(1)];
+            let mut layers = Vec::new();
+            for j in 0..config.layers_per_level + usize::from(!paired) {
+                let last = j + 1 == config.layers_per_level;
+                let c_out = if paired && last { shallower } else { c[level] };
+                let attention = attends(level).then(|| {
+                    attention(params, &format!("{block}.attentions.{j}"), if paired { h } else { c_out })
+                });
+                let c_in = h + skips.pop().expect("a skip for every decoder block");
+                let residual = ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c_out, style);
+                layers.push(Layer { residual, attention });
+                h = c_out;
+            }
+            let resample = (level > 0).then(|| {
+                let c_in = if paired { h + skips.pop().expect("the downsampled skip") } else { h };
+                let name = format!("{block}.upsamplers.0.conv");
+                let mut conv = |params| Conv::same3x3(params, &name, c_in, h, Start::FanIn);
+                match config.upsample {
+                    Upsample::NearestConv => Resample::NearestConv(conv(params)),
+                    Upsample::BilinearConv => Resample::BilinearConv(conv(params)),
+                    Upsample::Nearest => Resample::Nearest,
+                }
+            });
+            decoder.push(Level { layers, resample });
+        }
+        let norm_out = GroupNorm::new(params, "conv_norm_out", c[0], config.groups, config.norm_eps, true);
+        let conv_out = Conv::same3x3(params, "conv_out", c[0], config.out_channels, Start::Zero);
+        Ok(UNet {
+            config: config.clone(),
+            time_mlp,
+            class_table,
+            conv_in,
+            encoder,
+            middle: [middle0, middle1],
+            mid_attention,
+            decoder,
+            norm_out,
+            conv_out,
+        })
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &UNetConfig {
+        &self.config
+    }
+
+    /// Records one evaluation.
+    ///
+    /// # Shapes
+    /// `x [n, h, w, in_channels]` in the tape's storage type with h and w multiples of 2^(levels - 1); `t [n]` f32, the
+    /// time as the network is told it (diffusers and the DDPM paper: 0..T-1); `labels [n]` i32 in 0..=classes, where
+    /// `classes` is the null label, exactly where the model is conditional. The result is
+    /// `[n, h, w, out_channels]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
+        assert_eq!(labels.is_some(), self.class_table.is_some(), "labels go with a conditional model");
+        let paired = self.config.layout == Layout::Paired;
+        let time = self.time_embedding(cx, t, labels);
+
+        let mut h = self.conv_in.forward(cx, x);
+        let mut skips = if paired { vec![] } else { vec![h] };
+        for level in &self.encoder {
+            for layer in &level.layers {
+                let before = layer.residual.forward(cx, h, time);
+                h = layer.attention.as_ref().map_or(before, |a| a.forward(cx, before));
+                skips.push(if paired { before } else { h });
+            }
+            if let Some(down) = &level.resample {
+                h = down.forward(cx, h);
+                skips.push(h);
+            }
+        }
+
+        h = self.middle[0].forward(cx, h, time);
+        h = self.mid_attention.as_ref().map_or(h, |a| a.forward(cx, h));
+        h = self.middle[1].forward(cx, h, time);
+
+        let mut join = |tape: &mut Tape, h| concat::concat(tape, h, skips.pop().expect("a skip"));
+        for level in &self.decoder {
+            for layer in &level.layers {
+                match &layer.attention {
+                    Some(attention) if paired => h = attention.forward(cx, h),
+                    _ => {}
+                }
+                h = join(cx.tape, h);
+                h = layer.residual.forward(cx, h, time);
+                match &layer.attention {
+                    Some(attention) if !paired => h = attention.forward(cx, h),
+                    _ => {}
+                }
+            }
+            if let Some(up) = &level.resample {
+                if paired {
+                    h = join(cx.tape, h);
+                }
+                h = up.forward(cx, h);
+            }
+        }
+        let h = self.norm_out.forward(cx, h);
+        self.conv_out.forward(cx, h)
+    }
+
+    /// SiLU of the embedding of time and class `[n, time_dim]`, as every residual block takes it.
+    fn time_embedding(&self, cx: &mut Forward, t: Tensor, labels: Option<Tensor>) -> Tensor {
+        let config = &self.config;
+        let dim = if self.time_mlp.is_some() { config.channels[0] } else { config.time_dim() };
+        let mut h = timestep_embedding::timestep_embedding(cx.tape, t, dim, config.flip_sin_to_cos, config.freq_shift);
+        if let Some([first, second]) = &self.time_mlp {
+            h = first.forward(cx, h);
+            h = silu::silu(cx.tape, h);
+            h = second.forward(cx, h);
+        }
+        if let (Some(table), Some(labels)) = (self.class_table, labels) {
+            let table = cx.param(table);
+            let class = embedding::embedding(cx.tape, table, labels);
+            h = add::add(cx.tape, h, class);
+        }
+        silu::silu(cx.tape, h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(config: &UNetConfig) -> usize {
+        let mut params = ParamSet::default();
+        UNet::new(config, &mut params).unwrap();
+        params.count()
+    }
+
+    #[test]
+    fn published_parameter_counts() {
+        assert_eq!(count(&UNetConfig::default()), 35_746_307);
+        let mnist = UNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            channels: vec![64, 128, 256, 512],
+            layout: Layout::Paired,
+            downsample: Downsample::Conv,
+            upsample: Upsample::BilinearConv,
+            shortcut: Shortcut::Conv3x3,
+            norm_eps: 1e-5,
+            ..UNetConfig::default()
+        };
+        assert_eq!(count(&mnist), 57_489_857);
+        assert_eq!(count(&UNetConfig { out_channels: 2, ..mnist.clone() }), 57_490_434);
+        assert_eq!(count(&UNetConfig { classes: 3, ..mnist }), 57_490_881);
+        let unet64 = UNetConfig {
+            image_size: 64,
+            channels: vec![64, 128, 192, 256],
+            attention_levels: vec![2, 3],
+            head_dim: 32,
+            downsample: Downsample::AvgPool,
+            upsample: Upsample::Nearest,
+            ..UNetConfig::default()
+        };
+        assert_eq!(count(&unet64), 20_494_211);
+    }
+
+    #[test]
+    fn impossible_configurations_are_refused_by_name() {
+        let refused = |config: UNetConfig| UNet::new(&config, &mut ParamSet::default()).unwrap_err().to_string();
+        let base = UNetConfig::default();
+        assert!(refused(UNetConfig { groups: 48, ..base.clone() }).contains("model.groups = 48"));
+        assert!(refused(UNetConfig { image_size: 36, ..base.clone() }).contains("model.image_size = 36"));
+        assert!(refused(UNetConfig { head_dim: 96, ..base.clone() }).contains("model.head_dim = 96"));
+        assert!(refused(UNetConfig { attention_levels: vec![4], ..base }).contains("model.attention_levels"));
+    }
+}
