@@ -72,3 +72,61 @@ pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
     }
     Plan { offsets, bytes: total, lower_bound_bytes: lower_bound as u64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Memory;
+    use crate::tape::{Backend, Launches, Tape};
+    use crate::tensor::DType;
+    use proptest::prelude::*;
+
+    #[derive(Debug)]
+    struct Touch(Tensor, Vec<Tensor>);
+
+    impl Op for Touch {
+        fn name(&self) -> &'static str {
+            "touch"
+        }
+        fn outputs(&self) -> Vec<Tensor> {
+            vec![self.0]
+        }
+        fn inputs(&self) -> Vec<Tensor> {
+            self.1.clone()
+        }
+        fn cpu(&self, _: &mut Memory) {}
+        fn launch(&self, _: &mut Launches) {}
+    }
+
+    proptest! {
+        #[test]
+        fn what_lives_together_does_not_overlap(
+            nodes in prop::collection::vec((1usize..5000, prop::collection::vec(0usize..40, 0..4)), 1..60),
+        ) {
+            let mut tape = Tape::new(Backend::Cpu, DType::F32);
+            let mut made: Vec<Tensor> = Vec::new();
+            for (len, reads) in nodes {
+                let reads = reads.iter().filter_map(|&r| made.get(made.len().checked_sub(r + 1)?).copied()).collect();
+                let out = tape.tensor(&[len], DType::F32);
+                tape.push(Touch(out, reads));
+                made.push(out);
+            }
+            let kept = [made[0]];
+            let plan = plan(&tape.nodes, &tape.arena, &kept);
+            let last_use = |t: usize| {
+                let reads = |n: &dyn Op| n.inputs().contains(&made[t]);
+                let last = (0..made.len()).rev().find(|&n| reads(tape.nodes[n].as_ref())).unwrap_or(t);
+                if t == 0 { made.len() } else { last }
+            };
+            for a in 0..made.len() {
+                let (a_start, a_end) = (plan.offsets[a].unwrap(), plan.offsets[a].unwrap() + made[a].bytes() as u64);
+                prop_assert!(a_end <= plan.bytes && a_start % ALIGN_BYTES == 0);
+                for b in a + 1..made.len().min(last_use(a) + 1) {
+                    let b_start = plan.offsets[b].unwrap();
+                    prop_assert!(b_start >= a_end || b_start + made[b].bytes() as u64 <= a_start, "{a} and {b}");
+                }
+            }
+            prop_assert!(plan.bytes >= plan.lower_bound_bytes);
+        }
+    }
+}
