@@ -1,9 +1,11 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
 pub mod driver;
+mod map_file;
 mod memory;
 
 pub use driver::{Driver, KernelArg, KernelCall};
+pub use map_file::map_file;
 pub use memory::Memory;
 
 /// A device that can run a tape.

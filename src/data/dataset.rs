@@ -1,0 +1,243 @@
+//! A set of 8-bit images of one size, and the way from them to a batch of numbers in [-1, 1].
+
+use std::{fmt, str::FromStr};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::resize::Resize;
+use crate::{Error, Result};
+
+/// Which part of a data set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    #[default]
+    Train,
+    Test,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Split::Train => "train",
+            Split::Test => "test",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Split> {
+        match name {
+            "train" => Ok(Split::Train),
+            "test" => Ok(Split::Test),
+            _ => Err(Error::Config(format!("unknown split \"{name}\"; there are \"train\" and \"test\""))),
+        }
+    }
+}
+
+/// Images `[n, h, w, c]` of 8 bits, with their labels where there are any.
+#[derive(Debug)]
+pub struct Dataset {
+    pub(super) name: String,
+    pub(super) format: String,
+    pub(super) len: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) pixels: Pixels,
+    pub(super) labels: Option<Vec<u32>>,
+    /// One per class, empty where there are no labels.
+    pub(super) class_names: Vec<String>,
+}
+
+/// Where the bytes of the images lie.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    Memory(Vec<u8>),
+    /// In a mapped file, after `offset` bytes of header.
+    Mapped { map: Mmap, offset: usize },
+}
+
+impl Pixels {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Pixels::Memory(bytes) => bytes,
+            Pixels::Mapped { map, offset } => &map[*offset..],
+        }
+    }
+}
+
+impl Dataset {
+    /// The source's name: `glyphs`, or the last part of its path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file format, in words.
+    pub fn format(&self) -> &str {
+        &self.format
+    }
+
+    /// The number of images, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a data set without images is an error when it is opened")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Height, width and channels of every image.
+    pub fn image_dims(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+
+    /// The label of every image, below the number of classes.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// The classes in the order of their labels; empty where there are no labels.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// Image `i`, `[h, w, c]`.
+    pub fn image_u8(&self, i: usize) -> &[u8] {
+        let bytes = self.image_bytes();
+        &self.pixels.bytes()[i * bytes..][..bytes]
+    }
+
+    pub(super) fn image_bytes(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Writes the images at `indices`, each mirrored left to right if its flip is set, to `out`, `[batch, h, w, c]`,
+    /// scaled from {0, ..., 255} to [-1, 1].
+    ///
+    /// # Panics
+    /// If the lengths of `indices`, `flips` and `out` do not fit together, or an index is out of range.
+    pub fn fill_batch(&self, indices: &[usize], flips: &[bool], out: &mut [f32]) {
+        assert_eq!(indices.len(), flips.len(), "one flip per image");
+        assert_eq!(out.len(), indices.len() * self.image_bytes(), "a batch of {} images", indices.len());
+        let images = out.par_chunks_exact_mut(self.image_bytes());
+        images.zip(indices).zip(flips).for_each(|((out, &i), &flip)| {
+            let image = self.image_u8(i);
+            if flip {
+                let row = self.width * self.channels;
+                for (out, image) in out.chunks_exact_mut(row).zip(image.chunks_exact(row)) {
+                    let mirrored = image.chunks_exact(self.channels).rev();
+                    out.chunks_exact_mut(self.channels).zip(mirrored).for_each(|(out, pixel)| scale(out, pixel));
+                }
+            } else {
+                scale(out, image);
+            }
+        });
+    }
+
+    /// Writes the labels of the images at `indices` to `out`.
+    ///
+    /// # Panics
+    /// If the data set has no labels.
+    pub fn fill_labels(&self, indices: &[usize], out: &mut [i32]) {
+        let labels = self.labels.as_ref().expect("the data set has labels");
+        out.iter_mut().zip(indices).for_each(|(out, &i)| *out = labels[i] as i32);
+    }
+
+    /// The images of the chosen classes only.
+    pub(super) fn select(self, filter: &ClassFilter) -> Result<Dataset> {
+        let labels = self.labels.as_deref().unwrap_or_default();
+        let chosen = filter.apply(&self.name, labels, &self.class_names)?;
+        let pixels = chosen.kept.iter().flat_map(|&i| self.image_u8(i)).copied().collect();
+        Ok(Dataset {
+            len: chosen.kept.len(),
+            pixels: Pixels::Memory(pixels),
+            labels: Some(chosen.labels),
+            class_names: chosen.class_names,
+            ..self
+        })
+    }
+
+    /// The images as `size` x `size`, cropped to the centre if they are not square, bilinear, rounded to 8 bits.
+    pub(super) fn resize(self, size: Option<usize>) -> Result<Dataset> {
+        let Some(size) = size.filter(|&size| (size, size) != (self.height, self.width)) else { return Ok(self) };
+        let resize = Resize::new([self.height, self.width], [size, size]);
+        let mut pixels = vec![0; self.len * size * size * self.channels];
+        pixels
+            .par_chunks_exact_mut(size * size * self.channels)
+            .zip(self.pixels.bytes().par_chunks_exact(self.image_bytes()))
+            .for_each(|(out, image)| resize.apply(image, self.channels, out));
+        Ok(Dataset { height: size, width: size, pixels: Pixels::Memory(pixels), ..self })
+    }
+
+    /// The images with 1 or 3 channels.
+    pub(super) fn with_channels(self, channels: Option<usize>, to_grey: bool) -> Result<Dataset> {
+        let bytes = self.pixels.bytes();
+        let pixels = match (self.channels, channels) {
+            (_, None) => return Ok(self),
+            (have, Some(want)) if have == want => return Ok(self),
+            (1, Some(3)) => bytes.par_iter().flat_map_iter(|&grey| [grey; 3]).collect(),
+            (3, Some(1)) if to_grey => bytes.par_chunks_exact(3).map(|rgb| luma([rgb[0], rgb[1], rgb[2]])).collect(),
+            (3, Some(1)) => return Err(refuse_grey(&self.name)),
+            (have, Some(want)) => {
+                return Err(Error::Config(format!("{} has {have} channels, the model wants {want}", self.name)));
+            }
+        };
+        Ok(Dataset { channels: channels.unwrap_or(self.channels), pixels: Pixels::Memory(pixels), ..self })
+    }
+}
+
+/// Colour is not given up silently.
+pub(super) fn refuse_grey(name: &str) -> Error {
+    Error::Config(format!("{name} holds colour images, the model has 1 channel: use 3 channels, or ask for grey"))
+}
+
+/// ITU-R 601 luma in the integer arithmetic of Pillow's `convert("L")`.
+pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+}
+
+/// {0, ..., 255} to [-1, 1].
+fn scale(out: &mut [f32], bytes: &[u8]) {
+    out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) / 127.5 - 1.0);
+}
+
+/// A choice of classes.
+#[derive(Debug)]
+pub(super) struct ClassFilter {
+    classes: Vec<u32>,
+}
+
+/// What a [`ClassFilter`] leaves.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) kept: Vec<usize>,
+    pub(super) labels: Vec<u32>,
+    pub(super) class_names: Vec<String>,
+}
+
+impl ClassFilter {
+    pub(super) fn new(classes: &[u32]) -> Result<ClassFilter> {
+        if classes.is_empty() {
+            return Err(Error::Config("the list of classes is empty: leave it out to use all of them".into()));
+        }
+        if let Some(twice) = classes.iter().enumerate().find_map(|(i, c)| classes[..i].contains(c).then_some(c)) {
+            return Err(Error::Config(format!("class {twice} is listed twice")));
+        }
+        Ok(ClassFilter { classes: classes.to_vec() })
+    }
+
+    /// The images whose class is chosen, with their new labels.
+    pub(super) fn apply(&self, name: &str, labels: &[u32], class_names: &[String]) -> Result<Chosen> {
+        if labels.is_empty() {
+            return Err(Error::Config(format!("{name} has no labels, so classes {:?} cannot be chosen", self.classes)));
+        }
+        let new_label = |label: u32| self.classes.iter().position(|&class| class == label);
+        if let Some(unknown) = self.classes.iter().find(|class| !labels.contains(class)) {
+            return Err(Error::Config(format!("{name} has no images of class {unknown}; it has {} classes", class_names.len())));
+        }
+        let (kept, labels) =
+            labels.iter().enumerate().filter_map(|(i, &label)| Some((i, new_label(label)? as u32))).unzip();
+        let class_names = self.classes.iter().map(|&class| class_names[class as usize].clone()).collect();
+        Ok(Chosen { kept, labels, class_names })
+    }
+}

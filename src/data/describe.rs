@@ -1,0 +1,139 @@
+//! What there is to know about a data set before training on it.
+
+use std::fmt;
+
+use rayon::prelude::*;
+
+use super::{DataOptions, Dataset, Split, open};
+use crate::Result;
+
+/// A source that can be named.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// What to write after `--data`.
+    pub source: &'static str,
+    /// What it is and how it is recognised.
+    pub description: &'static str,
+}
+
+/// Everything that [`open`] understands.
+pub fn list() -> &'static [Known] {
+    &[
+        Known { source: "glyphs", description: "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size" },
+        Known {
+            source: "DIR with idx files",
+            description: "MNIST, Fashion-MNIST, EMNIST, ...: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; plain or .gz",
+        },
+        Known {
+            source: "DIR with CIFAR-10 binary",
+            description: "data_batch_1.bin ... test_batch.bin, batches.meta.txt (cifar-10-binary.tar.gz, unpacked)",
+        },
+        Known {
+            source: "DIR of images",
+            description: "PNG and JPEG of any size; each sub-folder is a class; train/ and test/ are splits",
+        },
+        Known { source: "FILE", description: "one idx file of images, one CIFAR-10 batch, or one image" },
+    ]
+}
+
+/// A summary of a data set, made for printing.
+#[derive(Clone, Debug)]
+pub struct Info {
+    pub name: String,
+    pub format: String,
+    pub split: Split,
+    /// Images, height, width, channels.
+    pub dims: [usize; 4],
+    /// The classes in the order of their labels, with the number of images of each.
+    pub classes: Vec<(String, usize)>,
+    /// One per channel.
+    pub statistics: Vec<ChannelStatistics>,
+}
+
+/// Mean and standard deviation of a channel, in the units that a model sees: [-1, 1].
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelStatistics {
+    pub mean: f64,
+    pub std: f64,
+}
+
+/// Opens `source` and summarises it.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
+    let dataset = open(source, split, options)?;
+    let [height, width, channels] = dataset.image_dims();
+    let mut counts = vec![0; dataset.class_names().len()];
+    dataset.labels().unwrap_or_default().iter().for_each(|&label| counts[label as usize] += 1);
+    Ok(Info {
+        name: dataset.name().into(),
+        format: dataset.format().into(),
+        split,
+        dims: [dataset.len(), height, width, channels],
+        classes: dataset.class_names().iter().cloned().zip(counts).collect(),
+        statistics: statistics(&dataset),
+    })
+}
+
+/// Exact sums of bytes and their squares, hence the same at any thread count.
+fn statistics(dataset: &Dataset) -> Vec<ChannelStatistics> {
+    let [height, width, channels] = dataset.image_dims();
+    let add = |a: Vec<[u64; 2]>, b: Vec<[u64; 2]>| a.iter().zip(b).map(|(x, y)| [x[0] + y[0], x[1] + y[1]]).collect();
+    let sums = (0..dataset.len())
+        .into_par_iter()
+        .map(|i| {
+            let mut sums = vec![[0u64; 2]; channels];
+            for pixel in dataset.image_u8(i).chunks_exact(channels) {
+                for (sum, &byte) in sums.iter_mut().zip(pixel) {
+                    sum[0] += u64::from(byte);
+                    sum[1] += u64::from(byte) * u64::from(byte);
+                }
+            }
+            sums
+        })
+        .reduce(|| vec![[0; 2]; channels], add);
+    let pixels = (dataset.len() * height * width) as f64;
+    let statistics = sums.iter().map(|&[sum, squares]| {
+        let mean = sum as f64 / pixels;
+        let variance = squares as f64 / pixels - mean * mean;
+        ChannelStatistics { mean: mean / 127.5 - 1.0, std: variance.max(0.0).sqrt() / 127.5 }
+    });
+    statistics.collect()
+}
+
+/// The positions of up to `n` images that show what a data set holds: its classes in turn, or the first images where
+/// there are no labels.
+pub fn spread(dataset: &Dataset, n: usize) -> Vec<usize> {
+    let Some(labels) = dataset.labels() else { return (0..n.min(dataset.len())).collect() };
+    let mut of_class = vec![Vec::new(); dataset.class_names().len()];
+    labels.iter().enumerate().for_each(|(i, &label)| of_class[label as usize].push(i));
+    let rounds = of_class.iter().map(Vec::len).max().unwrap_or(0);
+    (0..rounds).flat_map(|round| of_class.iter().filter_map(move |class| class.get(round))).copied().take(n).collect()
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [images, height, width, channels] = self.dims;
+        let colours = if channels == 1 { "grey" } else { "RGB" };
+        writeln!(f, "name      {}", self.name)?;
+        writeln!(f, "format    {}", self.format)?;
+        writeln!(f, "split     {}", self.split)?;
+        writeln!(f, "images    {images}")?;
+        writeln!(f, "size      {width}x{height}, {colours}")?;
+        let row = |of: fn(&ChannelStatistics) -> f64| {
+            self.statistics.iter().map(|s| format!("{:+.4}", of(s))).collect::<Vec<_>>().join("  ")
+        };
+        writeln!(f, "mean      {}   (of pixels scaled to [-1, 1])", row(|s| s.mean))?;
+        writeln!(f, "std       {}", row(|s| s.std))?;
+        if self.classes.is_empty() {
+            return write!(f, "classes   none");
+        }
+        write!(f, "classes   {}", self.classes.len())?;
+        let name_width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (label, (name, count)) in self.classes.iter().enumerate() {
+            write!(f, "\n  {label:>3}     {name:<name_width$}  {count:>7}")?;
+        }
+        Ok(())
+    }
+}

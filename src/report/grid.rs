@@ -1,0 +1,135 @@
+//! Sheets of images as PNG files.
+
+use std::path::Path;
+
+use super::replace_file;
+use crate::{Result, data::Dataset};
+
+/// Narrower sheets are enlarged by a whole factor, so that tiny images can be looked at.
+const MIN_WIDTH: usize = 512;
+/// The grey between the images.
+const GAP_SHADE: u8 = 40;
+
+/// An 8-bit image `[height, width, channels]` with 1 or 3 channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    pub channels: usize,
+    pub pixels: Vec<u8>,
+}
+
+/// Arranges images `[n, h, w, c]` with values in [-1, 1] row by row; `columns` of `None` makes the sheet about square.
+/// Values outside the range are clamped, not-a-number is black.
+///
+/// # Panics
+/// If `images` does not hold `dims` numbers.
+pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture {
+    assert_eq!(images.len(), dims.iter().product::<usize>(), "images of dimensions {dims:?}");
+    let bytes: Vec<u8> = images.iter().map(|&x| (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8).collect();
+    let [n, h, w, c] = dims;
+    arrange(bytes.chunks_exact((h * w * c).max(1)), n, [h, w, c], columns)
+}
+
+/// All images side by side, such as the stages of one denoising process.
+pub fn strip(images: &[f32], dims: [usize; 4]) -> Picture {
+    grid(images, dims, Some(dims[0]))
+}
+
+/// The images of a data set at `indices`.
+pub fn data_sheet(dataset: &Dataset, indices: &[usize], columns: Option<usize>) -> Picture {
+    arrange(indices.iter().map(|&i| dataset.image_u8(i)), indices.len(), dataset.image_dims(), columns)
+}
+
+fn arrange<'a>(images: impl Iterator<Item = &'a [u8]>, n: usize, dims: [usize; 3], columns: Option<usize>) -> Picture {
+    let [h, w, channels] = dims;
+    let columns = columns.unwrap_or_else(|| (n as f64).sqrt().ceil() as usize).clamp(1, n.max(1));
+    let gap = if w.min(h) < 64 { 1 } else { 2 };
+    let (width, height) = (columns * (w + gap) + gap, n.div_ceil(columns) * (h + gap) + gap);
+    let mut pixels = vec![GAP_SHADE; width * height * channels];
+    for (i, image) in images.enumerate() {
+        let (left, top) = (gap + i % columns * (w + gap), gap + i / columns * (h + gap));
+        for (y, row) in image.chunks_exact(w * channels).enumerate() {
+            pixels[((top + y) * width + left) * channels..][..row.len()].copy_from_slice(row);
+        }
+    }
+    Picture { width, height, channels, pixels }.enlarge(MIN_WIDTH.div_ceil(width))
+}
+
+impl Picture {
+    /// Every pixel as a square of `factor` x `factor`.
+    fn enlarge(self, factor: usize) -> Picture {
+        if factor <= 1 {
+            return self;
+        }
+        let mut pixels = Vec::with_capacity(self.pixels.len() * factor * factor);
+        for row in self.pixels.chunks_exact(self.width * self.channels) {
+            let wide: Vec<u8> = row.chunks_exact(self.channels).flat_map(|pixel| pixel.repeat(factor)).collect();
+            (0..factor).for_each(|_| pixels.extend_from_slice(&wide));
+        }
+        Picture { width: self.width * factor, height: self.height * factor, pixels, ..self }
+    }
+
+    /// The bytes of a PNG file.
+    pub fn png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
+        written.expect("a picture has pixels for its size, and memory takes every write");
+        bytes
+    }
+
+    /// Writes a PNG file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_png(&self, path: &Path) -> Result<()> {
+        replace_file(path, &self.png())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_become_levels_clamped_and_rounded() {
+        let values = [-1.0, 1.0, 0.0, -3.0, 7.0, f32::NAN, 2.0 / 127.5 - 1.0, -1.0 + 2.4 / 127.5];
+        let picture = grid(&values, [1, 1, 8, 1], None);
+        let factor = picture.width / 10;
+        let row = &picture.pixels[factor * picture.width..];
+        let levels: Vec<u8> = (1..9).map(|i| row[i * factor]).collect();
+        assert_eq!(levels, [0, 255, 128, 0, 255, 0, 2, 2]);
+    }
+
+    #[test]
+    fn every_level_survives_scaling_to_a_batch_and_back() {
+        for level in 0..=255u8 {
+            let scaled = f32::from(level) / 127.5 - 1.0;
+            assert_eq!(grid(&[scaled], [1, 1, 1, 1], None).pixels[171 * 513 + 171], level);
+        }
+    }
+
+    #[test]
+    fn a_sheet_has_gaps_and_is_large_enough_to_look_at() {
+        let sheet = grid(&[1.0; 5 * 4 * 3 * 3], [5, 4, 3, 3], Some(2));
+        // 2 columns of 3 pixels and 3 rows of 4 with gaps: 9 x 16, enlarged 57 times.
+        assert_eq!((sheet.width, sheet.height, sheet.channels), (9 * 57, 16 * 57, 3));
+        assert_eq!(sheet.pixels[..3], [GAP_SHADE; 3]);
+        assert_eq!(sheet.pixels.iter().filter(|&&p| p == 255).count(), 5 * 4 * 3 * 3 * 57 * 57);
+        let wide = strip(&[0.0; 7 * 128 * 128], [7, 128, 128, 1]);
+        assert_eq!((wide.width, wide.height), (7 * 130 + 2, 132));
+    }
+
+    #[test]
+    fn the_png_holds_the_pixels() {
+        let sheet = grid(&[-1.0, 0.0, 1.0, 0.5, 0.25, -0.5], [2, 1, 1, 3], None);
+        let mut reader = png::Decoder::new(std::io::Cursor::new(sheet.png())).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let frame = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((frame.width as usize, frame.height as usize), (sheet.width, sheet.height));
+        assert_eq!(pixels, sheet.pixels);
+    }
+}
