@@ -1,0 +1,30 @@
+// Everything a kernel may use. A kernel file includes this header and no other.
+//
+// nvcc reads CUDA's own headers and the device bodies of the wrappers; a host C++ compiler reads host/, which runs the
+// same source on the CPU, one fiber a thread (see host/engine.h).
+#pragma once
+#if defined(__CUDACC__)
+#include <cstdint>
+#include <cstring>
+#include <cuda_bf16.h>
+#define EMU_AT
+#else
+#include "../host/intrinsics.h"
+#define EMU_AT , emu::Where at = emu::Where::here()  // the caller's file and line, for the emulator's reports
+#endif
+
+// Names the start of the launch's dynamic shared memory: `DYNAMIC_SMEM(Tile, tile);` declares `Tile* tile`, aligned to
+// 1024 bytes. At most one per kernel.
+#if defined(__CUDACC__)
+#define DYNAMIC_SMEM(T, name)                                      \
+  extern __shared__ __align__(1024) unsigned char name##_bytes[];  \
+  T* const name = reinterpret_cast<T*>(name##_bytes)
+#else
+#define DYNAMIC_SMEM(T, name) T* const name = static_cast<T*>(emu::dynamic_shared(sizeof(T)))
+#endif
+
+#include "export.cuh"
+#include "types.cuh"
+#include "reduce.cuh"
+#include "philox.cuh"
+#include "mma.cuh"

@@ -1,0 +1,160 @@
+#include "launch.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace emu {
+
+namespace {
+
+std::vector<Kernel>& kernels() {
+  static std::vector<Kernel> table;
+  return table;
+}
+
+// OS threads that wait for work. A launch lends its blocks to as many as it wants and works along.
+class Workers {
+ public:
+  // Calls work() on this thread and on `helpers` others; returns when all calls have returned.
+  void run(unsigned helpers, const std::function<void()>& work) {
+    if (helpers == 0) return work();
+    std::unique_lock<std::mutex> one_launch_at_a_time(launching);
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      while (threads.size() < helpers) threads.emplace_back([this] { serve(); });
+      this->work = &work;
+      wanted = unfinished = helpers;
+    }
+    arrived.notify_all();
+    work();
+    std::unique_lock<std::mutex> lock(mutex);
+    finished.wait(lock, [this] { return unfinished == 0; });
+  }
+
+ private:
+  void serve() {
+    std::unique_lock<std::mutex> lock(mutex);
+    for (;;) {
+      arrived.wait(lock, [this] { return wanted > 0; });
+      wanted--;
+      const std::function<void()>& task = *work;
+      lock.unlock();
+      task();
+      lock.lock();
+      if (--unfinished == 0) finished.notify_one();
+    }
+  }
+
+  std::mutex launching, mutex;
+  std::condition_variable arrived, finished;
+  std::vector<std::thread> threads;
+  const std::function<void()>* work = nullptr;
+  unsigned wanted = 0, unfinished = 0;
+};
+
+Workers& workers() {  // never destroyed: its threads end with the process
+  static Workers* pool = new Workers;
+  return *pool;
+}
+
+Engine& engine_of_this_thread() {
+  static thread_local std::unique_ptr<Engine> instance(new Engine);
+  return *instance;
+}
+
+}  // namespace
+
+void Registration::enter(Kernel kernel) { kernels().push_back(kernel); }
+
+std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
+                     const Options& options) {
+  const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
+  if (blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    return "a grid of " + std::to_string(grid.x) + "x" + std::to_string(grid.y) + "x" + std::to_string(grid.z) + " blocks";
+  if (uint64_t(block.x) * block.y * block.z - 1 >= MAX_BLOCK)
+    return "a block of " + std::to_string(block.x) + "x" + std::to_string(block.y) + "x" + std::to_string(block.z) + " threads";
+
+  // Of the blocks that fail, the first in order is reported, whatever thread ran it.
+  std::atomic<uint64_t> next{0}, first_failure{~uint64_t(0)};
+  std::mutex mutex;
+  std::string error;
+  const std::function<void()> work = [&] {
+    Engine& engine = engine_of_this_thread();
+    for (uint64_t i; (i = next++) < blocks && i < first_failure;) {
+      const uint3 index{unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
+      if (engine.run_block(index, grid, block, shared_bytes, call, args, options)) continue;
+      std::lock_guard<std::mutex> lock(mutex);
+      if (i > first_failure) continue;
+      first_failure = i;
+      error = engine.error + " [block (" + std::to_string(index.x) + "," + std::to_string(index.y) + "," +
+              std::to_string(index.z) + ")]";
+    }
+  };
+#if EMU_ASAN || EMU_TSAN
+  work();  // static shared memory is not per OS thread in these builds
+#else
+  workers().run(unsigned(std::min<uint64_t>(options.os_threads, blocks)) - 1, work);
+#endif
+  return error;
+}
+
+namespace {
+
+const char* name_of(Parameter parameter) {
+  switch (parameter) {
+    case Parameter::Pointer: return "a pointer";
+    case Parameter::Int32: return "a 32-bit integer";
+    case Parameter::Int64: return "a 64-bit integer";
+    case Parameter::Float: return "a float";
+    default: return "something else";
+  }
+}
+
+// A launch as src/device/emu.rs describes it: same fields, same order.
+struct Launch {
+  const char* kernel;
+  uint32_t grid[3], block;
+  size_t shared_bytes;
+  void** args;                  // [count] addresses of the values
+  const Parameter* parameters;  // [count] what they are
+  const size_t* extents;        // [count] bytes behind each pointer
+  size_t count;
+  uint64_t seed;
+  Schedule schedule;
+  AsyncCopies async;
+  uint32_t os_threads;
+};
+
+std::string launch_by_name(const Launch& launch) {
+  const Kernel* kernel = nullptr;
+  for (const Kernel& candidate : kernels())
+    if (!strcmp(candidate.name, launch.kernel)) kernel = &candidate;
+  if (!kernel) return "no kernel has this name";
+  if (kernel->count != launch.count)
+    return "the kernel has " + std::to_string(kernel->count) + " parameters, the launch gives " + std::to_string(launch.count);
+  for (size_t i = 0; i < launch.count; i++)
+    if (kernel->parameters[i] != launch.parameters[i])
+      return "parameter " + std::to_string(i) + " is " + name_of(kernel->parameters[i]) + ", the launch gives " +
+             name_of(launch.parameters[i]);
+  return run_grid(kernel->call, launch.args, dim3(launch.grid[0], launch.grid[1], launch.grid[2]), dim3(launch.block),
+                  launch.shared_bytes, {launch.schedule, launch.async, launch.seed, launch.os_threads});
+}
+
+}  // namespace
+
+}  // namespace emu
+
+// Launches a kernel and waits for it. Returns 0, or 1 with the reason in `error`.
+extern "C" int emu_launch(const emu::Launch* launch, char* error, size_t error_bytes) {
+  const std::string text = emu::launch_by_name(*launch);
+  snprintf(error, error_bytes, "%s", text.c_str());
+  return !text.empty();
+}
+
+// The names of the kernels, one call each; null at the end.
+extern "C" const char* emu_kernel_name(size_t i) {
+  return i < emu::kernels().size() ? emu::kernels()[i].name : nullptr;
+}

@@ -1,0 +1,62 @@
+// The table of exported kernels and how one is launched: by name through emu_launch, which src/device/emu.rs calls, or
+// directly from C++ through emu::launch, to step through a kernel in a debugger.
+#pragma once
+#include "engine.h"
+
+namespace emu {
+
+// What a parameter of a kernel is, so that a launch with the wrong arguments is an error and not a wrong result.
+enum class Parameter : uint8_t { Pointer, Int32, Int64, Float, Unknown };
+
+template <class T> constexpr Parameter parameter_of() {
+  if constexpr (std::is_pointer_v<T>) return Parameter::Pointer;
+  else if constexpr (std::is_integral_v<T> && sizeof(T) == 4) return Parameter::Int32;
+  else if constexpr (std::is_integral_v<T> && sizeof(T) == 8) return Parameter::Int64;
+  else if constexpr (std::is_same_v<T, float>) return Parameter::Float;
+  else return Parameter::Unknown;
+}
+
+// Calls a kernel with arguments given by address, as cuLaunchKernel takes them, and knows its parameters.
+template <auto KERNEL> struct Signature;
+template <class... P, void (*KERNEL)(P...)> struct Signature<KERNEL> {
+  static constexpr Parameter parameters[sizeof...(P) + 1] = {parameter_of<P>()..., Parameter::Unknown};
+  static constexpr size_t count = sizeof...(P);
+  static void call(void** args) { call(args, std::index_sequence_for<P...>()); }
+  template <size_t... I> static void call(void** args, std::index_sequence<I...>) { KERNEL(*static_cast<P*>(args[I])...); }
+};
+
+struct Kernel {
+  const char* name;
+  void (*call)(void** args);
+  const Parameter* parameters;
+  size_t count;
+};
+
+struct Registration {
+  template <class SIGNATURE> Registration(const char* name, SIGNATURE) {
+    enter({name, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count});
+  }
+  static void enter(Kernel kernel);
+};
+
+// Runs all blocks of a grid. Returns what went wrong, or nothing.
+std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
+                     const Options& options);
+
+template <class... P, class... A>
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const Options& options, A... given) {
+  struct Bound {
+    void (*kernel)(P...);
+    std::tuple<P...> arguments;
+  } bound{kernel, {given...}};
+  void* args = &bound;
+  const std::string error = run_grid(
+      [](void** args) {
+        auto* bound = static_cast<Bound*>(static_cast<void*>(args));
+        std::apply(bound->kernel, bound->arguments);
+      },
+      static_cast<void**>(args), grid, block, shared_bytes, options);
+  if (!error.empty()) throw std::runtime_error(error);
+}
+
+}  // namespace emu
