@@ -1,6 +1,10 @@
-//! Denoising diffusion probabilistic models on hand-written CUDA kernels.
+//! Denoising diffusion probabilistic models on hand-written CUDA kernels; docs/ARCHITECTURE.md is the map.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod data;
+#[allow(unsafe_code)]
 pub mod device;
 pub mod diffusion;
 mod error;
