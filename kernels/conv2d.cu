@@ -21,198 +21,10 @@
 // the loops, which then only add and compare. dw is long in k and small in m and n: blockIdx.z splits k, each split
 // writes its own sum, and sum_splits adds them in order.
 #include "common/common.cuh"
-#include "common/gemm.cuh"
+#include "conv2d/operands.cuh"
 
 // Blocks that share a multiprocessor, and by that the registers that a thread may use.
 template <class T, int TILE> constexpr int MIN_BLOCKS = sizeof(T) == 4 ? 128 / TILE : 256 / TILE;
-
-template <class T> __device__ __forceinline__ int whole_chunks(int channels) {
-  constexpr int VEC = 16 / sizeof(T);
-  return (channels + VEC - 1) / VEC * VEC;
-}
-
-// A place on the padded (tap, channel) axis.
-struct TapWalk {
-  int r, q, c;
-
-  __device__ __forceinline__ void advance(int by, int kw, int channels) {
-    c += by;
-    while (c >= channels) {
-      c -= channels;
-      if (++q == kw) q = 0, r++;
-    }
-  }
-};
-
-// A pixel of [n, height, width].
-struct Pixel {
-  int image, i, j;
-
-  static __device__ __forceinline__ Pixel at(int index, int height, int width) {
-    return {index / width / height, index / width % height, index % width};
-  }
-
-  __device__ __forceinline__ void advance(Pixel by, int height, int width) {
-    image += by.image, i += by.i, j += by.j;
-    if (j >= width) j -= width, i++;
-    if (i >= height) i -= height, image++;
-  }
-};
-
-// Images seen through the window of a kernel.
-template <class T> struct Images {
-  const T* data;  // [n, height, width, channels]
-  int height, width, channels;
-
-  __device__ __forceinline__ Chunk<const T> chunk(bool exists, int image, int i, int j, int c) const {
-    if (!exists || unsigned(i) >= unsigned(height) || unsigned(j) >= unsigned(width)) return {data, 0};
-    return {data + size_t((image * height + i) * width + j) * channels + c, channels - c};
-  }
-};
-
-// Line: a pixel, whose window has its first tap at `corner`. Along k: tap, channel. The window of dx is mirrored:
-// its taps go backwards through the image.
-template <class T, class Tile> struct Patches {
-  Images<T> images;
-  int kh, kw, direction, channels;
-  bool aligned;
-  Pixel corner[Tile::Map::COPIES];
-  TapWalk tap;
-
-  // `corner_of(line)` returns the corner, its image negative where the line does not exist.
-  template <class F>
-  __device__ __forceinline__ Patches(Images<T> images, int kh, int kw, int direction, F corner_of)
-      : images(images), kh(kh), kw(kw), direction(direction), channels(whole_chunks<T>(images.channels)),
-        aligned(channels == images.channels), tap{0, 0, 0} {
-#pragma unroll
-    for (int i = 0; i < Tile::Map::COPIES; i++) corner[i] = corner_of(Tile::Map::line(i));
-    tap.advance(Tile::Map::column(), kw, channels);
-  }
-
-  __device__ __forceinline__ Chunk<const T> chunk(int i) const {
-    const Pixel p = corner[i];
-    return images.chunk(p.image >= 0 && tap.r < kh, p.image, p.i + direction * tap.r, p.j + direction * tap.q, tap.c);
-  }
-
-  __device__ __forceinline__ void advance() { tap.advance(Tile::BK, kw, channels); }
-};
-
-// Line: a pixel, along k. Column: a tap and a channel.
-template <class T, class Tile> struct PatchColumns {
-  Images<T> images;
-  int stride, pad_top, pad_left, out_h, out_w, end, index;
-  bool exists, aligned;
-  Pixel pixel[Tile::Map::COPIES], step;
-  TapWalk tap;
-
-  __device__ __forceinline__ PatchColumns(Images<T> images, int kh, int kw, int stride, int pad_top, int pad_left,
-                                          int out_h, int out_w, int column, int begin, int end)
-      : images(images), stride(stride), pad_top(pad_top), pad_left(pad_left), out_h(out_h), out_w(out_w), end(end),
-        index(begin), step(Pixel::at(Tile::BK, out_h, out_w)) {
-    const int channels = whole_chunks<T>(images.channels), at = column + Tile::Map::column();
-    aligned = channels == images.channels;
-    tap = {at / channels / kw, at / channels % kw, at % channels};
-    exists = tap.r < kh;
-#pragma unroll
-    for (int i = 0; i < Tile::Map::COPIES; i++) pixel[i] = Pixel::at(begin + Tile::Map::line(i), out_h, out_w);
-  }
-
-  __device__ __forceinline__ Chunk<const T> chunk(int i) const {
-    const Pixel p = pixel[i];
-    return images.chunk(exists && index + Tile::Map::line(i) < end, p.image, p.i * stride - pad_top + tap.r,
-                        p.j * stride - pad_left + tap.q, tap.c);
-  }
-
-  __device__ __forceinline__ void advance() {
-    index += Tile::BK;
-#pragma unroll
-    for (int i = 0; i < Tile::Map::COPIES; i++) pixel[i].advance(step, out_h, out_w);
-  }
-};
-
-// Line: a row of a matrix, along k. Column: a column of it.
-template <class T, class Tile> struct MatrixColumns {
-  const T* data;  // [rows, columns]
-  int columns, column, index, end;
-  bool aligned;
-
-  __device__ __forceinline__ MatrixColumns(const T* data, int columns, int column, int begin, int end)
-      : data(data), columns(columns), column(column + Tile::Map::column()), index(begin), end(end),
-        aligned(whole_chunks<T>(columns) == columns) {}
-
-  __device__ __forceinline__ Chunk<const T> chunk(int i) const {
-    const int row = index + Tile::Map::line(i);
-    if (row >= end || column >= columns) return {data, 0};
-    return {data + size_t(row) * columns + column, columns - column};
-  }
-
-  __device__ __forceinline__ void advance() { index += Tile::BK; }
-};
-
-// Line: an output channel. Along k: tap, input channel.
-template <class T, class Tile> struct WeightRows {
-  const T* data;  // [c_out, kh, kw, c_in]
-  int c_out, kh, kw, c_in, channels, line;
-  bool aligned;
-  TapWalk tap;
-
-  __device__ __forceinline__ WeightRows(const T* data, int c_out, int kh, int kw, int c_in, int line)
-      : data(data), c_out(c_out), kh(kh), kw(kw), c_in(c_in), channels(whole_chunks<T>(c_in)), line(line),
-        aligned(channels == c_in), tap{0, 0, 0} {
-    tap.advance(Tile::Map::column(), kw, channels);
-  }
-
-  __device__ __forceinline__ Chunk<const T> chunk(int i) const {
-    const int o = line + Tile::Map::line(i);
-    if (o >= c_out || tap.r >= kh) return {data, 0};
-    return {data + (size_t(o * kh + tap.r) * kw + tap.q) * c_in + tap.c, c_in - tap.c};
-  }
-
-  __device__ __forceinline__ void advance() { tap.advance(Tile::BK, kw, channels); }
-};
-
-// The taps of one phase along one axis: first, first + stride, ...; `count` of them.
-struct PhaseTaps {
-  int first, count, offset;
-
-  __device__ __forceinline__ PhaseTaps(int phase, int stride, int pad, int taps) {
-    first = (phase + pad) % stride;
-    count = first < taps ? (taps - first + stride - 1) / stride : 0;
-    offset = (phase + pad - first) / stride;  // where the window of the phase's first pixel starts in dy
-  }
-};
-
-// Line: a tap of the phase and an output channel, along k. Column: an input channel.
-template <class T, class Tile> struct WeightColumns {
-  const T* data;  // [c_out, kh, kw, c_in]
-  PhaseTaps rows, columns;
-  int stride, c_out, kh, kw, c_in, channels, column;
-  bool aligned;
-  TapWalk tap[Tile::Map::COPIES];
-
-  __device__ __forceinline__ WeightColumns(const T* data, PhaseTaps rows, PhaseTaps columns, int stride, int c_out,
-                                           int kh, int kw, int c_in, int column)
-      : data(data), rows(rows), columns(columns), stride(stride), c_out(c_out), kh(kh), kw(kw), c_in(c_in),
-        channels(whole_chunks<T>(c_out)), column(column + Tile::Map::column()), aligned(whole_chunks<T>(c_in) == c_in) {
-#pragma unroll
-    for (int i = 0; i < Tile::Map::COPIES; i++) {
-      tap[i] = {0, 0, 0};
-      tap[i].advance(Tile::Map::line(i), columns.count, channels);
-    }
-  }
-
-  __device__ __forceinline__ Chunk<const T> chunk(int i) const {
-    const TapWalk t = tap[i];
-    if (t.r >= rows.count || t.c >= c_out || column >= c_in) return {data, 0};
-    const int r = rows.first + stride * t.r, q = columns.first + stride * t.q;
-    return {data + (size_t(t.c * kh + r) * kw + q) * c_in + column, c_in - column};
-  }
-
-  __device__ __forceinline__ void advance() {
-#pragma unroll
-    for (int i = 0; i < Tile::Map::COPIES; i++) tap[i].advance(Tile::BK, columns.count, channels);
-  }
-};
 
 // Block (x, y): TILE output pixels, TILE output channels.
 template <class T, int TILE>
@@ -238,7 +50,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
         const int m = m0 + row, o = n0 + column;
         return Chunk<T>{y + size_t(m) * c_out + o, m < pixels ? c_out - o : 0};
       },
-      whole_chunks<T>(c_out) == c_out);
+      rows_are_vectors<T>(c_out));
 }
 
 // Block (x, y, z): TILE input pixels of phase z, TILE input channels.
@@ -269,7 +81,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
         const size_t pixel = size_t(p.image * h + p.i * stride + i0) * width + p.j * stride + j0;
         return Chunk<T>{dx + pixel * c_in + n0 + column, m0 + row < pixels ? c_in - n0 - column : 0};
       },
-      whole_chunks<T>(c_in) == c_in);
+      rows_are_vectors<T>(c_in));
 }
 
 // Block (x, y, z): TILE output channels, TILE places of the padded (tap, input channel) axis, split z of the pixels.
@@ -295,7 +107,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
         const int o = m0 + row, tap = (n0 + column) / channels, c = (n0 + column) % channels;
         return Chunk<float>{sum + size_t(o * taps + tap) * c_in + c, o < c_out && tap < taps ? c_in - c : 0};
       },
-      c_in % 4 == 0);
+      rows_are_vectors<float>(c_in));
 }
 
 // Column sums. Block (x, y): 64 columns, rows [y * block_rows, (y + 1) * block_rows). Each thread sums 16 bytes of
@@ -305,36 +117,34 @@ __global__ void __launch_bounds__(256, 4)
     conv2d_bwd_dbias(float* __restrict__ dbias,  // [gridDim.y, columns]
                      const T* __restrict__ dy,   // [rows, columns]
                      int rows, int columns, int block_rows) {
-  constexpr int VEC = 16 / sizeof(T), LANES = 64 / VEC, ROWS = 256 / LANES;
+  constexpr int VEC = Vec<T>::SIZE, LANES = 64 / VEC, ROWS = 256 / LANES;
   const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES, column = blockIdx.x * 64 + lane * VEC;
   const int begin = blockIdx.y * block_rows, end = min(begin + block_rows, rows);
-  const bool aligned = columns % VEC == 0;
-  __shared__ float part[ROWS][64 + 4];
+  const bool aligned = rows_are_vectors<T>(columns);
+  __shared__ float part[ROWS][64];
   float sum[VEC] = {};
 #pragma unroll 4
   for (int r = begin + row; r < end; r += ROWS) {
     const T* from = dy + size_t(r) * columns + column;
-    if (aligned) {
-      if (column < columns) {
-        const uint4 v = *reinterpret_cast<const uint4*>(from);
-        T e[VEC];
-        memcpy(e, &v, 16);
-#pragma unroll
-        for (int i = 0; i < VEC; i++) sum[i] += to_float(e[i]);
-      }
-    } else {
+    float value[VEC] = {};
+    if (!aligned) {
 #pragma unroll
       for (int i = 0; i < VEC; i++)
-        if (column + i < columns) sum[i] += to_float(from[i]);
+        if (column + i < columns) value[i] = to_float(from[i]);
+    } else if (column < columns) {
+      load_floats(value, from);
     }
+#pragma unroll
+    for (int i = 0; i < VEC; i++) sum[i] += value[i];
   }
 #pragma unroll
   for (int i = 0; i < VEC; i++) part[row][lane * VEC + i] = sum[i];
   __syncthreads();
-  if (threadIdx.x < 64 && blockIdx.x * 64 + threadIdx.x < columns) {
+  const int mine = blockIdx.x * 64 + threadIdx.x;
+  if (threadIdx.x < 64 && mine < columns) {
     float total = 0.f;
     for (int r = 0; r < ROWS; r++) total += part[r][threadIdx.x];
-    dbias[size_t(blockIdx.y) * columns + blockIdx.x * 64 + threadIdx.x] = total;
+    dbias[size_t(blockIdx.y) * columns + mine] = total;
   }
 }
 
@@ -344,14 +154,15 @@ __global__ void __launch_bounds__(256, 4) conv2d_sum_splits(float* __restrict__ 
                                                          int len, int splits) {
   const int i = (blockIdx.x * 256 + threadIdx.x) * 4;
   if (i >= len) return;
-  if (len % 4 == 0) {
-    float4 sum = *reinterpret_cast<const float4*>(parts + i);
+  if (rows_are_vectors<float>(len)) {
+    Vec<float> sum = load_vec(parts + i);
 #pragma unroll 4
     for (int s = 1; s < splits; s++) {
-      const float4 v = *reinterpret_cast<const float4*>(parts + size_t(s) * len + i);
-      sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+      const Vec<float> part = load_vec(parts + size_t(s) * len + i);
+#pragma unroll
+      for (int e = 0; e < 4; e++) sum[e] += part[e];
     }
-    *reinterpret_cast<float4*>(out + i) = sum;
+    store_vec(out + i, sum);
   } else {
     for (int e = i; e < min(i + 4, len); e++) {
       float sum = parts[e];
@@ -360,3 +171,18 @@ __global__ void __launch_bounds__(256, 4) conv2d_sum_splits(float* __restrict__ 
     }
   }
 }
+
+EXPORT_AS(conv2d_fwd_64_f32, conv2d_fwd<float, 64>)
+EXPORT_AS(conv2d_fwd_128_f32, conv2d_fwd<float, 128>)
+EXPORT_AS(conv2d_fwd_64_bf16, conv2d_fwd<__nv_bfloat16, 64>)
+EXPORT_AS(conv2d_fwd_128_bf16, conv2d_fwd<__nv_bfloat16, 128>)
+EXPORT_AS(conv2d_bwd_dx_64_f32, conv2d_bwd_dx<float, 64>)
+EXPORT_AS(conv2d_bwd_dx_128_f32, conv2d_bwd_dx<float, 128>)
+EXPORT_AS(conv2d_bwd_dx_64_bf16, conv2d_bwd_dx<__nv_bfloat16, 64>)
+EXPORT_AS(conv2d_bwd_dx_128_bf16, conv2d_bwd_dx<__nv_bfloat16, 128>)
+EXPORT_AS(conv2d_bwd_dw_64_f32, conv2d_bwd_dw<float, 64>)
+EXPORT_AS(conv2d_bwd_dw_128_f32, conv2d_bwd_dw<float, 128>)
+EXPORT_AS(conv2d_bwd_dw_64_bf16, conv2d_bwd_dw<__nv_bfloat16, 64>)
+EXPORT_AS(conv2d_bwd_dw_128_bf16, conv2d_bwd_dw<__nv_bfloat16, 128>)
+EXPORT_F32_BF16(conv2d_bwd_dbias)
+EXPORT(conv2d_sum_splits)

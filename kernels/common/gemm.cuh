@@ -26,20 +26,16 @@ template <class T> __device__ __forceinline__ void copy_chunk(T* dst, Chunk<cons
   if (aligned) {
     cp_async_16(dst, chunk.data, chunk.count > 0);
   } else {
-    union {
-      T element[16 / sizeof(T)];
-      uint4 all;
-    } value = {};
+    Vec<T> value;
 #pragma unroll
-    for (int e = 0; e < int(16 / sizeof(T)); e++)
-      if (e < chunk.count) value.element[e] = chunk.data[e];
-    *reinterpret_cast<uint4*>(dst) = value.all;
+    for (int e = 0; e < Vec<T>::SIZE; e++) value[e] = e < chunk.count ? chunk.data[e] : from_float<T>(0.f);
+    store_vec(dst, value);
   }
 }
 
 // How the threads of a block share the copying of a tile of LINES lines of WIDTH elements.
 template <class T, int LINES, int WIDTH, int THREADS> struct CopyMap {
-  static constexpr int VEC = 16 / sizeof(T), CHUNKS = WIDTH / VEC, STEP = THREADS / CHUNKS, COPIES = LINES / STEP;
+  static constexpr int VEC = Vec<T>::SIZE, CHUNKS = WIDTH / VEC, STEP = THREADS / CHUNKS, COPIES = LINES / STEP;
   static_assert(THREADS % CHUNKS == 0 && LINES % STEP == 0, "every thread copies the same number of chunks");
   static __device__ __forceinline__ int line(int copy) { return threadIdx.x / CHUNKS + copy * STEP; }
   static __device__ __forceinline__ int column() { return threadIdx.x % CHUNKS * VEC; }
@@ -64,8 +60,9 @@ template <class T, int ROWS, int THREADS_> struct KTile {
   __device__ __forceinline__ void load_4x4(float (*r)[4], int t, int threads, int i, int k) const {
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-      const float4 v = *reinterpret_cast<const float4*>(&data[row(t, threads, i + e)][k]);
-      r[e][0] = v.x, r[e][1] = v.y, r[e][2] = v.z, r[e][3] = v.w;
+      const Vec<T> v = load_vec(&data[row(t, threads, i + e)][k]);
+#pragma unroll
+      for (int j = 0; j < 4; j++) r[e][j] = v[j];
     }
   }
 };
@@ -86,8 +83,9 @@ template <class T, int ROWS, int THREADS_> struct RowTile {
   __device__ __forceinline__ void load_4x4(float (*r)[4], int t, int threads, int i, int k) const {
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-      const float4 v = *reinterpret_cast<const float4*>(&data[k + e][row(t, threads, i)]);
-      r[0][e] = v.x, r[1][e] = v.y, r[2][e] = v.z, r[3][e] = v.w;
+      const Vec<T> v = load_vec(&data[k + e][row(t, threads, i)]);
+#pragma unroll
+      for (int j = 0; j < 4; j++) r[j][e] = v[j];
     }
   }
 };
@@ -173,7 +171,6 @@ template <class TileA, class TileB> struct Accumulator<float, TileA, TileB> {
 template <class TileA, class TileB, class Out> struct Gemm {
   using T = typename TileA::Element;
   static constexpr int BM = TileA::SIZE, BN = TileB::SIZE, THREADS = TileA::THREADS, STAGES = BM == 128 ? 3 : 4;
-  static constexpr int OUT_VEC = 16 / sizeof(Out);
 
   struct Stages {
     TileA a[STAGES];
@@ -181,7 +178,7 @@ template <class TileA, class TileB, class Out> struct Gemm {
   };
   union Shared {
     Stages stages;
-    Out c[BM][BN + OUT_VEC];  // C passes through here on its way out, so that global stores are whole lines
+    Out c[BM][BN + Vec<Out>::SIZE];  // C passes through here on its way out, so that global stores are whole lines
   };
   static_assert(sizeof(Shared) <= (BM == 128 ? 67584 : 40960), "the launch reserves this much shared memory");
 
@@ -227,10 +224,10 @@ template <class TileA, class TileB, class Out> struct Gemm {
       const Out* from = &shared->c[Map::line(i)][Map::column()];
       const Chunk<Out> to = out(Map::line(i), Map::column());
       if (aligned) {
-        if (to.count > 0) *reinterpret_cast<uint4*>(to.data) = *reinterpret_cast<const uint4*>(from);
+        if (to.count > 0) store_vec(to.data, load_vec(from));
       } else {
 #pragma unroll
-        for (int e = 0; e < OUT_VEC; e++)
+        for (int e = 0; e < Vec<Out>::SIZE; e++)
           if (e < to.count) to.data[e] = from[e];
       }
     }
