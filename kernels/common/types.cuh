@@ -62,3 +62,49 @@ template <int N, class T> __device__ __forceinline__ void store_floats(T* p, con
   for (int i = 0; i < N; i++) v[i] = from_float<T>(in[i]);
   store_vec(p, v);
 }
+
+namespace detail {
+// Elements of one access when N of them move: 16 bytes, or all if they are fewer.
+template <class T, int N> constexpr int ACCESS = 16 / int(sizeof(T)) < N ? 16 / int(sizeof(T)) : N;
+template <class T, int N> __device__ __forceinline__ bool is_aligned(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % (ACCESS<T, N> * sizeof(T)) == 0;
+}
+}  // namespace detail
+
+// Elements first .. first + N - 1 of a row of n, of which `p` points to the first: what lies beyond the row is read as 0
+// and not written. Whole vectors where the address allows it.
+template <int N, class T>
+__device__ __forceinline__ void load_up_to(float (&out)[N], const T* p, size_t first, size_t n) {
+  constexpr int STEP = detail::ACCESS<T, N>;
+  if (first + N <= n && detail::is_aligned<T, N>(p)) {
+#pragma unroll
+    for (int i = 0; i < N; i += STEP) {
+      const Vec<T, STEP> v = load_vec<STEP>(p + i);
+#pragma unroll
+      for (int j = 0; j < STEP; j++) out[i + j] = to_float(v[j]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i++) out[i] = first + i < n ? to_float(p[i]) : 0.f;
+  }
+}
+template <int N, class T>
+__device__ __forceinline__ void store_up_to(T* p, const float (&in)[N], size_t first, size_t n) {
+  constexpr int STEP = detail::ACCESS<T, N>;
+  if (first + N <= n && detail::is_aligned<T, N>(p)) {
+#pragma unroll
+    for (int i = 0; i < N; i += STEP) {
+      Vec<T, STEP> v;
+#pragma unroll
+      for (int j = 0; j < STEP; j++) v[j] = from_float<T>(in[i + j]);
+      store_vec(p + i, v);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if (first + i < n) p[i] = from_float<T>(in[i]);
+  }
+}
+
+// The logistic function 1 / (1 + e^-x).
+__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + __expf(-x)); }

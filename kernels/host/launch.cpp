@@ -93,11 +93,9 @@ std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 blo
               std::to_string(index.z) + ")]";
     }
   };
-#if EMU_ASAN || EMU_TSAN
-  work();  // static shared memory is not per OS thread in these builds
-#else
-  workers().run(unsigned(std::min<uint64_t>(options.os_threads, blocks)) - 1, work);
-#endif
+  // Static shared memory is not per OS thread in a sanitizer's build.
+  const unsigned os_threads = EMU_ASAN || EMU_TSAN ? 1 : std::max(1u, options.os_threads);
+  workers().run(unsigned(std::min<uint64_t>(os_threads, blocks)) - 1, work);
   return error;
 }
 
