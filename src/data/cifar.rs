@@ -25,7 +25,8 @@ pub(super) fn read(source: &Path, batches: &[PathBuf]) -> Result<Dataset> {
     for path in batches {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         if bytes.is_empty() || bytes.len() % RECORD != 0 {
-            let reason = format!("truncated: {} bytes are not a whole number of {RECORD}-byte CIFAR-10 records", bytes.len());
+            let reason =
+                format!("truncated: {} bytes are not a whole number of {RECORD}-byte CIFAR-10 records", bytes.len());
             return Err(Error::format(path, reason));
         }
         if let Some(record) = bytes.chunks_exact(RECORD).position(|record| record[0] >= CLASSES) {

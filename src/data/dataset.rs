@@ -57,7 +57,10 @@ pub struct Dataset {
 pub(super) enum Pixels {
     Memory(Vec<u8>),
     /// In a mapped file, after `offset` bytes of header.
-    Mapped { map: Mmap, offset: usize },
+    Mapped {
+        map: Mmap,
+        offset: usize,
+    },
 }
 
 impl Pixels {
@@ -233,7 +236,10 @@ impl ClassFilter {
         }
         let new_label = |label: u32| self.classes.iter().position(|&class| class == label);
         if let Some(unknown) = self.classes.iter().find(|class| !labels.contains(class)) {
-            return Err(Error::Config(format!("{name} has no images of class {unknown}; it has {} classes", class_names.len())));
+            return Err(Error::Config(format!(
+                "{name} has no images of class {unknown}; it has {} classes",
+                class_names.len()
+            )));
         }
         let (kept, labels) =
             labels.iter().enumerate().filter_map(|(i, &label)| Some((i, new_label(label)? as u32))).unzip();

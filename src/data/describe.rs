@@ -19,7 +19,10 @@ pub struct Known {
 /// Everything that [`open`] understands.
 pub fn list() -> &'static [Known] {
     &[
-        Known { source: "glyphs", description: "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size" },
+        Known {
+            source: "glyphs",
+            description: "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size",
+        },
         Known {
             source: "DIR with idx files",
             description: "MNIST, Fashion-MNIST, EMNIST, ...: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; plain or .gz",

@@ -61,9 +61,7 @@ pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Re
         let image = decode(path)?;
         let from = [image.height() as usize, image.width() as usize];
         let bytes = match channels {
-            1 if image.color().has_color() => {
-                image.into_rgb8().pixels().map(|pixel| luma(pixel.0)).collect()
-            }
+            1 if image.color().has_color() => image.into_rgb8().pixels().map(|pixel| luma(pixel.0)).collect(),
             1 => image.into_luma8().into_raw(),
             _ => image.into_rgb8().into_raw(),
         };

@@ -191,9 +191,8 @@ fn place(lines: &mut [Vec<Point>], radius: f32, draws: &mut Draws) {
     }
 
     let room = 1.0 - 2.0 * (radius + MARGIN);
-    let bounds = [0, 1].map(|k| {
-        points.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), p| (lo.min(p[k]), hi.max(p[k])))
-    });
+    let bounds = [0, 1]
+        .map(|k| points.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), p| (lo.min(p[k]), hi.max(p[k]))));
     let extent = (bounds[0].1 - bounds[0].0).max(bounds[1].1 - bounds[1].0);
     let shrink = (room / extent).min(1.0);
     for k in [0, 1] {
@@ -255,7 +254,8 @@ mod tests {
             let ink = image.iter().map(|&p| f32::from(p)).sum::<f32>() / 255.0;
             assert!((12.0..=110.0).contains(&ink), "glyph {index} covers {ink} pixels");
             assert!(image.iter().any(|&p| p >= 200), "glyph {index} is faint");
-            let edge = (0..16).flat_map(|i| [image[i], image[240 + i], image[16 * i], image[16 * i + 15]]).max().unwrap();
+            let edge =
+                (0..16).flat_map(|i| [image[i], image[240 + i], image[16 * i], image[16 * i + 15]]).max().unwrap();
             assert!(edge <= 140, "glyph {index} touches the edge with {edge}");
         }
     }

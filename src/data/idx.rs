@@ -25,7 +25,9 @@ impl Magic {
     /// Recognises the start of an (uncompressed) idx file.
     pub(super) fn recognise(head: &[u8]) -> Option<Magic> {
         match *head {
-            [0, 0, element @ (0x08 | 0x09 | 0x0B..=0x0E), dimensions @ 1..=4, ..] => Some(Magic { element, dimensions }),
+            [0, 0, element @ (0x08 | 0x09 | 0x0B..=0x0E), dimensions @ 1..=4, ..] => {
+                Some(Magic { element, dimensions })
+            }
             _ => None,
         }
     }
@@ -135,7 +137,8 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<(Vec<usize>, usize)> {
     }
     let header = 4 + 4 * usize::from(magic.dimensions);
     if bytes.len() < header {
-        let reason = format!("truncated: an idx header of {header} bytes was expected, but the file ends after {}", bytes.len());
+        let reason =
+            format!("truncated: an idx header of {header} bytes was expected, but the file ends after {}", bytes.len());
         return Err(Error::format(path, reason));
     }
     let dims = bytes[4..header].chunks_exact(4).map(|d| u32::from_be_bytes([d[0], d[1], d[2], d[3]]) as usize);

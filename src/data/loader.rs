@@ -50,9 +50,11 @@ impl Loader {
         batch.indices.clear();
         batch.indices.extend((first..).take(self.batch_images).map(|position| self.index(position)));
         batch.flips.clear();
-        batch.flips.extend((0..self.batch_images as u32).map(|i| {
-            self.flip && philox(self.seed, Stream::Flip, [i, step as u32, (step >> 32) as u32])[0] & 1 == 1
-        }));
+        batch.flips.extend(
+            (0..self.batch_images as u32).map(|i| {
+                self.flip && philox(self.seed, Stream::Flip, [i, step as u32, (step >> 32) as u32])[0] & 1 == 1
+            }),
+        );
     }
 
     /// The epoch in which a step begins, as a fraction: 2.5 is half-way through the third pass over the data.
@@ -99,9 +101,8 @@ mod tests {
     fn every_epoch_visits_every_image_once_in_a_new_order() {
         for n in [1, 2, 3, 5, 17, 64, 1000] {
             let loader = Loader::new(n, 1, 3, false);
-            let epochs: Vec<Vec<usize>> = (0..2)
-                .map(|e| (0..n).map(|i| loader.batch((e * n + i) as u64).indices[0]).collect())
-                .collect();
+            let epochs: Vec<Vec<usize>> =
+                (0..2).map(|e| (0..n).map(|i| loader.batch((e * n + i) as u64).indices[0]).collect()).collect();
             for epoch in &epochs {
                 let mut sorted = epoch.clone();
                 sorted.sort_unstable();

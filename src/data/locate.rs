@@ -51,13 +51,20 @@ fn locate_file(path: &Path, split: Split) -> Result<Found> {
             let labels = labels_name(path).map(|name| path.with_file_name(name)).filter(|labels| labels.exists());
             Found::Idx { images: path.to_owned(), labels }
         }
-        Content::Idx(_) => return Err(Error::format(path, "holds labels; give the file of the images, or the folder of both")),
+        Content::Idx(_) => {
+            return Err(Error::format(path, "holds labels; give the file of the images, or the folder of both"));
+        }
         Content::Cifar => Found::Cifar { batches: vec![path.to_owned()] },
-        Content::Image => Found::Images(Listing { files: vec![path.to_owned()], labels: None, class_names: Vec::new() }),
+        Content::Image => {
+            Found::Images(Listing { files: vec![path.to_owned()], labels: None, class_names: Vec::new() })
+        }
         Content::Archive(command) => return Err(unpack_first(path, command)),
         Content::Pickle => return Err(python_batches(path)),
         Content::Other => {
-            return Err(Error::format(path, "not recognised: neither idx, nor CIFAR-10 binary, nor a PNG or JPEG image"));
+            return Err(Error::format(
+                path,
+                "not recognised: neither idx, nor CIFAR-10 binary, nor a PNG or JPEG image",
+            ));
         }
     };
     match split {
@@ -100,7 +107,8 @@ fn locate_in_folder(folder: &Path, split: Split) -> Result<Found> {
     if entries.files.iter().any(|(_, content)| *content == Content::Cifar) {
         // A damaged batch is not recognised by its content: its name still says that it was meant to be one.
         let named_batch = |path: &Path| path.extension().is_some_and(|extension| extension == "bin");
-        let batches = entries.files.into_iter().filter(|(path, content)| *content == Content::Cifar || named_batch(path));
+        let batches =
+            entries.files.into_iter().filter(|(path, content)| *content == Content::Cifar || named_batch(path));
         return Ok(Found::Cifar { batches: of_split(folder, batches.map(|(path, _)| path).collect(), split)? });
     }
     if let Some((path, _)) = entries.files.iter().find(|(_, content)| *content == Content::Pickle) {
@@ -164,7 +172,10 @@ fn locate_idx(folder: &Path, images: Vec<PathBuf>, labels: &[PathBuf], split: Sp
     images.retain(|path| !(is_named_gzip(path) && plain.contains(&path.with_extension(""))));
     let [images] = &images[..] else {
         let names = images.iter().map(|path| file_name(path)).collect::<Vec<_>>().join(", ");
-        return Err(Error::format(folder, format!("holds several sets of {split} images ({names}): give the path of one")));
+        return Err(Error::format(
+            folder,
+            format!("holds several sets of {split} images ({names}): give the path of one"),
+        ));
     };
     let stem = |path: &Path| file_name(path).trim_end_matches(".gz").to_owned();
     let partner = labels_name(images).map(|name| name.trim_end_matches(".gz").to_owned());
@@ -176,7 +187,8 @@ fn locate_idx(folder: &Path, images: Vec<PathBuf>, labels: &[PathBuf], split: Sp
 
 /// The files of a split: those whose names say so, or, for training, those whose names say nothing.
 fn of_split(folder: &Path, files: Vec<PathBuf>, split: Split) -> Result<Vec<PathBuf>> {
-    let named = |wanted: Option<Split>| files.iter().filter(|path| split_of(path) == wanted).cloned().collect::<Vec<_>>();
+    let named =
+        |wanted: Option<Split>| files.iter().filter(|path| split_of(path) == wanted).cloned().collect::<Vec<_>>();
     let mut chosen = named(Some(split));
     if chosen.is_empty() && split == Split::Train {
         chosen = named(None);

@@ -64,7 +64,9 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
     let native = if source == "glyphs" {
         select(glyphs::dataset(split, options.size.unwrap_or(glyphs::DEFAULT_SIZE)))?
     } else if !path.exists() {
-        return Err(Error::Config(format!("no data set \"{source}\": it is neither \"glyphs\" nor a file or folder here")));
+        return Err(Error::Config(format!(
+            "no data set \"{source}\": it is neither \"glyphs\" nor a file or folder here"
+        )));
     } else {
         match locate::locate(path, split)? {
             Found::Idx { images, labels } => select(idx::read(path, &images, labels.as_deref())?)?,

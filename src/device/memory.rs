@@ -3,14 +3,9 @@
 use crate::tensor::{DType, Place, Tensor};
 
 /// A cache line: what the regions are made of, so that every tensor is aligned.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
-
-// SAFETY: 16 floats without padding; every bit pattern is valid.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl bytemuck::Pod for Line {}
 
 #[derive(Default)]
 struct Region(Vec<Line>);

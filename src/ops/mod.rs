@@ -3,5 +3,6 @@
 
 pub mod add;
 pub mod check;
+pub mod conv2d;
 pub mod silu;
 pub mod simd;

@@ -1,5 +1,10 @@
-//! Loops for the CPU implementations: split over all cores at fixed places, so that results do not depend on the
-//! number of threads, and compiled for the widest vectors that the processor has.
+//! What the CPU implementations share: loops split over all cores at fixed places, so that results do not depend on the
+//! number of threads; run-time dispatch to the widest vector instructions, reusable scratch memory,
+//! and the transcendental functions written so that a loop over them vectorises.
+
+use std::cell::RefCell;
+
+use bytemuck::{Pod, Zeroable};
 
 /// Elements that one task handles.
 const CHUNK: usize = 16 * 1024;
@@ -22,7 +27,7 @@ fn split<const O: usize, const I: usize>(
     f: &(impl Fn([&mut [f32]; O], [&[f32]; I]) + Sync),
 ) {
     if len <= CHUNK {
-        return vectorised(|| f(outs, ins));
+        return vectorize(|| f(outs, ins));
     }
     let middle = (len.div_ceil(CHUNK) / 2) * CHUNK;
     let mut tails: [Option<&mut [f32]>; O] = [const { None }; O];
@@ -39,31 +44,60 @@ fn split<const O: usize, const I: usize>(
     );
 }
 
-/// Runs a loop compiled for the processor's vector extensions.
-pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f` compiled for the widest vector instructions of this machine. A plain loop inside `f` (and inside every
+/// `#[inline(always)]` function that it calls) is vectorised with AVX2 or AVX-512 where they exist.
+#[inline]
+pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// e^x to 2 ulp, in operations that vectorise; arguments beyond +-87 saturate.
+/// One cache line: scratch memory is aligned to it, so that no vector load straddles two.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+thread_local! {
+    static IDLE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends `f` a scratch slice of `len` floats, aligned to 64 bytes, with arbitrary contents. The memory stays with the
+/// thread and is used again: after the first step of a training run nothing is allocated. Calls may nest.
+pub fn scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut lines = IDLE.with_borrow_mut(|idle| idle.pop().unwrap_or_default());
+    let wanted = len.div_ceil(16);
+    if lines.len() < wanted {
+        lines.resize(wanted, Line::zeroed());
+    }
+    let result = f(&mut bytemuck::cast_slice_mut(&mut lines)[..len]);
+    IDLE.with_borrow_mut(|idle| idle.push(lines));
+    result
+}
+
+/// `e^x` within 2 units in the last place; exact at 0, infinite above 88.73, 0 below -104, NaN for NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer that then sits in the low mantissa bits.
+    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
+    // ln 2 in two parts: multiples of the first up to 2^14 are exact.
+    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-104.0, 89.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let k = shifted - ROUND;
-    // ln 2 in two parts, so that the remainder is exact.
-    let r = (x - k * 0.693_359_4) + k * 2.121_944_4e-4;
+    let n = shifted - ROUND;
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
     let mut p = 1.987_569_1e-4;
     for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5] {
         p = p * r + c;
     }
-    let p = p * (r * r) + r + 1.0;
-    let scale = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
-    p * scale
+    let y = p * r * r + r + 1.0;
+    // 2^n in two factors: n reaches 128 and -150, where a single one has no normal representation.
+    let n = shifted.to_bits() as i32 - ROUND.to_bits() as i32;
+    let half = n >> 1;
+    let power = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
+    y * power(half) * power(n - half)
 }
 
-/// The logistic function 1 / (1 + e^-x).
+/// The logistic function `1 / (1 + e^-x)`.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
@@ -71,22 +105,47 @@ pub fn sigmoid(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn exp_is_accurate_and_keeps_nan() {
-        for i in -8700..8800 {
-            let x = i as f32 * 0.01;
-            let want = (x as f64).exp();
-            let err = (super::exp(x) as f64 - want).abs() / want;
-            assert!(err <= 3e-7, "exp({x}) is off by {err:e}");
+    fn exp_is_within_two_ulp_of_float64() {
+        let xs: Vec<f32> = (0..400_000).map(|i| -87.0 + i as f32 * (175.5 / 400_000.0)).collect();
+        let mut ys = vec![0.0; xs.len()];
+        vectorize(|| ys.iter_mut().zip(&xs).for_each(|(y, &x)| *y = exp(x)));
+        for (&x, &y) in xs.iter().zip(&ys) {
+            let exact = (x as f64).exp();
+            let ulp = (exact as f32).next_up() as f64 - exact as f32 as f64;
+            assert!((y as f64 - exact).abs() <= 2.0 * ulp, "exp({x}) = {y}, exactly {exact}");
         }
-        assert!(super::exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn exp_and_sigmoid_at_the_ends() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(-100.0) > 0.0 && exp(-100.0) < 1e-43);
+        assert_eq!(sigmoid(200.0), 1.0);
+        assert_eq!(sigmoid(-200.0), 0.0);
+        assert!(sigmoid(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn scratch_is_aligned_and_nests() {
+        scratch(100, |a| {
+            a.fill(1.0);
+            scratch(1000, |b| b.fill(2.0));
+            assert!(a.iter().all(|&v| v == 1.0));
+            assert_eq!(a.as_ptr() as usize % 64, 0);
+        });
     }
 
     #[test]
     fn chunks_cover_everything_once() {
         let x: Vec<f32> = (0..100_003).map(|i| i as f32).collect();
         let mut y = vec![0.0; x.len()];
-        super::for_chunks([&mut y], [&x], |[y], [x]| y.iter_mut().zip(x).for_each(|(y, x)| *y += x + 1.0));
+        for_chunks([&mut y], [&x], |[y], [x]| y.iter_mut().zip(x).for_each(|(y, x)| *y += x + 1.0));
         assert!(y.iter().zip(&x).all(|(y, x)| *y == x + 1.0));
     }
 }

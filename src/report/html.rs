@@ -85,7 +85,9 @@ impl Report {
 fn figure(sheet: &Sheet) -> String {
     let caption = escape(&sheet.caption);
     let data = base64(&sheet.png);
-    format!("<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>\n")
+    format!(
+        "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>\n"
+    )
 }
 
 /// Writes `report.html` and `loss.svg` from what a run directory holds (`metrics.jsonl`, `samples/*.png` and
@@ -181,7 +183,9 @@ mod tests {
         }
         let path = write_run_report(run, "a & b", &[("device", "cpu".into())]).unwrap();
         let page = fs::read_to_string(path).unwrap();
-        for expected in ["<title>a &amp; b</title>", "<dt>device</dt><dd>cpu</dd>", "&lt;glyphs&gt;", "0.5000", "step 100<"] {
+        for expected in
+            ["<title>a &amp; b</title>", "<dt>device</dt><dd>cpu</dd>", "&lt;glyphs&gt;", "0.5000", "step 100<"]
+        {
             assert!(page.contains(expected), "{expected} is missing");
         }
         assert_eq!(page.matches("data:image/png;base64,").count(), EARLIER_SHEETS + 1);

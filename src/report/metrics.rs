@@ -48,7 +48,13 @@ impl MetricsLog {
     /// # Errors
     /// If the file cannot be read or written.
     pub fn resume(path: &Path, next_step: u64) -> Result<MetricsLog> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(path))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io(path))?;
         let mut reader = BufReader::new(&file);
         let (mut kept_bytes, mut line) = (0, String::new());
         loop {
@@ -85,7 +91,8 @@ pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|e| Error::format(path, format!("line {}: not a metrics record: {e}", i + 1)))
+        serde_json::from_str(line)
+            .map_err(|e| Error::format(path, format!("line {}: not a metrics record: {e}", i + 1)))
     };
     text[..whole].lines().enumerate().map(parse).collect()
 }

@@ -92,7 +92,8 @@ impl Plot {
     pub fn svg(&self) -> String {
         let shown = |point: &&[f64; 2]| self.x.shows(point[0]) && self.y.shows(point[1]);
         let points: Vec<[f64; 2]> = self.series.iter().flat_map(|s| s.points.iter().filter(shown)).copied().collect();
-        let scale = |axis: &Axis, k: usize, from: f64, to: f64| Scale::new(axis.log, points.iter().map(|p| p[k]), from, to);
+        let scale =
+            |axis: &Axis, k: usize, from: f64, to: f64| Scale::new(axis.log, points.iter().map(|p| p[k]), from, to);
         let x = scale(&self.x, 0, LEFT, WIDTH - RIGHT);
         let y = scale(&self.y, 1, HEIGHT - BOTTOM, TOP);
 
@@ -132,7 +133,10 @@ impl Plot {
         text(svg, [(LEFT + right) / 2.0, HEIGHT - 12.0], "middle", &self.x.label);
         let middle = (TOP + bottom) / 2.0;
         let label = escape(&self.y.label);
-        add(svg, format_args!("<text transform=\"translate(16 {middle})rotate(-90)\" text-anchor=\"middle\">{label}</text>"));
+        add(
+            svg,
+            format_args!("<text transform=\"translate(16 {middle})rotate(-90)\" text-anchor=\"middle\">{label}</text>"),
+        );
     }
 
     fn draw_series(&self, svg: &mut String, series: &Series, colour: &str, x: &Scale, y: &Scale) {
@@ -156,7 +160,10 @@ impl Plot {
                     pen_down = shown;
                 }
                 let class = if mark == Mark::Faint { "line faint" } else { "line" };
-                add(svg, format_args!("<path class=\"{class}\" stroke=\"{colour}\" d=\"{}\"/>\n", path.replace('\n', "")));
+                add(
+                    svg,
+                    format_args!("<path class=\"{class}\" stroke=\"{colour}\" d=\"{}\"/>\n", path.replace('\n', "")),
+                );
             }
         }
     }

@@ -1,0 +1,142 @@
+//! Register tiles: the innermost loops of every matrix product of the convolutions.
+//!
+//! A tile of `MR x NR` sums lives in vector registers, `NR = NV * lanes`. Each step of the reduction broadcasts `MR`
+//! numbers of the left operand and multiplies them with `NV` vectors of the right one. Every sum is one chain of
+//! multiply-adds in the order of the reduction index, so a result does not depend on how the work was cut into tiles,
+//! blocks and tasks.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// The left operand of [`rows`] is packed in blocks of this many reduction steps.
+pub const KB: usize = 16;
+
+/// Work that is written for a register tile of `MR` rows and `NV` vectors.
+pub trait Tiled: Sized {
+    type Output;
+    fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) -> Self::Output;
+
+    /// Runs with wide tiles of `NV = 2` vectors: the choice for products whose rows are pixels.
+    fn wide(self) -> Self::Output {
+        Arch::new().dispatch(Wide(self))
+    }
+
+    /// Runs with square tiles of `NV = 3` vectors, for products whose rows are channels: `MR` divides 32.
+    fn square(self) -> Self::Output {
+        Arch::new().dispatch(Square(self))
+    }
+}
+
+struct Wide<T>(T);
+
+impl<T: Tiled> WithSimd for Wide<T> {
+    type Output = T::Output;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+        if S::REGISTER_COUNT >= 32 { self.0.run::<S, 12, 2>(simd) } else { self.0.run::<S, 6, 2>(simd) }
+    }
+}
+
+struct Square<T>(T);
+
+impl<T: Tiled> WithSimd for Square<T> {
+    type Output = T::Output;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+        if S::REGISTER_COUNT >= 32 { self.0.run::<S, 8, 3>(simd) } else { self.0.run::<S, 4, 3>(simd) }
+    }
+}
+
+/// The size of a register tile on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileSize {
+    pub rows: usize,
+    pub cols: usize,
+}
+
+impl TileSize {
+    pub fn wide() -> Self {
+        Measure.wide()
+    }
+
+    pub fn square() -> Self {
+        Measure.square()
+    }
+}
+
+struct Measure;
+
+impl Tiled for Measure {
+    type Output = TileSize;
+
+    #[inline(always)]
+    fn run<S: Simd, const MR: usize, const NV: usize>(self, _simd: S) -> TileSize {
+        TileSize { rows: MR, cols: NV * S::F32_LANES }
+    }
+}
+
+/// The sums of one tile.
+pub type Sums<S, const MR: usize, const NV: usize> = [[<S as Simd>::f32s; NV]; MR];
+
+/// Adds the product of `a [k / 16][MR][16]` (rows contiguous in pieces of 16) and `b [k][NR]` to `sums`.
+#[inline(always)]
+pub fn rows<S: Simd, const MR: usize, const NV: usize>(
+    simd: S,
+    mut sums: Sums<S, MR, NV>,
+    a: &[f32],
+    b: &[f32],
+) -> Sums<S, MR, NV> {
+    let a = a.as_chunks::<KB>().0.as_chunks::<MR>().0;
+    let b = S::as_simd_f32s(b).0.as_chunks::<NV>().0.as_chunks::<KB>().0;
+    for (a, b) in a.iter().zip(b) {
+        for k in 0..KB {
+            for r in 0..MR {
+                let x = simd.splat_f32s(a[r][k]);
+                for v in 0..NV {
+                    sums[r][v] = simd.mul_add_e_f32s(x, b[k][v], sums[r][v]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the product of `a [k][MR]`, transposed, and `b [k][NR]` to `sums`.
+#[inline(always)]
+pub fn columns<S: Simd, const MR: usize, const NV: usize>(
+    simd: S,
+    mut sums: Sums<S, MR, NV>,
+    a: &[f32],
+    b: &[f32],
+) -> Sums<S, MR, NV> {
+    let a = a.as_chunks::<MR>().0;
+    let b = S::as_simd_f32s(b).0.as_chunks::<NV>().0;
+    for (a, b) in a.iter().zip(b) {
+        for r in 0..MR {
+            let x = simd.splat_f32s(a[r]);
+            for v in 0..NV {
+                sums[r][v] = simd.mul_add_e_f32s(x, b[v], sums[r][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// Reads a tile that lies contiguously as `[MR][NR]`.
+#[inline(always)]
+pub fn load<S: Simd, const MR: usize, const NV: usize>(simd: S, tile: &[f32]) -> Sums<S, MR, NV> {
+    let mut sums = [[simd.splat_f32s(0.0); NV]; MR];
+    for (sums, row) in sums.iter_mut().zip(S::as_simd_f32s(tile).0.as_chunks::<NV>().0) {
+        *sums = *row;
+    }
+    sums
+}
+
+/// Writes a tile contiguously as `[MR][NR]`.
+#[inline(always)]
+pub fn store<S: Simd, const MR: usize, const NV: usize>(tile: &mut [f32], sums: Sums<S, MR, NV>) {
+    for (sums, row) in sums.iter().zip(S::as_mut_simd_f32s(tile).0.as_chunks_mut::<NV>().0) {
+        *row = *sums;
+    }
+}
