@@ -117,9 +117,11 @@ __device__ __forceinline__ void bilinear_bwd(T* dx, const T* dy, int h, int w, i
   const size_t image = blockIdx.y;
   const Reach rows(s.row, h), cols(s.col, w);
   float sum[V] = {};
+#pragma unroll 1
   for (int p = rows.first; p <= rows.last; p++) {
     const float row_weight = rows.weight(p);
     const T* row = dy + (image * 2 * h + p) * 2 * w * c + s.channel;
+#pragma unroll 1
     for (int q = cols.first; q <= cols.last; q++) {
       const float weight = row_weight * cols.weight(q);
       float d[V];
