@@ -1,0 +1,58 @@
+// One pass over all parameters, flat over their n elements: clip, Adam or AdamW, moving average, bf16 copy.
+//
+//   g <- g min(1, max_norm / (norm + 1e-6)) if max_norm > 0           (clip_grad_norm_)
+//   Adam:   g <- g + decay p            AdamW:  p <- p - lr decay p
+//   m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+//   p <- p - lr (m c1) / (sqrt(v c2) + eps),   c1 = 1 / (1 - beta1^t),  c2 = 1 / (1 - beta2^t)
+//   ema <- ema + (1 - ema_decay) (p - ema)        p_bf16 <- p
+//
+// If the norm of the gradients is not finite, nothing is changed. What changes from step to step lies in `hyper`.
+//
+// A thread owns four elements: 38 bytes of traffic an element at most, and nothing else to wait for.
+#include "common/common.cuh"
+
+__global__ void __launch_bounds__(256) adam(
+    float* __restrict__ p,             // [n]
+    float* __restrict__ m,             // [n]
+    float* __restrict__ v,             // [n]
+    float* __restrict__ ema,           // [n]; may be null
+    __nv_bfloat16* __restrict__ copy,  // [n]; may be null
+    const float* __restrict__ g,       // [n]
+    const float* __restrict__ hyper,   // [8]: lr, beta1, beta2, eps, decay, c1, c2, ema_decay
+    const float* __restrict__ norm,    // [2]: norm, finite
+    size_t n,
+    float max_norm,
+    int decoupled) {  // 1: AdamW
+  const Quad quad(0, size_t(blockIdx.x) * blockDim.x + threadIdx.x, n);
+  if (quad.count == 0 || norm[1] == 0.0f) return;
+  const float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], decay = hyper[4], c1 = hyper[5],
+              c2 = hyper[6], ema_decay = hyper[7];
+  const float clip = max_norm > 0.0f ? fminf(1.0f, max_norm / (norm[0] + 1e-6f)) : 1.0f;
+  float weight[4], first[4], second[4], gradient[4];
+  quad.load(weight, p);
+  quad.load(first, m);
+  quad.load(second, v);
+  quad.load(gradient, g);
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    float d = gradient[k] * clip;
+    if (decoupled) weight[k] -= lr * decay * weight[k];
+    else d += decay * weight[k];
+    first[k] = beta1 * first[k] + (1.0f - beta1) * d;
+    second[k] = beta2 * second[k] + (1.0f - beta2) * d * d;
+    weight[k] -= lr * (first[k] * c1) / (sqrtf(second[k] * c2) + eps);
+  }
+  quad.store(p, weight);
+  quad.store(m, first);
+  quad.store(v, second);
+  if (copy != nullptr) quad.store(copy, weight);
+  if (ema != nullptr) {
+    float average[4];
+    quad.load(average, ema);
+#pragma unroll
+    for (int k = 0; k < 4; k++) average[k] += (1.0f - ema_decay) * (weight[k] - average[k]);
+    quad.store(ema, average);
+  }
+}
+
+EXPORT(adam)

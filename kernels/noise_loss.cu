@@ -1,0 +1,73 @@
+// The two ends of a training step: what the network reads and should say, and how wrong it was.
+//
+//   noise   z = a x + sigma eps,  target = c_x x + c_eps eps,  eps ~ N(0, I)          q_sample, and any linear target
+//   loss    loss_i = w_i sum over d of (pred - target)^2,  dpred = 2 w_i (pred - target),  total = sum of loss_i
+//
+// a, sigma, c_x, c_eps and w are per image: the schedule, the target (eps, x, v, score) and the loss weight are data.
+//
+// noise_fwd: a thread owns four elements, whose noise is one counter's; eps is never stored. grid.y = image.
+// loss_fwd: a block owns an image and leaves its sum; loss_total adds the images' in a fixed order.
+#include "common/common.cuh"
+
+template <class T>
+__global__ void __launch_bounds__(256) noise_fwd(T* __restrict__ z,                      // [n, d], the network's input
+                                                 float* __restrict__ target,             // [n, d]
+                                                 const float* __restrict__ x,            // [n, d]
+                                                 const float* __restrict__ coefficient,  // [n, 4]: a, sigma, c_x, c_eps
+                                                 const uint32_t* __restrict__ rng,       // [4]
+                                                 int d,
+                                                 uint32_t stream) {
+  const Quad quad(blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x, d);
+  if (quad.count == 0) return;
+  const float4 noise = normal4(philox_words(rng, stream, quad.image, quad.index));
+  const float eps[4] = {noise.x, noise.y, noise.z, noise.w};
+  float c[4], clean[4], noisy[4], wanted[4];
+  load_floats(c, coefficient + 4 * quad.image);
+  quad.load(clean, x);
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    noisy[k] = c[0] * clean[k] + c[1] * eps[k];
+    wanted[k] = c[2] * clean[k] + c[3] * eps[k];
+  }
+  quad.store(z, noisy);
+  quad.store(target, wanted);
+}
+
+template <class T>
+__global__ void __launch_bounds__(256) loss_fwd(float* __restrict__ loss,          // [n]
+                                                T* __restrict__ dpred,             // [n, d]
+                                                const T* __restrict__ pred,        // [n, d]
+                                                const float* __restrict__ target,  // [n, d]
+                                                const float* __restrict__ weight,  // [n]
+                                                int d) {
+  const float w = weight[blockIdx.x];
+  float sum = 0.0f;
+  for (int i = threadIdx.x; 4 * i < d; i += 256) {
+    const Quad quad(blockIdx.x, i, d);
+    float said[4], wanted[4];
+    quad.load(said, pred);
+    quad.load(wanted, target);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      const float error = said[k] - wanted[k];
+      sum += error * error;
+      said[k] = 2.0f * w * error;
+    }
+    quad.store(dpred, said);
+  }
+  sum = block_sum<256>(sum);
+  if (threadIdx.x == 0) loss[blockIdx.x] = w * sum;
+}
+
+__global__ void __launch_bounds__(256) loss_total(float* __restrict__ total,       // [1]
+                                                  const float* __restrict__ loss,  // [n]
+                                                  int n) {
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < n; i += 256) sum += loss[i];
+  sum = block_sum<256>(sum);
+  if (threadIdx.x == 0) total[0] = sum;
+}
+
+EXPORT_F32_BF16(noise_fwd)
+EXPORT_F32_BF16(loss_fwd)
+EXPORT(loss_total)
