@@ -1,0 +1,152 @@
+//! The U-Net against PyTorch: outputs and every gradient of tiny networks that diffusers (and a PyTorch version of the
+//! paired layout) computed in float64; `scripts/golden.py` makes the files.
+
+use super::{Downsample, Forward, Layout, ParamSet, Shortcut, UNet, UNetConfig, Upsample, Weights, diffusers};
+use crate::nn::diffusers_config;
+use crate::ops::check::{Target, targets};
+use crate::tape::{Backend, Session, Tape};
+use crate::tensor::{DType, Store};
+use safetensors::SafeTensors;
+use std::collections::HashMap;
+
+/// Tensors of a file by current name, as f32.
+fn tensors(bytes: &[u8]) -> HashMap<String, Vec<f32>> {
+    let file = SafeTensors::deserialize(bytes).expect("a golden file");
+    file.iter().map(|(name, view)| (diffusers::current_name(name).into_owned(), bytemuck::pod_collect_to_vec(view.data()))).collect()
+}
+
+/// `[n, c, h, w]` as `[n, h, w, c]`.
+fn channels_last(values: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
+    let pixel = |n: usize, p: usize| (0..c).map(move |channel| values[(n * c + channel) * h * w + p]);
+    (0..n).flat_map(|i| (0..h * w).flat_map(move |p| pixel(i, p))).collect()
+}
+
+struct Golden<'a> {
+    config: UNetConfig,
+    weights: &'a [u8],
+    input: &'a [u8],
+    expected: &'a [u8],
+}
+
+impl Golden<'_> {
+    fn check(&self, target: &Target) {
+        let device = target.open();
+        let backend = if matches!(device, crate::device::Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+        let mut params = ParamSet::default();
+        let unet = UNet::new(&self.config, &mut params).unwrap();
+        let weights = tensors(self.weights);
+        let flat = params
+            .from_files(|name, _| Ok(weights.get(name).unwrap_or_else(|| panic!("no {name}")).clone()))
+            .unwrap();
+
+        let file = SafeTensors::deserialize(self.input).unwrap();
+        let shape: [usize; 4] = file.tensor("x").unwrap().shape().try_into().unwrap();
+        let out_shape: [usize; 4] = file.tensor("dout").unwrap().shape().try_into().unwrap();
+        let (input, expected) = (tensors(self.input), tensors(self.expected));
+        let nhwc = |[n, c, h, w]: [usize; 4]| [n, h, w, c];
+
+        let mut store = Store::new();
+        let values = Weights::reserve(&mut store, &params, target.dtype, true);
+        let x = store.tensor(&nhwc(shape), target.dtype);
+        let t = store.tensor(&[shape[0]], DType::F32);
+        let dout = store.tensor(&nhwc(out_shape), target.dtype);
+        let mut session = Session::new(device, &store).unwrap();
+        let mut tape = Tape::new(backend, target.dtype);
+        tape.watch(x);
+        let out = unet.forward(&mut Forward::evaluate(&mut tape, &values), x, t, None);
+        tape.keep(out);
+        tape.seed_grad(out, dout);
+        tape.backward();
+        let dx = tape.grad(x);
+        tape.keep(dx);
+
+        values.write(&mut session, &flat).unwrap();
+        session.write(x, &channels_last(&input["x"], shape)).unwrap();
+        session.write(t, &input["t"]).unwrap();
+        session.write(dout, &channels_last(&input["dout"], out_shape)).unwrap();
+        let mut program = session.load(tape).unwrap();
+        session.run(&mut program).unwrap();
+
+        // bf16 has 8 bits, and some 30 roundings lie between input and output.
+        let bf16 = target.dtype == DType::Bf16;
+        let worst = |got: &[f32], want: &[f32], bound: &dyn Fn(f32) -> f32| {
+            assert_eq!(got.len(), want.len());
+            let excess = |(got, want): (&f32, &f32)| (got - want).abs() / bound(*want);
+            got.iter().zip(want).map(excess).fold(0.0, |a: f32, b| if b <= a { a } else { b })
+        };
+        let scale = |values: &[f32]| values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+
+        let got = session.read_in(&program, out).unwrap();
+        let want = channels_last(&expected["out"], out_shape);
+        let bound = if bf16 { 0.06 * scale(&want) } else { 1e-4 };
+        let off = worst(&got, &want, &|_| bound);
+        assert!(off <= 1.0, "{}: output is {off:.2} times the bound away", target.name);
+
+        let mut got: HashMap<String, Vec<f32>> = HashMap::new();
+        let gradients = session.read(values.gradients).unwrap();
+        got.extend(params.to_files(&gradients).into_iter().map(|(name, _, values)| (name, values)));
+        let dx = session.read_in(&program, dx).unwrap();
+        let want_dx = channels_last(&expected["dx"], shape);
+        let norm = |v: &[f32]| v.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let largest = expected.iter().filter(|(n, _)| *n != "out").map(|(_, v)| norm(v)).fold(0.0, f32::max);
+        let gradient_bound = |want: &[f32]| {
+            let scale = scale(want);
+            move |v: f32| if bf16 { 0.1 * scale + 2e-2 * largest } else { (1e-4 * v.abs()).max(1e-6 * largest) }
+        };
+        let off = worst(&dx, &want_dx, &gradient_bound(&want_dx));
+        assert!(off <= 1.0, "{}: dx is {off:.2} times the bound away", target.name);
+        for (name, got) in got {
+            let want = expected.get(&name).unwrap_or_else(|| panic!("no gradient of {name} in the golden file"));
+            let off = worst(&got, want, &gradient_bound(want));
+            assert!(off <= 1.0, "{}: the gradient of {name} is {off:.2} times the bound away", target.name);
+        }
+    }
+}
+
+macro_rules! golden_folder {
+    ($name:ident, $folder:literal) => {
+        #[test]
+        fn $name() {
+            let text = include_str!(concat!("../../tests/golden/", $folder, "/config.json"));
+            let golden = Golden {
+                config: diffusers_config::from_json(text).unwrap(),
+                weights: include_bytes!(concat!(
+                    "../../tests/golden/",
+                    $folder,
+                    "/diffusion_pytorch_model.safetensors"
+                )),
+                input: include_bytes!(concat!("../../tests/golden/", $folder, "/input.safetensors")),
+                expected: include_bytes!(concat!("../../tests/golden/", $folder, "/expected.safetensors")),
+            };
+            targets().iter().for_each(|target| golden.check(target));
+        }
+    };
+}
+
+golden_folder!(unet_without_attention, "unet-plain");
+golden_folder!(unet_with_heads, "unet-heads");
+golden_folder!(unet_with_legacy_names, "unet-legacy");
+
+#[test]
+fn paired_layout() {
+    let golden = Golden {
+        config: UNetConfig {
+            image_size: 16,
+            in_channels: 1,
+            out_channels: 1,
+            channels: vec![8, 16],
+            attention_levels: vec![1],
+            groups: 4,
+            norm_eps: 1e-5,
+            layout: Layout::Paired,
+            downsample: Downsample::Conv,
+            upsample: Upsample::BilinearConv,
+            shortcut: Shortcut::Conv3x3,
+            ..UNetConfig::default()
+        },
+        weights: include_bytes!("../../tests/golden/paired/weights.safetensors"),
+        input: include_bytes!("../../tests/golden/paired/input.safetensors"),
+        expected: include_bytes!("../../tests/golden/paired/expected.safetensors"),
+    };
+    targets().iter().for_each(|target| golden.check(target));
+}
