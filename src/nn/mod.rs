@@ -1,6 +1,7 @@
 //! Networks: layers that register parameters and record ops.
 
 mod config;
+pub mod diffusers;
 mod layers;
 mod params;
 mod unet;

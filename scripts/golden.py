@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/: what PyTorch and diffusers compute, for our tests to agree with.
+
+    python scripts/golden.py [OUT]        needs torch, diffusers, safetensors, numpy
+
+OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorch_model.safetensors) with
+    input.safetensors    x [n, c, h, w], t [n], dout [n, c, h, w]
+    expected.safetensors out, dx and the gradient of every parameter under its current diffusers name, of sum(out * dout)
+OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
+OUT/schedulers.json      trajectories of diffusers' DDPM and DDIM schedulers on given noise and a given network
+
+Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as float32
+(trajectories: in full). Equal versions of the packages write equal files.
+"""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.schedulers import scheduling_ddpm
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benches" / "pytorch"))
+from paired_unet import PairedUNet  # noqa: E402
+
+DOWN, ATTN_DOWN, UP, ATTN_UP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
+
+# Between them: with and without attention at several sizes and in the middle; one and several heads; one and two layers;
+# both paddings of the downsampling convolution; both orders and both frequency shifts of the time embedding; current and
+# legacy names; float32 and float16 files; complete and old-style configurations; square, oblong and grey images.
+UNETS = {
+    "unet-plain": dict(
+        config=dict(
+            sample_size=8, in_channels=1, out_channels=1, block_out_channels=(4, 4), layers_per_block=2,
+            down_block_types=(DOWN, DOWN), up_block_types=(UP, UP), add_attention=False, norm_num_groups=2,
+            downsample_padding=1, freq_shift=0, flip_sin_to_cos=True, attention_head_dim=None, time_embedding_dim=8,
+        ),
+        size=(8, 8), times=(0, 13), dtype=torch.float32, legacy=False,
+    ),
+    "unet-legacy": dict(
+        config=dict(
+            sample_size=32, in_channels=3, out_channels=3, block_out_channels=(4, 6, 4), layers_per_block=1,
+            down_block_types=(DOWN, ATTN_DOWN, DOWN), up_block_types=(UP, ATTN_UP, UP), norm_num_groups=2,
+            downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, attention_head_dim=None, norm_eps=1e-6,
+        ),
+        size=(12, 20), times=(5,), dtype=torch.float32, legacy=True,
+    ),
+    "unet-heads": dict(
+        config=dict(
+            sample_size=(4, 6), in_channels=2, out_channels=3, block_out_channels=(4, 8), layers_per_block=1,
+            down_block_types=(ATTN_DOWN, ATTN_DOWN), up_block_types=(ATTN_UP, ATTN_UP), norm_num_groups=4,
+            downsample_padding=1, freq_shift=1, flip_sin_to_cos=True, attention_head_dim=2, time_embedding_dim=12,
+        ),
+        size=(4, 6), times=(2, 0, 29), dtype=torch.float16, legacy=False,
+    ),
+}  # fmt: skip
+PAIRED = dict(in_channels=1, out_channels=2, channels=(2, 4), layers=2, attention_levels=(1,), groups=2, dropout=0.0)
+
+# The keys that google/ddpm-cifar10-32 has; a file of 2022 lacks the others.
+OLD_KEYS = """_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types downsample_padding
+    flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_scale_factor norm_eps norm_num_groups out_channels
+    sample_size time_embedding_type up_block_types""".split()
+LEGACY_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def legacy_name(name: str) -> str:
+    for current, legacy in LEGACY_NAMES.items():
+        name = name.replace(f".{current}.", f".{legacy}.")
+    return name
+
+
+def randomise(model: torch.nn.Module, generator: torch.Generator, dtype: torch.dtype) -> None:
+    """Gives every parameter, norms and biases too, values that are neither 0 nor 1 and exact in `dtype`."""
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if p.dim() > 1:
+            value = noise / math.sqrt(p[0].numel())
+        elif name.endswith("weight"):
+            value = 1 + 0.3 * noise
+        else:
+            value = 0.2 * noise
+        p.data = value.to(dtype).float()
+
+
+def write_case(folder: Path, model: torch.nn.Module, call, shape, out_channels: int, times, generator) -> None:
+    """Writes input.safetensors and expected.safetensors, and says how far float32 arithmetic is from the latter."""
+    n = len(times)
+    x = torch.randn((n, *shape), generator=generator)
+    dout = torch.randn((n, out_channels, *shape[1:]), generator=generator)
+    t = torch.tensor(times, dtype=torch.float32)
+    save_file({"x": x, "t": t, "dout": dout}, folder / "input.safetensors")
+
+    def evaluate(dtype):
+        model.to(dtype).zero_grad()
+        leaf = x.detach().to(dtype, copy=True).requires_grad_()
+        out = call(leaf, t)
+        (out * dout.to(dtype)).sum().backward()
+        grads = {name: p.grad.double() for name, p in model.named_parameters()}
+        return {"out": out.detach().double(), "dx": leaf.grad.double(), **grads}
+
+    single, expected = evaluate(torch.float32), evaluate(torch.float64)
+    save_file({name: value.float().contiguous() for name, value in expected.items()}, folder / "expected.safetensors")
+
+    largest = max(value.norm().item() for name, value in expected.items() if name != "out")
+    excess = max(
+        ((single[name] - g).abs() / (1e-4 * g.abs()).clamp(min=1e-6 * largest)).max().item()
+        for name, g in expected.items()
+        if name != "out"
+    )
+    count = sum(p.numel() for p in model.parameters())
+    error = (single["out"] - expected["out"]).abs().max().item()
+    print(f"{folder.name}: {count} parameters; float32 in PyTorch: out {error:.1e}, gradients {excess:.2f} of the bound")
+
+
+def write_unet(folder: Path, config: dict, size, times, dtype: torch.dtype, legacy: bool, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    model = UNet2DModel(**config)
+    randomise(model, generator, dtype)
+    model.to(dtype).save_pretrained(folder)
+    if legacy:
+        weights = folder / "diffusion_pytorch_model.safetensors"
+        save_file({legacy_name(k): v for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+        settings = json.loads((folder / "config.json").read_text())
+        settings = {"_diffusers_version": "0.0.4"} | {key: settings[key] for key in OLD_KEYS}
+        (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    model = UNet2DModel.from_pretrained(folder)
+    shape = (config["in_channels"], *size)
+    write_case(folder, model, lambda x, t: model(x, t).sample, shape, config["out_channels"], times, generator)
+
+
+def write_paired(folder: Path, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    folder.mkdir()
+    model = PairedUNet(**PAIRED)
+    randomise(model, generator, torch.float32)
+    save_file(model.state_dict(), folder / "weights.safetensors", {"format": "pt"})
+    write_case(folder, model, model, (PAIRED["in_channels"], 6, 10), PAIRED["out_channels"], (1, 40), generator)
+
+
+VALUES, STEPS = 4, 10  # of a trajectory
+
+
+def network(z: torch.Tensor, t: int) -> torch.Tensor:
+    """Stands for a trained network: smooth, different at every time, and driving the predicted image past its bounds."""
+    return 0.9 * z + 0.4 * torch.sin(2 * z + 0.01 * t)
+
+
+def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
+    """z before the first and after every step. `case` is also what the test reads."""
+    train = case["train_steps"]
+    kind = DDPMScheduler if case["sampler"] == "ddpm" else DDIMScheduler
+    settings = {"variance_type": case["variance"]} if case["sampler"] == "ddpm" else {}
+    schedule = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[case["schedule"]]
+    scheduler = kind(
+        num_train_timesteps=train, beta_start=case["beta_first"], beta_end=case["beta_last"], beta_schedule=schedule,
+        clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0, **settings,
+    )  # fmt: skip
+    if case["tables"] == "float64":
+        beta = torch.linspace(case["beta_first"], case["beta_last"], train, dtype=torch.float64)
+        scheduler.alphas_cumprod = torch.cumprod(1 - beta, dim=0)
+        scheduler.one = scheduler.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
+    dtype = getattr(torch, case["tables"])
+    scheduler.set_timesteps(STEPS)
+    z = noise[0].to(dtype)[None]
+    visited = [z[0].tolist()]
+    for k, t in enumerate(scheduler.timesteps.tolist()):
+        xi = noise[k + 1].to(dtype)[None]
+        out = network(z, t)
+        if case["sampler"] == "ddpm":
+            scheduling_ddpm.randn_tensor = lambda *_, **__: xi  # noqa: B023 the noise of this step
+            z = scheduler.step(out, t, z).prev_sample
+        else:
+            z = scheduler.step(out, t, z, eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None).prev_sample
+        visited.append(z[0].tolist())
+    return visited
+
+
+def write_schedulers(path: Path, seed: int) -> None:
+    noise = torch.randn(STEPS + 1, VALUES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    linear = dict(schedule="linear", train_steps=1000, beta_first=1e-4, beta_last=0.02, clip=1.0, tables="float64")
+    short = linear | dict(train_steps=STEPS, beta_first=0.01, beta_last=0.7)  # every time is visited
+    small, large = dict(sampler="ddpm", variance="fixed_small"), dict(sampler="ddpm", variance="fixed_large")
+    ddim = [dict(sampler="ddim", eta=eta) for eta in (0.0, 0.5, 1.0)]
+    cases = [base | sampler for base in (linear, short) for sampler in (small, large, *ddim)]
+    cases += [linear | sampler | dict(clip=None) for sampler in (small, ddim[0])]
+    # As shipped, with diffusers' own float32 tables; its linear and its cosine schedule.
+    cases += [base | sampler | dict(tables="float32") for base in (linear, linear | dict(schedule="cosine"))
+              for sampler in (small, large, ddim[1])]  # fmt: skip
+    document = {
+        "diffusers": diffusers.__version__,
+        "network": "out = 0.9 z + 0.4 sin(2 z + 0.01 t), t the time as the network is told it",
+        "noise": noise.tolist(),
+        "cases": [case | {"z": trajectory(case, noise)} for case in cases],
+    }
+    text = ",\n".join(f'"{key}": {json.dumps(value)}' for key, value in document.items()).replace("}, {", "},\n{")
+    path.write_text("{" + text + "}\n")
+
+
+def main() -> None:
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "golden"
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    torch.set_num_threads(1)
+    diffusers.logging.set_verbosity_error()
+    for seed, (name, case) in enumerate(UNETS.items()):
+        write_unet(out / name, **case, seed=seed)
+    write_paired(out / "paired", seed=100)
+    write_schedulers(out / "schedulers.json", seed=200)
+    for file in out.rglob("*.*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
+    print(f"{out}: {sum(f.stat().st_size for f in out.rglob('*') if f.is_file()) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
