@@ -1,9 +1,12 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
 pub mod driver;
+mod emu;
+pub mod kernels;
 mod memory;
 
 pub use driver::{Driver, KernelArg, KernelCall};
+pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use memory::Memory;
 
 /// A device that can run a tape.
