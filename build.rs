@@ -1,1 +1,47 @@
-fn main() {}
+//! Builds the kernels twice: with nvcc for the GPU, and with the host's C++ compiler for the emulator. Either may be
+//! missing; the program then does without.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `DDPM_NVCC` | the nvcc to use; else `CUDA_HOME`, `.cuda/` (see scripts/cuda-toolkit.sh), `/usr/local/cuda`, `PATH` |
+//! | `DDPM_REQUIRE_NVCC=1` | no nvcc is an error |
+//! | `DDPM_EMU_SANITIZE=address` or `thread` | the emulator and its kernels run under ASan and UBSan, or TSan |
+
+#[path = "build/emulator.rs"]
+mod emulator;
+#[path = "build/jobs.rs"]
+mod jobs;
+#[path = "build/nvcc.rs"]
+mod nvcc;
+#[path = "build/sources.rs"]
+mod sources;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A path or setting that cargo gives to build scripts.
+fn cargo_env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}
+
+fn main() -> ExitCode {
+    for variable in ["DDPM_NVCC", "CUDA_HOME", "DDPM_REQUIRE_NVCC", "DDPM_EMU_SANITIZE"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    for path in ["build.rs", "build", "kernels"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let root = PathBuf::from(cargo_env("CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(cargo_env("OUT_DIR"));
+    match sources::find(&root.join("kernels")).and_then(|kernels| {
+        nvcc::build(&root, &out, &kernels)?;
+        emulator::build(&root, &out, &kernels)
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={}", message.lines().next().unwrap_or("the kernels do not compile"));
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -6,14 +6,15 @@
 #include <mutex>
 #include <thread>
 
+// Where the linker puts the section's ends; null in a program without kernels.
+extern "C" {
+extern const emu::Kernel* __start_emu_kernels[] __attribute__((weak));
+extern const emu::Kernel* __stop_emu_kernels[] __attribute__((weak));
+}
+
 namespace emu {
 
 namespace {
-
-std::vector<Kernel>& kernels() {
-  static std::vector<Kernel> table;
-  return table;
-}
 
 // OS threads that wait for work. A launch lends its blocks to as many as it wants and works along.
 class Workers {
@@ -67,8 +68,6 @@ Engine& engine_of_this_thread() {
 
 }  // namespace
 
-void Registration::enter(Kernel kernel) { kernels().push_back(kernel); }
-
 std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
                      const Options& options) {
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
@@ -114,23 +113,25 @@ const char* name_of(Parameter parameter) {
 // A launch as src/device/emu.rs describes it: same fields, same order.
 struct Launch {
   const char* kernel;
-  uint32_t grid[3], block;
-  size_t shared_bytes;
   void** args;                  // [count] addresses of the values
   const Parameter* parameters;  // [count] what they are
-  const size_t* extents;        // [count] bytes behind each pointer
-  size_t count;
+  size_t count, shared_bytes;
   uint64_t seed;
+  uint32_t grid[3], block;
   Schedule schedule;
   AsyncCopies async;
   uint32_t os_threads;
 };
 
 std::string launch_by_name(const Launch& launch) {
-  const Kernel* kernel = nullptr;
-  for (const Kernel& candidate : kernels())
-    if (!strcmp(candidate.name, launch.kernel)) kernel = &candidate;
-  if (!kernel) return "no kernel has this name";
+  static std::mutex one_launch_at_a_time;  // static shared memory is not per OS thread in a sanitizer's build
+  std::unique_lock<std::mutex> lock(one_launch_at_a_time, std::defer_lock);
+  if (EMU_ASAN || EMU_TSAN) lock.lock();
+
+  const Kernel* const* found = std::find_if(
+      __start_emu_kernels, __stop_emu_kernels, [&](const Kernel* kernel) { return !strcmp(kernel->name, launch.kernel); });
+  if (found == __stop_emu_kernels) return "no kernel has this name";
+  const Kernel* kernel = *found;
   if (kernel->count != launch.count)
     return "the kernel has " + std::to_string(kernel->count) + " parameters, the launch gives " + std::to_string(launch.count);
   for (size_t i = 0; i < launch.count; i++)
@@ -145,14 +146,27 @@ std::string launch_by_name(const Launch& launch) {
 
 }  // namespace emu
 
+extern "C" {
+
 // Launches a kernel and waits for it. Returns 0, or 1 with the reason in `error`.
-extern "C" int emu_launch(const emu::Launch* launch, char* error, size_t error_bytes) {
+int emu_launch(const emu::Launch* launch, char* error, size_t error_bytes) {
   const std::string text = emu::launch_by_name(*launch);
   snprintf(error, error_bytes, "%s", text.c_str());
   return !text.empty();
 }
 
-// The names of the kernels, one call each; null at the end.
-extern "C" const char* emu_kernel_name(size_t i) {
-  return i < emu::kernels().size() ? emu::kernels()[i].name : nullptr;
+// The name of the i-th kernel, or null.
+const char* emu_kernel_name(size_t i) {
+  return i < size_t(__stop_emu_kernels - __start_emu_kernels) ? __start_emu_kernels[i]->name : nullptr;
 }
+
+// Makes every access to a range of memory an error, in the address sanitizer's build, or allows it again.
+void emu_forbid(void* p, size_t bytes) { emu::sanitizer::forbid(p, bytes); }
+void emu_allow(void* p, size_t bytes) { emu::sanitizer::allow(p, bytes); }
+
+// Sanitizers stop the process at the first report. Fibers of a finished engine are not leaks worth a report.
+const char* __asan_default_options() { return "detect_leaks=0"; }
+const char* __ubsan_default_options() { return "print_stacktrace=1"; }
+const char* __tsan_default_options() { return "halt_on_error=1"; }
+
+}  // extern "C"

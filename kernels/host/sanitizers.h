@@ -31,10 +31,15 @@ struct FiberState {
   void* thread = nullptr;      // thread sanitizer
 };
 
-// A fiber is about to run on a stack that others have used.
-inline void reuse_stack([[maybe_unused]] char* base, [[maybe_unused]] size_t bytes) {
+// Makes every access to a range of memory an error; allows it again.
+inline void forbid([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
 #if EMU_ASAN
-  __asan_unpoison_memory_region(base, bytes);
+  __asan_poison_memory_region(p, bytes);
+#endif
+}
+inline void allow([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
+#if EMU_ASAN
+  __asan_unpoison_memory_region(p, bytes);
 #endif
 }
 

@@ -1,10 +1,13 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
 pub mod driver;
+mod emu;
+pub mod kernels;
 mod map_file;
 mod memory;
 
 pub use driver::{Driver, KernelArg, KernelCall};
+pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use map_file::map_file;
 pub use memory::Memory;
 

@@ -7,7 +7,7 @@
 //!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
-use crate::device::Device;
+use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::tape::{Backend, Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use half::bf16;
@@ -108,10 +108,26 @@ impl Target {
     }
 }
 
-/// Every device that tests run on: the CPU; the emulator in several schedules; a GPU where one answers
-/// (`DDPM_REQUIRE_GPU=1` makes its absence a failure).
+/// Every device that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
+/// answers (`DDPM_REQUIRE_GPU=1` makes its absence a failure).
 pub fn targets() -> Vec<Target> {
-    vec![Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) }]
+    let mut targets = vec![Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) }];
+    if Emu::new(EmuOptions::default()).is_ok() {
+        let fifo = EmuOptions::default();
+        let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, ..fifo };
+        for (dtype, options) in [
+            (DType::F32, fifo),
+            (DType::F32, EmuOptions { seed: 1, ..skew }),
+            (DType::Bf16, EmuOptions { seed: 2, ..skew }),
+            (DType::Bf16, EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew }),
+        ] {
+            let name =
+                format!("emu ({:?}, {:?} copies, seed {})", options.schedule, options.async_copies, options.seed);
+            let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
+            targets.push(Target { name, dtype, open });
+        }
+    }
+    targets
 }
 
 /// Tolerances of a check; see the [module](self) documentation for what they mean.

@@ -1,0 +1,130 @@
+//! The emulator: every kernel file, and the few C++ files that run them, in a static library.
+
+use crate::jobs::{self, Job};
+use crate::sources::{Source, files_below};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Links the emulated kernels into the crate and sets `cfg(ddpm_emu)`, where that is possible.
+pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> {
+    println!("cargo::rustc-check-cfg=cfg(ddpm_emu)");
+    println!("cargo::rustc-check-cfg=cfg(ddpm_emu_sanitize, values(\"address\", \"thread\"))");
+    if crate::cargo_env("CARGO_CFG_TARGET_OS") != "linux" || crate::cargo_env("CARGO_CFG_TARGET_ARCH") != "x86_64" {
+        return Ok(());
+    }
+    let sanitizer = std::env::var("DDPM_EMU_SANITIZE").unwrap_or_default();
+    let (flags, host_flags): (&[&str], &[&str]) = match sanitizer.as_str() {
+        "" => (&[], &[]),
+        "address" => {
+            let flags = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"];
+            (flags, flags)
+        }
+        "thread" => (&["-fsanitize=thread", "-g"], &["-DEMU_TSAN=1", "-g"]),
+        other => return Err(format!("DDPM_EMU_SANITIZE is `{other}`; it can be `address` or `thread`")),
+    };
+    let Some(compiler) = find_compiler(root) else {
+        println!("cargo::warning=no C++ compiler: the device `emu` is left out (a package such as g++ has one)");
+        return Ok(());
+    };
+    let emulator = Build { root, out, headers: headers(root)?, compiler };
+    let host: Vec<PathBuf> = files_below(&root.join("kernels/host"))?.into_iter().filter(|f| is_a(f, "cpp")).collect();
+    let mut jobs: Vec<Job> =
+        kernels.iter().map(|k| emulator.kernel(&k.path, &k.stem(), flags)).collect::<Result<_, _>>()?;
+    jobs.extend(host.iter().map(|file| emulator.job(file, &format!("host_{}", stem(file)), host_flags)));
+    let planted: Vec<PathBuf> = match root.join("tests/emu") {
+        folder if folder.is_dir() => files_below(&folder)?.into_iter().filter(|f| is_a(f, "cu")).collect(),
+        _ => Vec::new(),
+    };
+    let first_planted = jobs.len();
+    for file in &planted {
+        jobs.push(emulator.kernel(file, &format!("tests_{}", stem(file)), flags)?);
+    }
+    let objects: Vec<PathBuf> = jobs.iter().map(|job| job.output.clone()).collect();
+    jobs::run(jobs)?;
+    archive("ddpm_emu", &objects[..first_planted]);
+    if first_planted < objects.len() {
+        archive("ddpm_emu_tests", &objects[first_planted..]);
+    }
+
+    println!("cargo::rustc-cfg=ddpm_emu");
+    println!("cargo::rustc-link-search=native={}", out.display());
+    // Whole: nothing refers to a kernel by its symbol.
+    println!("cargo::rustc-link-lib=static:+whole-archive=ddpm_emu");
+    println!("cargo::rustc-link-lib=dylib=stdc++");
+    if root.join("tests/emu").is_dir() {
+        println!("cargo::rerun-if-changed=tests/emu");
+    }
+    if !sanitizer.is_empty() {
+        println!("cargo::rustc-cfg=ddpm_emu_sanitize=\"{sanitizer}\"");
+        println!("cargo::rustc-link-arg={}", flags[0]);
+    }
+    Ok(())
+}
+
+struct Build<'a> {
+    root: &'a Path,
+    out: &'a Path,
+    /// Any of them may be included by any file.
+    headers: Vec<PathBuf>,
+    compiler: cc::Tool,
+}
+
+impl Build<'_> {
+    /// A kernel file is compiled inside an anonymous namespace: its names are its own, as they are under nvcc.
+    fn kernel(&self, file: &Path, name: &str, flags: &[&str]) -> Result<Job, String> {
+        let wrapper = self.out.join(format!("emu_{name}.cpp"));
+        let text = format!("#include \"common/common.cuh\"\nnamespace {{\n#include \"{}\"\n}}\n", file.display());
+        if fs::read_to_string(&wrapper).is_ok_and(|old| old == text) {
+            return Ok(self.with_input(self.job(&wrapper, name, flags), file));
+        }
+        fs::write(&wrapper, text).map_err(|e| format!("{}: {e}", wrapper.display()))?;
+        Ok(self.with_input(self.job(&wrapper, name, flags), file))
+    }
+
+    fn with_input(&self, mut job: Job, file: &Path) -> Job {
+        job.name = file.display().to_string();
+        job.inputs.push(file.into());
+        job
+    }
+
+    fn job(&self, file: &Path, name: &str, flags: &[&str]) -> Job {
+        let output = self.out.join(format!("emu_{name}.o"));
+        let mut command = self.compiler.to_command();
+        command.args(flags).arg("-c").arg(file).arg("-o").arg(&output).current_dir(self.root);
+        let inputs = self.headers.iter().cloned().chain([file.to_path_buf()]).collect();
+        Job { name: file.display().to_string(), command, inputs, output }
+    }
+}
+
+/// The C++ compiler with the flags that kernels need, if there is one that runs.
+fn find_compiler(root: &Path) -> Option<cc::Tool> {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(2).include(root.join("kernels")).warnings(false).cargo_warnings(false);
+    // x86-64-v3: 8 floats a register; src/device/emu.rs asks the processor. No strict aliasing and no contraction of
+    // a * b + c, as under nvcc's -fmad the kernels' intrinsics. Messages name files relative to the repository.
+    for flag in ["-march=x86-64-v3", "-fno-strict-aliasing", "-ffp-contract=off", "-Wno-unknown-pragmas", "-pthread"] {
+        build.flag(flag);
+    }
+    build.flag(format!("-fmacro-prefix-map={}/=", root.display()));
+    let compiler = build.try_get_compiler().ok()?;
+    let runs = Command::new(compiler.path()).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    runs.is_ok_and(|status| status.success()).then_some(compiler)
+}
+
+/// Whatever a kernel may include, in order.
+fn headers(root: &Path) -> Result<Vec<PathBuf>, String> {
+    Ok(files_below(&root.join("kernels"))?.into_iter().filter(|f| is_a(f, "h") || is_a(f, "cuh")).collect())
+}
+
+fn archive(name: &str, objects: &[PathBuf]) {
+    cc::Build::new().cpp(true).cargo_metadata(false).objects(objects).compile(name);
+}
+
+fn is_a(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|e| e == extension)
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,222 @@
+//! The GPU's kernels: one fatbin for each kernel file, and tables of the kernels in them.
+
+use crate::jobs::{self, Job};
+use crate::sources::{Export, Source, files_below};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Machine code for these, and PTX of the first for whatever comes later.
+const ARCHITECTURES: [(&str, &str); 2] = [("compute_80", "sm_80"), ("compute_90a", "sm_90a")];
+
+/// Writes `kernels.rs` to `out`: the images and tables that src/device/kernels.rs includes. Empty without nvcc.
+pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> {
+    let tables = match find_nvcc(root) {
+        Some(nvcc) => compile(&nvcc, root, out, kernels)?,
+        None if std::env::var("DDPM_REQUIRE_NVCC").is_ok_and(|v| v == "1") => {
+            return Err("no nvcc, and DDPM_REQUIRE_NVCC=1; scripts/cuda-toolkit.sh installs one into .cuda/".into());
+        }
+        None => {
+            if crate::cargo_env("CARGO_CFG_TARGET_OS") == "linux" {
+                println!(
+                    "cargo::warning=no nvcc: built without GPU kernels (scripts/cuda-toolkit.sh installs one into .cuda/)"
+                );
+            }
+            Tables::default()
+        }
+    };
+    std::fs::write(out.join("kernels.rs"), tables.to_rust()).map_err(|e| format!("{}: {e}", out.display()))
+}
+
+fn find_nvcc(root: &Path) -> Option<PathBuf> {
+    let local = root.join(".cuda/nvidia/cu13/bin");
+    for watched in [&local, &root.join(".cuda")] {
+        if watched.exists() {
+            println!("cargo::rerun-if-changed={}", watched.display());
+            break;
+        }
+    }
+    if let Some(nvcc) = std::env::var_os("DDPM_NVCC").filter(|path| !path.is_empty()) {
+        return Some(nvcc.into());
+    }
+    let home = std::env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = home.into_iter().chain([local, "/usr/local/cuda/bin".into()]).chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join("nvcc")).find(|nvcc| nvcc.is_file())
+}
+
+#[derive(Default)]
+struct Tables {
+    /// File name and image.
+    modules: Vec<(String, PathBuf)>,
+    /// Export, mangled name, index of the module.
+    kernels: Vec<(String, String, usize)>,
+    resources: Vec<Resources>,
+}
+
+/// What one kernel takes on one architecture.
+struct Resources {
+    kernel: String,
+    arch: String,
+    registers: u32,
+    shared_bytes: u32,
+    stack_bytes: u32,
+    spill_bytes: u32,
+}
+
+fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<Tables, String> {
+    let headers: Vec<PathBuf> =
+        files_below(&root.join("kernels"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "cuh")).collect();
+    let mut jobs = Vec::new();
+    let mut tables = Tables::default();
+    for source in kernels {
+        let output = out.join(format!("{}.fatbin", source.stem()));
+        let mut command = Command::new(nvcc);
+        command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "-Xptxas", "-v", "-I"]).arg(root.join("kernels"));
+        for (virtual_arch, arch) in ARCHITECTURES {
+            command.args(["-gencode", &format!("arch={virtual_arch},code={arch}")]);
+        }
+        let (virtual_arch, _) = ARCHITECTURES[0];
+        command.args(["-gencode", &format!("arch={virtual_arch},code={virtual_arch}")]);
+        command.arg(&source.path).arg("-o").arg(&output);
+        let inputs = headers.iter().cloned().chain([source.path.clone()]).collect();
+        tables.modules.push((source.name.clone(), output.clone()));
+        jobs.push(Job { name: format!("kernels/{}", source.name), command, inputs, output });
+    }
+    let logs = jobs::run(jobs)?;
+    for (module, (source, log)) in kernels.iter().zip(&logs).enumerate() {
+        for line in log.lines().filter(|line| line.contains("warning")) {
+            println!("cargo::warning={line}");
+        }
+        let (symbols, resources) = read_log(log);
+        for export in &source.exports {
+            let symbol = symbols
+                .iter()
+                .find(|symbol| instance(symbol).as_deref() == Some(&export.instance))
+                .ok_or_else(|| missing(source, export, &symbols))?;
+            tables.kernels.push((export.name.clone(), symbol.clone(), module));
+            for r in resources.iter().filter(|r| r.kernel == *symbol) {
+                if r.spill_bytes + r.stack_bytes > 0 {
+                    println!(
+                        "cargo::warning=kernels/{}: {} on {} spills {} bytes and has a stack frame of {}",
+                        source.name, export.name, r.arch, r.spill_bytes, r.stack_bytes
+                    );
+                }
+                tables.resources.push(Resources { kernel: export.name.clone(), arch: r.arch.clone(), ..*r });
+            }
+        }
+    }
+    Ok(tables)
+}
+
+fn missing(source: &Source, export: &Export, symbols: &[String]) -> String {
+    let found: Vec<String> = symbols.iter().map(|s| instance(s).unwrap_or_else(|| s.clone())).collect();
+    format!(
+        "kernels/{}: {} exports {}, but the compiled kernels are {}",
+        source.name,
+        export.name,
+        export.instance,
+        found.join(", ")
+    )
+}
+
+/// Reads `ptxas -v`: the kernels' mangled names, and what each takes.
+fn read_log(log: &str) -> (Vec<String>, Vec<Resources>) {
+    let mut symbols: Vec<String> = Vec::new();
+    let mut all: Vec<Resources> = Vec::new();
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            let mut quoted = rest.split('\'');
+            let (kernel, arch) = (quoted.next().unwrap_or_default(), quoted.nth(1).unwrap_or_default());
+            if !symbols.iter().any(|s| s == kernel) {
+                symbols.push(kernel.into());
+            }
+            let (kernel, arch) = (kernel.into(), arch.into());
+            all.push(Resources { kernel, arch, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 });
+        }
+        let Some(current) = all.last_mut() else { continue };
+        for part in line.split(':').next_back().unwrap_or_default().split(',') {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            match words[..] {
+                ["Used", n, "registers"] => current.registers = n.parse().unwrap_or(0),
+                [n, "bytes", "smem"] => current.shared_bytes = n.parse().unwrap_or(0),
+                [n, "bytes", "stack", "frame"] => current.stack_bytes += n.parse::<u32>().unwrap_or(0),
+                [n, "bytes", "spill", _] => current.spill_bytes += n.parse::<u32>().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+    (symbols, all)
+}
+
+/// The kernel and template arguments of a mangled name: `_Z8silu_fwdIfEvPT_PKS0_i` is `silu_fwd<float>`. Knows the
+/// arguments that exports have: types by name, integers and booleans.
+fn instance(symbol: &str) -> Option<String> {
+    let (name, mut rest) = identifier(symbol.strip_prefix("_Z")?)?;
+    let Some(arguments) = rest.strip_prefix('I') else { return Some(name.into()) };
+    rest = arguments;
+    let mut arguments: Vec<String> = Vec::new();
+    let mut named: Vec<&str> = vec![name];
+    while !rest.starts_with('E') {
+        let (argument, after) = if let Some(after) = rest.strip_prefix('f') {
+            ("float".into(), after)
+        } else if let Some(after) = rest.strip_prefix('i') {
+            ("int".into(), after)
+        } else if let Some(literal) = rest.strip_prefix('L') {
+            let (value, after) = literal.get(1..)?.split_once('E')?;
+            match literal.as_bytes()[0] {
+                b'b' => ((if value == "1" { "true" } else { "false" }).into(), after),
+                _ => (value.replace('n', "-"), after),
+            }
+        } else if let Some(back_reference) = rest.strip_prefix('S') {
+            // S_ is the kernel's own name, S0_ the first named type, S1_ the second.
+            let (digits, after) = back_reference.split_once('_')?;
+            let index = if digits.is_empty() { 0 } else { digits.parse::<usize>().ok()? + 1 };
+            (named.get(index)?.to_string(), after)
+        } else {
+            let (ty, after) = identifier(rest)?;
+            named.push(ty);
+            (ty.into(), after)
+        };
+        arguments.push(argument);
+        rest = after;
+    }
+    Some(format!("{name}<{}>", arguments.join(",")))
+}
+
+/// `8silu_fwd...` is `silu_fwd` and what follows it.
+fn identifier(text: &str) -> Option<(&str, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let length: usize = text[..digits].parse().ok()?;
+    text[digits..].split_at_checked(length)
+}
+
+impl Tables {
+    fn to_rust(&self) -> String {
+        let mut rust = String::new();
+        let mut table = |name: &str, ty: &str, rows: Vec<String>| {
+            let _ = writeln!(rust, "pub static {name}: &[{ty}] = &[");
+            rows.iter().for_each(|row| {
+                let _ = writeln!(rust, "    {row},");
+            });
+            rust.push_str("];\n");
+        };
+        let modules = self.modules.iter().map(|(file, image)| {
+            format!("Module {{ file: {file:?}, image: include_bytes!({:?}) }}", image.display().to_string())
+        });
+        table("MODULES", "Module", modules.collect());
+        let kernels = self
+            .kernels
+            .iter()
+            .map(|(name, symbol, module)| format!("Kernel {{ name: {name:?}, symbol: {symbol:?}, module: {module} }}"));
+        table("KERNELS", "Kernel", kernels.collect());
+        let resources = self.resources.iter().map(|r| {
+            format!(
+                "Resources {{ kernel: {:?}, arch: {:?}, registers: {}, shared_bytes: {}, stack_bytes: {}, spill_bytes: {} }}",
+                r.kernel, r.arch, r.registers, r.shared_bytes, r.stack_bytes, r.spill_bytes
+            )
+        });
+        table("RESOURCES", "Resources", resources.collect());
+        rust
+    }
+}
