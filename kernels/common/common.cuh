@@ -28,3 +28,4 @@
 #include "reduce.cuh"
 #include "philox.cuh"
 #include "mma.cuh"
+#include "quad.cuh"

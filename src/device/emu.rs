@@ -2,10 +2,10 @@
 //!
 //! Everything happens at the call. Errors name the kernel, the block, and the file and line of what went wrong.
 
+use super::allocations::Allocations;
 use super::driver::{Allocation, Driver, KernelArg, KernelCall, Recording};
 use crate::{Error, Result};
 use std::alloc::Layout;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -99,8 +99,8 @@ pub struct Emu(Arc<Machine>);
 /// Shared with recordings, which may outlive the device.
 struct Machine {
     options: EmuOptions,
-    /// Address and size of what is allocated. Locked while a kernel runs, so that nothing is freed under it.
-    memory: Mutex<BTreeMap<u64, usize>>,
+    /// Locked while a kernel runs, so that nothing is freed under it.
+    memory: Mutex<Allocations>,
 }
 
 impl Emu {
@@ -111,7 +111,7 @@ impl Emu {
     pub fn new(options: EmuOptions) -> Result<Emu> {
         ffi::check_available()?;
         let options = options.overridden(&std::env::var("DDPM_EMU").unwrap_or_default())?;
-        Ok(Emu(Arc::new(Machine { options, memory: Mutex::new(BTreeMap::new()) })))
+        Ok(Emu(Arc::new(Machine { options, memory: Mutex::default() })))
     }
 
     /// The names of all kernels that can be launched.
@@ -126,23 +126,14 @@ const ALIGN_BYTES: usize = 256;
 const POISON: u8 = 0xff;
 
 impl Machine {
-    fn memory(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+    fn memory(&self) -> MutexGuard<'_, Allocations> {
         self.memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn run(&self, call: &KernelCall) -> Result<()> {
         let failed = |reason: String| error(format!("kernel {}: {reason}", call.kernel));
         let memory = self.memory();
-        for (i, arg) in call.args.iter().enumerate() {
-            if let &KernelArg::Pointer { address, bytes } = arg
-                && address != 0
-                && !is_allocated(&memory, address, bytes)
-            {
-                return Err(failed(format!(
-                    "argument {i} ({bytes} bytes at {address:#x}) lies outside every allocation"
-                )));
-            }
-        }
+        memory.check_call(call).map_err(failed)?;
         let extents = call.args.iter().filter_map(|arg| match *arg {
             KernelArg::Pointer { address, bytes } if address != 0 => Some((address, bytes)),
             _ => None,
@@ -154,18 +145,13 @@ impl Machine {
     }
 }
 
-fn is_allocated(memory: &BTreeMap<u64, usize>, address: u64, bytes: usize) -> bool {
-    let block = memory.range(..=address).next_back();
-    block.is_some_and(|(&base, &size)| size as u64 >= address - base && size as u64 - (address - base) >= bytes as u64)
-}
-
 /// While it lives, the address sanitizer reports any access to allocated memory outside the extents of one launch.
-struct Fence<'a>(&'a BTreeMap<u64, usize>);
+struct Fence<'a>(&'a Allocations);
 
 impl Fence<'_> {
-    fn around(memory: &BTreeMap<u64, usize>, extents: impl Iterator<Item = (u64, usize)>) -> Fence<'_> {
+    fn around(memory: &Allocations, extents: impl Iterator<Item = (u64, usize)>) -> Fence<'_> {
         if cfg!(ddpm_emu_sanitize = "address") {
-            memory.iter().for_each(|(&address, &bytes)| ffi::forbid(address, bytes));
+            memory.iter().for_each(|(address, bytes)| ffi::forbid(address, bytes));
             extents.for_each(|(address, bytes)| ffi::allow(address, bytes));
         }
         Fence(memory)
@@ -175,7 +161,7 @@ impl Fence<'_> {
 impl Drop for Fence<'_> {
     fn drop(&mut self) {
         if cfg!(ddpm_emu_sanitize = "address") {
-            self.0.iter().for_each(|(&address, &bytes)| ffi::allow(address, bytes));
+            self.0.iter().for_each(|(address, bytes)| ffi::allow(address, bytes));
         }
     }
 }
@@ -223,7 +209,7 @@ impl Driver for Emu {
     }
 
     fn free(&self, allocation: Allocation) {
-        let freed = self.0.memory().remove(&allocation.address);
+        let freed = self.0.memory().remove(allocation.address);
         if let Some(bytes) = freed {
             let layout = layout(bytes).expect("it was allocated with this layout");
             // SAFETY: the table held the address, so it came from `alloc` with this layout and was not freed since.
@@ -270,9 +256,7 @@ impl Emu {
         if bytes == 0 {
             return Ok(());
         }
-        if !is_allocated(&memory, address, bytes) {
-            return Err(error(format!("{what}: {bytes} bytes at {address:#x} lie outside every allocation")));
-        }
+        memory.check(address, bytes).map_err(|reason| error(format!("{what}: {reason}")))?;
         // SAFETY: the range lies inside one live allocation, whose bytes are all initialised; the lock on the table keeps
         // it alive and keeps kernels and other accesses away.
         f(unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(address as usize), bytes) });
@@ -282,7 +266,8 @@ impl Emu {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for (address, bytes) in std::mem::take(&mut *self.memory()) {
+        let memory = std::mem::take(&mut *self.memory());
+        for (address, bytes) in memory.iter() {
             let layout = layout(bytes).expect("it was allocated with this layout");
             // SAFETY: as in `free`.
             unsafe { std::alloc::dealloc(std::ptr::with_exposed_provenance_mut(address as usize), layout) };

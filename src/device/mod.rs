@@ -1,11 +1,14 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
+mod allocations;
+mod cuda;
 pub mod driver;
 mod emu;
 pub mod kernels;
 mod map_file;
 mod memory;
 
+pub use cuda::Cuda;
 pub use driver::{Driver, KernelArg, KernelCall};
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use map_file::map_file;
