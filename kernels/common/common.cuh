@@ -28,4 +28,3 @@
 #include "reduce.cuh"
 #include "philox.cuh"
 #include "mma.cuh"
-#include "quad.cuh"
