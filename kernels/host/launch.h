@@ -37,7 +37,7 @@ template <class SIGNATURE> constexpr Kernel describe(const char* name) {
 }
 
 // The table of kernels is a section of its own, which the linker gathers from all files: nothing runs at start-up.
-#define EMU_TABLE_ENTRY __attribute__((used, section("emu_kernels")))
+#define EMU_TABLE_ENTRY __attribute__((used, retain, section("emu_kernels")))
 
 // Runs all blocks of a grid. Returns what went wrong, or nothing.
 std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
