@@ -19,7 +19,8 @@ fn schedules() -> impl Iterator<Item = EmuOptions> {
         os_threads: 1 + seed as u32 % 2,
         ..EmuOptions::default()
     });
-    let plain = [AsyncCopies::Early, AsyncCopies::Late].map(|copies| EmuOptions { async_copies: copies, ..EmuOptions::default() });
+    let plain = [AsyncCopies::Early, AsyncCopies::Late]
+        .map(|copies| EmuOptions { async_copies: copies, ..EmuOptions::default() });
     plain.into_iter().chain(skewed)
 }
 
@@ -184,8 +185,7 @@ fn launches_that_do_not_fit_the_kernel_are_errors() {
 
 #[test]
 fn unwritten_shared_memory_is_nan() {
-    let launch =
-        Launch { kernel: "reads_unwritten_shared", grid: 2, block: 64, smem_bytes: 256, operands: &[Out(64)] };
+    let launch = Launch { kernel: "reads_unwritten_shared", grid: 2, block: 64, smem_bytes: 256, operands: &[Out(64)] };
     assert!(launch.run_floats(EmuOptions::default()).unwrap().iter().all(|v| v.is_nan()));
 }
 
@@ -199,9 +199,8 @@ fn a_matrix_product_from_fragments_agrees_with_f64() {
     let a: Vec<f32> = (0..256).map(|i| ((i * 29) % 97) as f32 / 8.0 - 6.0).collect();
     let b: Vec<f32> = (0..128).map(|i| ((i * 53) % 89) as f32 / 8.0 - 5.0).collect(); // [16, 8]
     let b_columns: Vec<f32> = (0..128).map(|i| b[i % 16 * 8 + i / 16]).collect();
-    let expected: Vec<f64> = (0..128)
-        .map(|i| (0..16).map(|k| f64::from(a[i / 8 * 16 + k]) * f64::from(b[k * 8 + i % 8])).sum())
-        .collect();
+    let expected: Vec<f64> =
+        (0..128).map(|i| (0..16).map(|k| f64::from(a[i / 8 * 16 + k]) * f64::from(b[k * 8 + i % 8])).sum()).collect();
     for (kernel, b) in [("multiply", &b_columns), ("multiply_transposed", &b)] {
         for options in schedules() {
             let (a, b) = (bf16(&a), bf16(b));
@@ -254,7 +253,7 @@ fn normals_are_accurate_and_normal() {
 }
 
 /// What a sanitizer finds ends the process: each case runs in a child, which is this test with a variable set.
-#[cfg(ddpm_emu_sanitize)]
+#[cfg(any(ddpm_emu_sanitize = "address", ddpm_emu_sanitize = "thread"))]
 mod sanitized {
     use super::*;
 

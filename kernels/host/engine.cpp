@@ -212,10 +212,12 @@ Fiber* Engine::finish_running() {
   warp_exited[me->warp] |= 1u << me->lane;
   sanitizer::release(this);
   if (alive == 0) return &root;
-  for (Fiber* fiber = &fibers[me->warp * 32], *end = &fibers[0] + threads; fiber < end && fiber->warp == me->warp; fiber++)
-    if ((warp_arrived[me->warp] >> fiber->lane & 1) && (fiber->mask >> me->lane & 1))
-      fail("%s at %s:%d waits for lane %u of warp %u, which has returned", fiber->waits_in, fiber->waits_at.file,
-           fiber->waits_at.line, me->lane, me->warp);
+  for (unsigned waiting = warp_arrived[me->warp]; waiting; waiting &= waiting - 1) {
+    const Fiber& fiber = fibers[me->warp * 32 + __builtin_ctz(waiting)];
+    if (fiber.mask >> me->lane & 1)
+      fail("%s at %s:%d waits for lane %u of warp %u, which has returned", fiber.waits_in, fiber.waits_at.file,
+           fiber.waits_at.line, me->lane, me->warp);
+  }
   Barrier& whole_block = barriers[0];
   if (whole_block.arrived && whole_block.threads == 0 && whole_block.arrived == alive) release(whole_block);
   Fiber* next = ready.pop();

@@ -58,8 +58,7 @@ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b
       [](void** operands) {
         using Row = float __attribute__((vector_size(32)));  // the 8 columns of b and d
         auto lanes = reinterpret_cast<Operand**>(operands);
-        float a[16][16];
-        Row b[16], d[16];
+        alignas(Row) float a[16][16], b[16][8], d[16][8];
         for (int lane = 0; lane < 32; lane++) {
           const int g = lane / 4, t = lane % 4;
           const Operand& fragment = *lanes[lane];
@@ -73,8 +72,11 @@ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b
             b[2 * t + 8 * i + 1][g] = high_half(fragment.b[i]);
           }
         }
-        for (int m = 0; m < 16; m++)
-          for (int k = 0; k < 16; k++) d[m] += a[m][k] * b[k];
+        for (int m = 0; m < 16; m++) {
+          Row sum = *reinterpret_cast<Row*>(d[m]);
+          for (int k = 0; k < 16; k++) sum += a[m][k] * *reinterpret_cast<const Row*>(b[k]);
+          *reinterpret_cast<Row*>(d[m]) = sum;
+        }
         for (int lane = 0; lane < 32; lane++)
           for (int i = 0; i < 4; i++) lanes[lane]->d[i] = d[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
       },

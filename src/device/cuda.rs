@@ -109,7 +109,8 @@ impl Gpu {
         let name = call.kernel.as_str();
         let failed = |reason: String| self.error(format!("kernel {name}: {reason}"));
         if !state.functions.contains_key(name) {
-            let kernel = KERNELS.iter().find(|k| k.name == name).ok_or_else(|| failed("no kernel has this name".into()))?;
+            let kernel =
+                KERNELS.iter().find(|k| k.name == name).ok_or_else(|| failed("no kernel has this name".into()))?;
             let function = self.load(&mut state.modules, kernel).map_err(|e| failed(describe(e)))?;
             state.functions.insert(kernel.name, function);
         }
@@ -117,7 +118,10 @@ impl Gpu {
         let function = state.functions.get_mut(name).expect("it was just loaded");
         let given: Vec<usize> = call.args.iter().map(|arg| bytes_of(*arg)).collect();
         if given != function.parameters {
-            return Err(failed(format!("its parameters take {:?} bytes, the launch gives {given:?}", function.parameters)));
+            return Err(failed(format!(
+                "its parameters take {:?} bytes, the launch gives {given:?}",
+                function.parameters
+            )));
         }
         if call.smem_bytes > function.dynamic_shared_bytes {
             self.context.bind_to_thread().map_err(|e| failed(describe(e)))?;
@@ -169,7 +173,14 @@ impl Gpu {
         // emulator's sanitizer build checks.
         unsafe {
             let stream = self.stream.cu_stream();
-            result::launch_kernel(function.cu_function(), (x, y, z), (call.block, 1, 1), call.smem_bytes, stream, &mut args)
+            result::launch_kernel(
+                function.cu_function(),
+                (x, y, z),
+                (call.block, 1, 1),
+                call.smem_bytes,
+                stream,
+                &mut args,
+            )
         }
     }
 
@@ -473,14 +484,18 @@ mod probe {
         // SAFETY: as above; the library is there. The functions are looked up, not called.
         let lacks = |name: &&&str| unsafe { sys::culib().get::<*const ()>(name.as_bytes()) }.is_err();
         if let Some(missing) = FUNCTIONS.iter().find(lacks) {
-            return Err(format!("the NVIDIA driver is broken or too old: it has no {missing}; version 580 or later is needed"));
+            return Err(format!(
+                "the NVIDIA driver is broken or too old: it has no {missing}; version 580 or later is needed"
+            ));
         }
         let mut version = 0;
         // SAFETY: the function is there and writes one integer.
         let answer = unsafe { sys::cuDriverGetVersion(&mut version) };
         if answer != sys::CUresult::CUDA_SUCCESS || version < WANTED_VERSION {
             let (major, minor) = (version / 1000, version % 1000 / 10);
-            return Err(format!("the NVIDIA driver supports CUDA {major}.{minor}; 13.0 (driver 580) or later is needed"));
+            return Err(format!(
+                "the NVIDIA driver supports CUDA {major}.{minor}; 13.0 (driver 580) or later is needed"
+            ));
         }
         Ok(())
     }
