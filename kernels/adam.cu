@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(256) adam(
     float* __restrict__ p,             // [n]
     float* __restrict__ m,             // [n]
     float* __restrict__ v,             // [n]
-    float* __restrict__ ema,           // [n]; may be null
+    float* __restrict__ ema,           // [n]
     __nv_bfloat16* __restrict__ copy,  // [n]; may be null
     const float* __restrict__ g,       // [n]
     const float* __restrict__ hyper,   // [8]: lr, beta1, beta2, eps, decay, c1, c2, ema_decay
@@ -23,16 +23,17 @@ __global__ void __launch_bounds__(256) adam(
     size_t n,
     float max_norm,
     int decoupled) {  // 1: AdamW
-  const Quad quad(0, size_t(blockIdx.x) * blockDim.x + threadIdx.x, n);
-  if (quad.count == 0 || norm[1] == 0.0f) return;
+  if (norm[1] == 0.0f) return;
+  const size_t at = (size_t(blockIdx.x) * 256 + threadIdx.x) * 4;
   const float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], decay = hyper[4], c1 = hyper[5],
               c2 = hyper[6], ema_decay = hyper[7];
   const float clip = max_norm > 0.0f ? fminf(1.0f, max_norm / (norm[0] + 1e-6f)) : 1.0f;
-  float weight[4], first[4], second[4], gradient[4];
-  quad.load(weight, p);
-  quad.load(first, m);
-  quad.load(second, v);
-  quad.load(gradient, g);
+  float weight[4], first[4], second[4], average[4], gradient[4];
+  load_up_to<4>(weight, p + at, at, n);
+  load_up_to<4>(first, m + at, at, n);
+  load_up_to<4>(second, v + at, at, n);
+  load_up_to<4>(average, ema + at, at, n);
+  load_up_to<4>(gradient, g + at, at, n);
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     float d = gradient[k] * clip;
@@ -41,18 +42,13 @@ __global__ void __launch_bounds__(256) adam(
     first[k] = beta1 * first[k] + (1.0f - beta1) * d;
     second[k] = beta2 * second[k] + (1.0f - beta2) * d * d;
     weight[k] -= lr * (first[k] * c1) / (sqrtf(second[k] * c2) + eps);
+    average[k] += (1.0f - ema_decay) * (weight[k] - average[k]);
   }
-  quad.store(p, weight);
-  quad.store(m, first);
-  quad.store(v, second);
-  if (copy != nullptr) quad.store(copy, weight);
-  if (ema != nullptr) {
-    float average[4];
-    quad.load(average, ema);
-#pragma unroll
-    for (int k = 0; k < 4; k++) average[k] += (1.0f - ema_decay) * (weight[k] - average[k]);
-    quad.store(ema, average);
-  }
+  store_up_to<4>(p + at, weight, at, n);
+  store_up_to<4>(m + at, first, at, n);
+  store_up_to<4>(v + at, second, at, n);
+  store_up_to<4>(ema + at, average, at, n);
+  if (copy != nullptr) store_up_to<4>(copy + at, weight, at, n);
 }
 
 EXPORT(adam)

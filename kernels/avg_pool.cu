@@ -9,7 +9,7 @@
 
 template <int V, class T>
 __device__ __forceinline__ void pool_fwd(T* y, const T* x, int h, int w, int c) {
-  const int slices = c / V, item = blockIdx.x * blockDim.x + threadIdx.x, pixel = item / slices;
+  const int slices = c / V, item = blockIdx.x * 256 + threadIdx.x, pixel = item / slices;
   const int out_h = h / 2, out_w = w / 2;
   if (pixel >= out_h * out_w) return;
   const int i = pixel / out_w, j = pixel % out_w, channel = item % slices * V;
@@ -33,7 +33,7 @@ __device__ __forceinline__ void pool_fwd(T* y, const T* x, int h, int w, int c) 
 
 template <int V, class T>
 __device__ __forceinline__ void pool_bwd(T* dx, const T* dy, int h, int w, int c) {
-  const int slices = c / V, item = blockIdx.x * blockDim.x + threadIdx.x, pixel = item / slices;
+  const int slices = c / V, item = blockIdx.x * 256 + threadIdx.x, pixel = item / slices;
   if (pixel >= h * w) return;
   const int p = pixel / w, q = pixel % w, channel = item % slices * V;
   const int out_h = h / 2, out_w = w / 2;

@@ -9,7 +9,7 @@
 
 template <int V, class T>
 __device__ __forceinline__ void bias_fwd(T* y, const T* x, const T* b, int pixels, int c) {
-  const int slices = c / V, item = blockIdx.x * blockDim.x + threadIdx.x;
+  const int slices = c / V, item = blockIdx.x * 256 + threadIdx.x;
   if (item / slices >= pixels) return;
   const int channel = item % slices * V;
   const size_t image = blockIdx.y, i = image * pixels * c + size_t(item) * V;

@@ -12,7 +12,7 @@ struct Slice {
   size_t part, whole;
 
   __device__ __forceinline__ Slice(int pixels, int ca, int cb) {
-    const int slices = (ca + cb) / V, item = blockIdx.x * blockDim.x + threadIdx.x, pixel = item / slices;
+    const int slices = (ca + cb) / V, item = blockIdx.x * 256 + threadIdx.x, pixel = item / slices;
     const int channel = item % slices * V;
     const size_t row = size_t(blockIdx.y) * pixels + pixel;
     inside = pixel < pixels;

@@ -5,7 +5,7 @@
 // The mask is a function of the counter: backward is the same kernel applied to dy, and nothing is stored. The
 // comparison is between integers, so the mask is the same on every device.
 //
-// A thread owns four elements. grid.y = image.
+// A thread owns eight elements of an image: two counters. grid.y = image.
 #include "common/common.cuh"
 
 template <class T>
@@ -16,16 +16,20 @@ __global__ void __launch_bounds__(256) dropout(T* __restrict__ y,               
                                                uint32_t stream,
                                                uint32_t threshold,  // p 2^32
                                                float scale) {       // 1 / (1 - p)
-  const Quad quad(blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x, d);
-  if (quad.count == 0) return;
-  float value[4];
-  quad.load(value, x);
-  const uint4 words = philox_words(rng, stream, quad.image, quad.index);
-  value[0] = words.x >= threshold ? value[0] * scale : 0.0f;
-  value[1] = words.y >= threshold ? value[1] * scale : 0.0f;
-  value[2] = words.z >= threshold ? value[2] * scale : 0.0f;
-  value[3] = words.w >= threshold ? value[3] * scale : 0.0f;
-  quad.store(y, value);
+  const uint32_t first = (blockIdx.x * 256 + threadIdx.x) * 8;
+  const size_t at = size_t(blockIdx.y) * d + first;
+  float value[8];
+  load_up_to<8>(value, x + at, first, d);
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const uint4 words = philox_words(rng, stream, blockIdx.y, first / 4 + half);
+    float* v = value + 4 * half;
+    v[0] = words.x >= threshold ? v[0] * scale : 0.0f;
+    v[1] = words.y >= threshold ? v[1] * scale : 0.0f;
+    v[2] = words.z >= threshold ? v[2] * scale : 0.0f;
+    v[3] = words.w >= threshold ? v[3] * scale : 0.0f;
+  }
+  store_up_to<8>(y + at, value, first, d);
 }
 
 EXPORT_F32_BF16(dropout)

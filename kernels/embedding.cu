@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(256) embedding_fwd(T* __restrict__ y,         
                                                      const T* __restrict__ table,       // [rows, dim]
                                                      const int32_t* __restrict__ label,  // [n]
                                                      int n, int dim) {
-  const int item = blockIdx.x * blockDim.x + threadIdx.x, i = item / dim, k = item % dim;
+  const int item = blockIdx.x * 256 + threadIdx.x, i = item / dim, k = item % dim;
   if (i >= n) return;
   y[item] = table[size_t(label[i]) * dim + k];
 }
@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(256) embedding_bwd(float* __restrict__ dtable,
                                                      const T* __restrict__ dy,           // [n, dim]
                                                      const int32_t* __restrict__ label,  // [n]
                                                      int n, int rows, int dim) {
-  const int item = blockIdx.x * blockDim.x + threadIdx.x, r = item / dim, k = item % dim;
+  const int item = blockIdx.x * 256 + threadIdx.x, r = item / dim, k = item % dim;
   if (r >= rows) return;
   float sum = 0.0f;
   for (int i = 0; i < n; i++) {

@@ -10,10 +10,10 @@ __global__ void __launch_bounds__(256) grad_norm_partial(float* __restrict__ par
                                                          const float* __restrict__ g,  // [n]
                                                          size_t n) {
   float sum[4] = {};
-  const size_t stride = size_t(gridDim.x) * blockDim.x;
-  for (size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x; 4 * i < n; i += stride) {
+  const size_t stride = size_t(gridDim.x) * 256 * 4;
+  for (size_t first = (size_t(blockIdx.x) * 256 + threadIdx.x) * 4; first < n; first += stride) {
     float value[4];
-    Quad(0, i, n).load(value, g);
+    load_up_to<4>(value, g + first, first, n);
 #pragma unroll
     for (int k = 0; k < 4; k++) sum[k] += value[k] * value[k];
   }

@@ -17,20 +17,20 @@ __global__ void __launch_bounds__(256) noise_fwd(T* __restrict__ z,             
                                                  const uint32_t* __restrict__ rng,       // [4]
                                                  int d,
                                                  uint32_t stream) {
-  const Quad quad(blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x, d);
-  if (quad.count == 0) return;
-  const float4 noise = normal4(philox_words(rng, stream, quad.image, quad.index));
+  const uint32_t quad = blockIdx.x * 256 + threadIdx.x, first = 4 * quad;
+  const size_t at = size_t(blockIdx.y) * d + first;
+  const float4 noise = normal4(philox_words(rng, stream, blockIdx.y, quad));
   const float eps[4] = {noise.x, noise.y, noise.z, noise.w};
   float c[4], clean[4], noisy[4], wanted[4];
-  load_floats(c, coefficient + 4 * quad.image);
-  quad.load(clean, x);
+  load_floats(c, coefficient + 4 * blockIdx.y);
+  load_up_to<4>(clean, x + at, first, d);
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     noisy[k] = c[0] * clean[k] + c[1] * eps[k];
     wanted[k] = c[2] * clean[k] + c[3] * eps[k];
   }
-  quad.store(z, noisy);
-  quad.store(target, wanted);
+  store_up_to<4>(z + at, noisy, first, d);
+  store_up_to<4>(target + at, wanted, first, d);
 }
 
 template <class T>
@@ -42,18 +42,18 @@ __global__ void __launch_bounds__(256) loss_fwd(float* __restrict__ loss,       
                                                 int d) {
   const float w = weight[blockIdx.x];
   float sum = 0.0f;
-  for (int i = threadIdx.x; 4 * i < d; i += 256) {
-    const Quad quad(blockIdx.x, i, d);
+  for (int first = threadIdx.x * 4; first < d; first += 256 * 4) {
+    const size_t at = size_t(blockIdx.x) * d + first;
     float said[4], wanted[4];
-    quad.load(said, pred);
-    quad.load(wanted, target);
+    load_up_to<4>(said, pred + at, first, d);
+    load_up_to<4>(wanted, target + at, first, d);
 #pragma unroll
     for (int k = 0; k < 4; k++) {
       const float error = said[k] - wanted[k];
       sum += error * error;
       said[k] = 2.0f * w * error;
     }
-    quad.store(dpred, said);
+    store_up_to<4>(dpred + at, said, first, d);
   }
   sum = block_sum<256>(sum);
   if (threadIdx.x == 0) loss[blockIdx.x] = w * sum;

@@ -8,11 +8,11 @@ __global__ void __launch_bounds__(256) philox_uniform(float* __restrict__ out,  
                                                       const uint32_t* __restrict__ rng,  // [4]
                                                       int d,
                                                       uint32_t stream) {
-  const Quad quad(blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x, d);
-  if (quad.count == 0) return;
-  const float4 u = uniform4(philox_words(rng, stream, quad.image, quad.index));
+  const uint32_t quad = blockIdx.x * 256 + threadIdx.x, first = 4 * quad;
+  const size_t at = size_t(blockIdx.y) * d + first;
+  const float4 u = uniform4(philox_words(rng, stream, blockIdx.y, quad));
   const float value[4] = {u.x, u.y, u.z, u.w};
-  quad.store(out, value);
+  store_up_to<4>(out + at, value, first, d);
 }
 
 // Standard normal.
@@ -20,11 +20,11 @@ __global__ void __launch_bounds__(256) philox_normal(float* __restrict__ out,   
                                                      const uint32_t* __restrict__ rng,  // [4]
                                                      int d,
                                                      uint32_t stream) {
-  const Quad quad(blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x, d);
-  if (quad.count == 0) return;
-  const float4 z = normal4(philox_words(rng, stream, quad.image, quad.index));
+  const uint32_t quad = blockIdx.x * 256 + threadIdx.x, first = 4 * quad;
+  const size_t at = size_t(blockIdx.y) * d + first;
+  const float4 z = normal4(philox_words(rng, stream, blockIdx.y, quad));
   const float value[4] = {z.x, z.y, z.z, z.w};
-  quad.store(out, value);
+  store_up_to<4>(out + at, value, first, d);
 }
 
 EXPORT(philox_uniform)

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(256) timestep_embedding_fwd(T* __restrict__ y,
                                                               float freq_shift,
                                                               float max_period) {
   const int half = dim / 2, columns = dim - half;  // with an odd dim, the last column holds the zero
-  const int item = blockIdx.x * blockDim.x + threadIdx.x, i = item / columns, k = item % columns;
+  const int item = blockIdx.x * 256 + threadIdx.x, i = item / columns, k = item % columns;
   if (i >= n) return;
   T* row = y + size_t(i) * dim;
   if (k == half) {

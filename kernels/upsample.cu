@@ -16,7 +16,7 @@ struct PixelSlice {
   bool inside;
 
   __device__ __forceinline__ PixelSlice(int h, int w, int c, int v) {
-    const int slices = c / v, item = blockIdx.x * blockDim.x + threadIdx.x, pixel = item / slices;
+    const int slices = c / v, item = blockIdx.x * 256 + threadIdx.x, pixel = item / slices;
     inside = pixel < h * w;
     row = pixel / w;
     col = pixel % w;

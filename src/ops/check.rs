@@ -21,6 +21,8 @@ enum Kind {
     Weight,
     /// f32, f32 gradient in a fixed place.
     Parameter,
+    /// Storage type, no gradient.
+    Detached,
     /// f32, no gradient.
     Constant,
     /// Integers, no gradient.
@@ -73,6 +75,16 @@ impl Input {
         Input { kind: Kind::Labels, dims: vec![values.len()], values: bits }
     }
 
+    /// The same operand without a gradient.
+    pub fn detached(self) -> Input {
+        let kind = match self.kind {
+            Kind::Activation | Kind::Weight => Kind::Detached,
+            Kind::Parameter => Kind::Constant,
+            kind => kind,
+        };
+        Input { kind, ..self }
+    }
+
     /// The same operand with every value scaled.
     pub fn scaled(mut self, factor: f32) -> Input {
         self.values.iter_mut().for_each(|v| *v *= factor);
@@ -85,7 +97,7 @@ impl Input {
 
     fn dtype(&self, storage: DType) -> DType {
         match self.kind {
-            Kind::Activation | Kind::Weight => storage,
+            Kind::Activation | Kind::Weight | Kind::Detached => storage,
             Kind::Parameter | Kind::Constant => DType::F32,
             Kind::Labels => DType::I32,
         }

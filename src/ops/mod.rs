@@ -1,8 +1,21 @@
 //! The ops: each file pairs with a CUDA source of the same name in `kernels/` and holds, in this order, the
 //! mathematics, the op as layer code calls it, its gradient, the CPU implementation and the kernel launch.
 
+pub mod adam;
 pub mod add;
+pub mod avg_pool;
+pub mod cast;
+pub mod channel_bias;
 pub mod check;
+pub mod concat;
 pub mod conv2d;
+pub mod dropout;
+pub mod embedding;
+pub mod grad_norm;
+pub mod noise_loss;
+pub mod philox;
+pub mod sampler_step;
 pub mod silu;
 pub mod simd;
+pub mod timestep_embedding;
+pub mod upsample;

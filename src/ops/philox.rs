@@ -83,6 +83,32 @@ impl RngState {
     }
 }
 
+/// Philox4x32-10: the four words of one counter.
+pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        counter = round(counter, key);
+        key = next_key(key);
+    }
+    counter
+}
+
+/// Multiplies two counter words by odd constants and mixes the high halves with the key.
+#[inline(always)]
+fn round(c: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let (product0, product1) = (0xD251_1F53 * c[0] as u64, 0xCD9E_8D57 * c[2] as u64);
+    [
+        (product1 >> 32) as u32 ^ c[1] ^ key[0],
+        product1 as u32,
+        (product0 >> 32) as u32 ^ c[3] ^ key[1],
+        product0 as u32,
+    ]
+}
+
+#[inline(always)]
+fn next_key(key: [u32; 2]) -> [u32; 2] {
+    [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)]
+}
+
 /// The random numbers of one step and stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Philox {
@@ -108,9 +134,8 @@ impl Philox {
 
     /// The random word of one element of an image.
     pub fn word(&self, image: u32, element: usize) -> u32 {
-        let mut out = [0];
-        self.fill(image, element, &mut out, |words| words);
-        out[0]
+        let image = self.state.first_image.wrapping_add(image);
+        philox4x32([(element / 4) as u32, image, self.state.step, self.stream], self.key())[element % 4]
     }
 
     /// A number in (0, 1).
@@ -134,6 +159,11 @@ impl Philox {
     #[inline(always)]
     pub fn fill_words(&self, image: u32, first: usize, out: &mut [u32]) {
         self.fill(image, first, out, |words| words);
+    }
+
+    #[inline(always)]
+    fn key(&self) -> [u32; 2] {
+        [self.state.seed as u32, (self.state.seed >> 32) as u32]
     }
 
     #[inline(always)]
@@ -164,7 +194,7 @@ impl Philox {
     /// `4 (quad + lane) + j`.
     #[inline(always)]
     fn words(&self, image: u32, quad: u32) -> [[u32; LANES]; 4] {
-        let mut key = [self.state.seed as u32, (self.state.seed >> 32) as u32];
+        let mut key = self.key();
         let mut c = [[0; LANES]; 4];
         for lane in 0..LANES {
             c[0][lane] = quad.wrapping_add(lane as u32);
@@ -174,14 +204,12 @@ impl Philox {
         }
         for _ in 0..10 {
             for lane in 0..LANES {
-                let product0 = 0xD251_1F53 * c[0][lane] as u64;
-                let product1 = 0xCD9E_8D57 * c[2][lane] as u64;
-                c[0][lane] = (product1 >> 32) as u32 ^ c[1][lane] ^ key[0];
-                c[1][lane] = product1 as u32;
-                c[2][lane] = (product0 >> 32) as u32 ^ c[3][lane] ^ key[1];
-                c[3][lane] = product0 as u32;
+                let next = round([c[0][lane], c[1][lane], c[2][lane], c[3][lane]], key);
+                for j in 0..4 {
+                    c[j][lane] = next[j];
+                }
             }
-            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+            key = next_key(key);
         }
         c
     }
@@ -324,17 +352,19 @@ mod tests {
     /// The published known-answer vectors of Philox4x32-10 (Random123, `kat_vectors`).
     #[test]
     fn words_are_those_of_the_reference() {
-        let words = |state, stream, image, quad| {
-            let w = Philox { state, stream }.words(image, quad);
-            [w[0][0], w[1][0], w[2][0], w[3][0]]
-        };
-        let zero = RngState::default();
-        assert_eq!(words(zero, 0, 0, 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        let ones = RngState { seed: u64::MAX, step: u32::MAX, first_image: 0 };
-        assert_eq!(words(ones, u32::MAX, u32::MAX, u32::MAX), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-        let pi = RngState { seed: 0x299f_31d0_a409_3822, step: 0x1319_8a2e, first_image: 0 };
-        let got = words(pi, 0x0370_7344, 0x85a3_08d3, 0x243f_6a88);
-        assert_eq!(got, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox4x32([!0; 4], [!0; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344, 0xa409_3822, 0x299f_31d0];
+        let words = philox4x32([pi[0], pi[1], pi[2], pi[3]], [pi[4], pi[5]]);
+        assert_eq!(words, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn vectors_of_counters_are_the_counters_one_by_one() {
+        let philox = Philox::new(STATE, Stream::Dropout(3));
+        let mut words = [0; 301];
+        simd::vectorised(|| philox.fill_words(2, 0, &mut words));
+        assert!(words.iter().enumerate().all(|(i, &word)| word == philox.word(2, i)));
     }
 
     #[test]

@@ -13,43 +13,14 @@ use crate::tape::{Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-/// The coefficients of one step. They lie in a tensor of eight floats, so that one recorded step replays for all.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepCoefficients {
-    /// Of z in the estimate of x_0.
-    pub p_z: f32,
-    /// Of the network's output in the estimate of x_0.
-    pub p_out: f32,
-    /// The estimate of x_0 is clipped to +-limit; infinite: not clipped.
-    pub limit: f32,
-    /// Of z in z'.
-    pub m_z: f32,
-    /// Of x_0 in z'.
-    pub m_x: f32,
-    /// Of the network's output in z'.
-    pub m_out: f32,
-    /// Of the noise in z'; 0 draws none.
-    pub rho: f32,
-}
-
-impl StepCoefficients {
-    /// The tensor's contents.
-    pub fn values(self) -> [f32; 8] {
-        [self.p_z, self.p_out, self.limit, self.m_z, self.m_x, self.m_out, self.rho, 0.0]
-    }
-
-    fn from_view(c: &[f32]) -> StepCoefficients {
-        StepCoefficients { p_z: c[0], p_out: c[1], limit: c[2], m_z: c[3], m_x: c[4], m_out: c[5], rho: c[6] }
-    }
-}
-
 /// Records one step. `z` is replaced by z'; `input`, the network's next input, gets z' in the storage type, and
-/// `x0` the estimate of the clean sample; either may be [`Tensor::EMPTY`].
+/// `x0` the estimate of the clean sample. `input` may be [`Tensor::EMPTY`].
 ///
 /// # Shapes
 /// `z`, `x0 [n, h, w, c]` f32; `input` and `out` (what the network said of z) like them in the storage type;
-/// `coefficients [8]` f32 of [`StepCoefficients::values`]; `rng` a tensor of
-/// [`RngState::words`](super::philox::RngState), whose first image is the first sample's number.
+/// `coefficients [8]` f32: p_z, p_out, limit, m_z, m_x, m_out, rho and one that is not read, which change from step to
+/// step without recording anew; `rng` a tensor of [`RngState::words`](super::philox::RngState), whose first image is
+/// the number of the first sample. An infinite limit does not clip; rho = 0 draws no noise.
 pub fn sampler_step(
     tape: &mut Tape,
     [z, input, x0]: [Tensor; 3],
@@ -86,10 +57,13 @@ impl Op for SamplerStep {
         let ([z, input, x0], [out, coefficients, rng]) =
             mem.views([self.z, self.input, self.x0], [self.out, self.coefficients, self.rng]);
         let philox = Philox::from_view(rng, Stream::SampleStep);
-        let c = StepCoefficients::from_view(coefficients);
-        z.par_chunks_mut(d).zip(out.par_chunks(d)).enumerate().for_each(|(image, (z, out))| {
-            step_cpu(z, None, out, c, philox, image as u32);
+        let images = z.par_chunks_mut(d).zip(x0.par_chunks_mut(d)).zip(out.par_chunks(d));
+        images.enumerate().for_each(|(image, ((z, x0), out))| {
+            step_cpu(z, x0, out, coefficients, philox, image as u32);
         });
+        if !input.is_empty() {
+            input.copy_from_slice(z);
+        }
     }
     fn launch(&self, q: &mut Launches) {
         let (n, d) = (self.z.dim(0), self.z.numel() / self.z.dim(0));
@@ -98,5 +72,82 @@ impl Op for SamplerStep {
         let scalars = [Stream::SampleStep.id().into()];
         let grid = quad_blocks(n, d);
         q.kernel("sampler_step", self.out.dtype()).grid(grid).args(&[&outs[..], &ins, &scalars].concat());
+    }
+}
+
+/// One image.
+fn step_cpu(z: &mut [f32], x0: &mut [f32], out: &[f32], coefficients: &[f32], philox: Philox, image: u32) {
+    let &[p_z, p_out, limit, m_z, m_x, m_out, rho, _] = coefficients else {
+        unreachable!("eight coefficients");
+    };
+    simd::vectorised(
+        #[inline(always)]
+        || {
+            let mut xi = [0.0; 64];
+            let blocks = z.chunks_mut(64).zip(x0.chunks_mut(64)).zip(out.chunks(64));
+            for (block, ((z, x0), out)) in blocks.enumerate() {
+                let xi = &mut xi[..out.len()];
+                if rho != 0.0 {
+                    philox.fill_normal(image, 64 * block, xi);
+                }
+                for (((z, x0), out), xi) in z.iter_mut().zip(x0).zip(out).zip(&*xi) {
+                    let clean = p_z * *z + p_out * out;
+                    // Comparisons, not min and max: those would turn a NaN into a plausible pixel.
+                    let clean = if clean > limit { limit } else { clean };
+                    *x0 = if clean < -limit { -limit } else { clean };
+                    *z = m_z * *z + m_x * *x0 + m_out * out + rho * xi;
+                }
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::add::sum_into;
+    use crate::ops::check::{Check, Input};
+    use crate::ops::philox::RngState;
+
+    #[test]
+    fn matches_the_oracle() {
+        let state = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
+        let deterministic = [0.5, -1.25, f32::INFINITY, 0.7, 0.2, 0.1, 0.0, 0.0];
+        for (dims, c) in [
+            ([1, 5, 7, 3], [1.25, -0.75, 1.0, 0.3, 0.6, -0.2, 0.4, f32::NAN]),
+            ([3, 5, 5, 1], deterministic),
+            ([3, 33, 13, 3], [1.25, -0.75, 0.5, 0.3, 0.6, 0.0, 1.5, 0.0]),
+        ] {
+            let [n, h, w, channels] = dims;
+            let d = h * w * channels;
+            let mut xi = vec![0.0; n * d];
+            let philox = Philox::new(state, Stream::SampleStep);
+            xi.chunks_mut(d).enumerate().for_each(|(image, xi)| philox.fill_normal(image as u32, 0, xi));
+            for output in 0..3 {
+                let z = (0..n * d).map(|i| (i as f32 * 0.7).sin()).collect();
+                let inputs = [
+                    Input::constant(&dims, z),
+                    Input::constant(&dims, vec![0.0; n * d]),
+                    Input::activation(&dims).detached(),
+                    Input::constant(&[8], c.to_vec()),
+                    Input::labels(&state.words()),
+                ];
+                let build = |tape: &mut Tape, x: &[Tensor]| {
+                    let results = [DType::F32, tape.dtype(), DType::F32].map(|dtype| tape.tensor(&dims, dtype));
+                    sum_into(tape, results[0], x[0], x[1]);
+                    sampler_step(tape, results, x[2], x[3], x[4]);
+                    results[output]
+                };
+                Check::default().run(&inputs, build, |x| {
+                    let [p_z, p_out, limit, m_z, m_x, m_out, rho] = std::array::from_fn(|i| c[i] as f64);
+                    let step = |i: usize| {
+                        let (z, out) = (x[0][i], x[2][i]);
+                        let x0 = (p_z * z + p_out * out).clamp(-limit, limit);
+                        if output == 2 { x0 } else { m_z * z + m_x * x0 + m_out * out + rho * xi[i] as f64 }
+                    };
+                    (0..n * d).map(step).collect()
+                });
+            }
+        }
     }
 }
