@@ -213,8 +213,8 @@ mod tests {
                 }
             }
             for (target, state) in run(&gradients, max_norm, decoupled) {
-                for (name, got, want) in
-                    [("p", 0, &p), ("m", 1, &m), ("v", 2, &v), ("ema", 3, &ema)].map(|(name, i, want)| (name, &state[i], want))
+                for (name, got, want) in [("p", 0, &p), ("m", 1, &m), ("v", 2, &v), ("ema", 3, &ema)]
+                    .map(|(name, i, want)| (name, &state[i], want))
                 {
                     compare(&format!("{name} of {n} on {target}"), got, want, 2e-5);
                 }

@@ -83,7 +83,7 @@ fn forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
         let (image, i) = (row / out_h, row % out_h);
         let above = &x[(image * h + 2 * i) * w * c..][..w * c];
         let below = &x[(image * h + 2 * i + 1) * w * c..][..w * c];
-        simd::vectorised(
+        simd::vectorize(
             #[inline(always)]
             || {
                 let pairs = above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c));
@@ -110,7 +110,7 @@ fn backward_cpu(dx: &mut [f32], dy: &[f32], [h, w, c]: [usize; 3]) {
         let dy = &dy[(image * out_h + p / 2) * out_w * c..][..out_w * c];
         let (pairs, rest) = dx.split_at_mut(2 * out_w * c);
         rest.fill(0.0);
-        simd::vectorised(
+        simd::vectorize(
             #[inline(always)]
             || {
                 for (pair, dy) in pairs.chunks_exact_mut(2 * c).zip(dy.chunks_exact(c)) {
@@ -149,8 +149,10 @@ mod tests {
                         for p in 0..h / 2 {
                             for q in 0..w / 2 {
                                 for k in 0..c {
-                                    let sum: f64 =
-                                        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(a, b)| at(i, 2 * p + a, 2 * q + b, k)).iter().sum();
+                                    let sum: f64 = [(0, 0), (0, 1), (1, 0), (1, 1)]
+                                        .map(|(a, b)| at(i, 2 * p + a, 2 * q + b, k))
+                                        .iter()
+                                        .sum();
                                     y.push(sum / 4.0);
                                 }
                             }

@@ -101,7 +101,7 @@ fn forward_cpu(y: &mut [f32], x: &[f32], b: &[f32], n: usize, c: usize) {
     let image = y.len() / n;
     y.par_chunks_mut(image).zip(x.par_chunks(image)).zip(b.par_chunks(c)).for_each(|((y, x), b)| {
         y.par_chunks_mut(PIXELS * c).zip(x.par_chunks(PIXELS * c)).for_each(|(y, x)| {
-            simd::vectorised(
+            simd::vectorize(
                 #[inline(always)]
                 || {
                     for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
@@ -119,7 +119,7 @@ fn backward_cpu(db: &mut [f32], dy: &[f32], n: usize, c: usize) {
     let image = dy.len() / n;
     db.par_chunks_mut(c).zip(dy.par_chunks(image)).for_each(|(db, dy)| {
         db.par_chunks_mut(CHANNELS).enumerate().for_each(|(block, db)| {
-            simd::vectorised(
+            simd::vectorize(
                 #[inline(always)]
                 || {
                     let mut sum = [0.0; CHANNELS];

@@ -81,7 +81,7 @@ const CHUNK: usize = 4096;
 fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, philox: Philox, threshold: u32, scale: f32) {
     y.par_chunks_mut(d).zip(x.par_chunks(d)).enumerate().for_each(|(image, (y, x))| {
         y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
-            simd::vectorised(
+            simd::vectorize(
                 #[inline(always)]
                 || {
                     let mut words = [0; 64];

@@ -56,7 +56,7 @@ fn sum_of_squares(g: &[f32]) -> f64 {
         let (head, tail) = rayon::join(|| sum_of_squares(head), || sum_of_squares(tail));
         return head + tail;
     }
-    simd::vectorised(
+    simd::vectorize(
         #[inline(always)]
         || {
             let mut sums = [0.0; 32];

@@ -74,7 +74,7 @@ fn noise_cpu(
     philox: Philox,
     image: u32,
 ) {
-    simd::vectorised(
+    simd::vectorize(
         #[inline(always)]
         || {
             let mut eps = [0.0; 64];
@@ -162,7 +162,7 @@ impl Op for LossFwd {
 
 /// One image: writes the gradient, returns the loss.
 fn loss_cpu(dpred: &mut [f32], pred: &[f32], target: &[f32], weight: f32) -> f32 {
-    simd::vectorised(
+    simd::vectorize(
         #[inline(always)]
         || {
             let mut sum = [0.0; 16];
@@ -192,7 +192,8 @@ mod tests {
         let state = RngState { seed: 0x0012_3456_0078_9abc, step: 9, first_image: 4 };
         for dims @ [n, h, w, c] in SHAPES {
             let d = h * w * c;
-            let coefficients: Vec<f32> = (0..4 * n).map(|i| [0.8, 0.6, -0.25, 1.5][i % 4] + 0.1 * (i / 4) as f32).collect();
+            let coefficients: Vec<f32> =
+                (0..4 * n).map(|i| [0.8, 0.6, -0.25, 1.5][i % 4] + 0.1 * (i / 4) as f32).collect();
             let mut eps = vec![0.0; n * d];
             let philox = Philox::new(state, Stream::Noise);
             eps.chunks_mut(d).enumerate().for_each(|(image, eps)| philox.fill_normal(image as u32, 0, eps));
@@ -225,17 +226,14 @@ mod tests {
             let d = h * w * c;
             let target = Input::constant(&dims, (0..n * d).map(|i| (i as f32 * 0.37).cos()).collect());
             let weight = Input::constant(&[n], (0..n).map(|i| 0.25 + i as f32).collect());
-            let inputs = [Input::activation(&dims), target, weight];
+            let inputs = [Input::activation(&dims).detached(), target, weight];
             let per_image = |x: &[Vec<f64>]| -> Vec<f64> {
                 let error = |i: usize| (x[0][i] - x[1][i]).powi(2);
                 (0..n).map(|i| x[2][i] * (i * d..(i + 1) * d).map(error).sum::<f64>()).collect()
             };
             // The gradient starts in the op itself, so it is checked as a result.
-            let evaluate = |output: fn(Loss) -> Tensor| {
-                move |tape: &mut Tape, x: &[Tensor]| output(loss(tape, x[0], x[1], x[2]))
-            };
-            let constant = |i: &Input| i.clone().detached();
-            let inputs = inputs.each_ref().map(constant);
+            let evaluate =
+                |output: fn(Loss) -> Tensor| move |tape: &mut Tape, x: &[Tensor]| output(loss(tape, x[0], x[1], x[2]));
             let check = Check::default();
             check.run(&inputs, evaluate(|l| l.per_image), per_image);
             check.run(&inputs, evaluate(|l| l.total), |x| vec![per_image(x).iter().sum()]);

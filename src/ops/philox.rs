@@ -96,12 +96,7 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 #[inline(always)]
 fn round(c: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let (product0, product1) = (0xD251_1F53 * c[0] as u64, 0xCD9E_8D57 * c[2] as u64);
-    [
-        (product1 >> 32) as u32 ^ c[1] ^ key[0],
-        product1 as u32,
-        (product0 >> 32) as u32 ^ c[3] ^ key[1],
-        product0 as u32,
-    ]
+    [(product1 >> 32) as u32 ^ c[1] ^ key[0], product1 as u32, (product0 >> 32) as u32 ^ c[3] ^ key[1], product0 as u32]
 }
 
 #[inline(always)]
@@ -264,10 +259,7 @@ fn sin_cos_turns(u: f32) -> [f32; 2] {
     let s = x * x2 * horner(x2, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]) + x;
     let c = x2 * x2 * horner(x2, [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]) + x2 * -0.5 + 1.0;
     let (sine, cosine) = if quadrant & 1 == 0 { (s, c) } else { (c, s) };
-    [
-        if quadrant & 2 == 0 { sine } else { -sine },
-        if (quadrant + 1) & 2 == 0 { cosine } else { -cosine },
-    ]
+    [if quadrant & 2 == 0 { sine } else { -sine }, if (quadrant + 1) & 2 == 0 { cosine } else { -cosine }]
 }
 
 /// Box-Muller: sqrt(-2 ln u1) (cos, sin)(2 pi u2) of the word pairs (0, 1) and (2, 3).
@@ -322,7 +314,7 @@ impl Op for PhiloxFill {
         let ([out], [rng]) = mem.views([self.out], [self.rng]);
         let philox = Philox::from_view(rng, self.stream);
         out.par_chunks_mut(d).enumerate().for_each(|(image, out)| {
-            simd::vectorised(
+            simd::vectorize(
                 #[inline(always)]
                 || match self.normal {
                     true => philox.fill_normal(image as u32, 0, out),
@@ -346,6 +338,9 @@ pub(super) fn quad_blocks(n: usize, d: usize) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
+    use crate::ops::check::targets;
+    use crate::tape::{Backend, Session};
 
     const STATE: RngState = RngState { seed: 0x0123_4567_89ab_cdef, step: 7, first_image: 5 };
 
@@ -363,7 +358,7 @@ mod tests {
     fn vectors_of_counters_are_the_counters_one_by_one() {
         let philox = Philox::new(STATE, Stream::Dropout(3));
         let mut words = [0; 301];
-        simd::vectorised(|| philox.fill_words(2, 0, &mut words));
+        simd::vectorize(|| philox.fill_words(2, 0, &mut words));
         assert!(words.iter().enumerate().all(|(i, &word)| word == philox.word(2, i)));
     }
 
@@ -381,7 +376,7 @@ mod tests {
         Philox::new(RngState { first_image: 6, ..STATE }, Stream::Noise).fill_normal(1, 0, &mut shifted);
         assert_eq!(shifted, whole);
         let mut vectorised = [0.0; 301];
-        simd::vectorised(|| philox.fill_normal(2, 0, &mut vectorised));
+        simd::vectorize(|| philox.fill_normal(2, 0, &mut vectorised));
         assert_eq!(vectorised, whole);
     }
 
@@ -423,5 +418,37 @@ mod tests {
     fn uniforms_stay_inside_the_open_interval() {
         assert!(uniform_open(0) > 0.0);
         assert!(uniform_open(u32::MAX) < 1.0);
+    }
+    #[test]
+    fn every_device_draws_the_same_bits() {
+        for target in targets() {
+            for dims in [vec![3, 5, 7, 3], vec![2, 1003], vec![1, 64, 33]] {
+                let d: usize = dims[1..].iter().product();
+                for normal in [false, true] {
+                    let device = target.open();
+                    let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+                    let mut store = Store::new();
+                    let rng = RngState::tensor(&mut store);
+                    let mut session = Session::new(device, &store).unwrap();
+                    session.write_i32(rng, &STATE.words()).unwrap();
+                    let mut tape = Tape::new(backend, target.dtype);
+                    let fill = if normal { philox_normal } else { philox_uniform };
+                    let out = fill(&mut tape, &dims, rng, Stream::SampleInit);
+                    tape.keep(out);
+                    let mut program = session.load(tape).unwrap();
+                    session.run(&mut program).unwrap();
+                    let got = session.read_in(&program, out).unwrap();
+
+                    let philox = Philox::new(STATE, Stream::SampleInit);
+                    let mut want = vec![0.0; got.len()];
+                    want.chunks_mut(d).enumerate().for_each(|(image, want)| match normal {
+                        true => philox.fill_normal(image as u32, 0, want),
+                        false => philox.fill_uniform(image as u32, 0, want),
+                    });
+                    let same = got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{dims:?}, normal: {normal}, on {}", target.name);
+                }
+            }
+        }
     }
 }

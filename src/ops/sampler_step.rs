@@ -21,14 +21,11 @@ use rayon::prelude::*;
 /// `coefficients [8]` f32: p_z, p_out, limit, m_z, m_x, m_out, rho and one that is not read, which change from step to
 /// step without recording anew; `rng` a tensor of [`RngState::words`](super::philox::RngState), whose first image is
 /// the number of the first sample. An infinite limit does not clip; rho = 0 draws no noise.
-pub fn sampler_step(
-    tape: &mut Tape,
-    [z, input, x0]: [Tensor; 3],
-    out: Tensor,
-    coefficients: Tensor,
-    rng: Tensor,
-) {
-    assert!(z.dtype() == DType::F32 && z.dims() == out.dims() && coefficients.dims() == [8], "step of {z:?} by {out:?}");
+pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
+    assert!(
+        z.dtype() == DType::F32 && z.dims() == out.dims() && coefficients.dims() == [8],
+        "step of {z:?} by {out:?}"
+    );
     tape.push(SamplerStep { z, input, x0, out, coefficients, rng });
 }
 
@@ -80,7 +77,7 @@ fn step_cpu(z: &mut [f32], x0: &mut [f32], out: &[f32], coefficients: &[f32], ph
     let &[p_z, p_out, limit, m_z, m_x, m_out, rho, _] = coefficients else {
         unreachable!("eight coefficients");
     };
-    simd::vectorised(
+    simd::vectorize(
         #[inline(always)]
         || {
             let mut xi = [0.0; 64];

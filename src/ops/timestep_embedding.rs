@@ -67,7 +67,8 @@ fn forward_cpu(y: &mut [f32], t: &[f32], flip_sin_to_cos: bool, freq_shift: f32)
         let (first, rest) = y.split_at_mut(half);
         for (k, (first, second)) in first.iter_mut().zip(&mut *rest).enumerate() {
             let (sine, cosine) = (t as f64 * (-step * k as f64).exp()).sin_cos();
-            (*first, *second) = if flip_sin_to_cos { (cosine as f32, sine as f32) } else { (sine as f32, cosine as f32) };
+            (*first, *second) =
+                if flip_sin_to_cos { (cosine as f32, sine as f32) } else { (sine as f32, cosine as f32) };
         }
         rest[half..].fill(0.0);
     });
@@ -80,7 +81,8 @@ mod tests {
     #[test]
     fn matches_the_oracle() {
         let times = vec![0.0, 1.0, 999.0, 0.37, 512.5];
-        for (dim, flip, shift) in [(128, false, 1.0), (33, true, 0.0), (6, false, 0.0), (3, true, 0.5), (64, true, 1.0)] {
+        for (dim, flip, shift) in [(128, false, 1.0), (33, true, 0.0), (6, false, 0.0), (3, true, 0.5), (64, true, 1.0)]
+        {
             let half = dim / 2;
             Check::default().run(
                 &[Input::constant(&[5], times.clone())],
@@ -91,7 +93,11 @@ mod tests {
                         let angle = |k: usize| t * 10_000f64.powf(-(k as f64) / (half as f64 - shift as f64));
                         let sines = (0..half).map(|k| angle(k).sin());
                         let cosines = (0..half).map(|k| angle(k).cos());
-                        if flip { y.extend(cosines.chain(sines)) } else { y.extend(sines.chain(cosines)) }
+                        if flip {
+                            y.extend(cosines.chain(sines))
+                        } else {
+                            y.extend(sines.chain(cosines))
+                        }
                         y.extend(std::iter::repeat_n(0.0, dim % 2));
                     }
                     y

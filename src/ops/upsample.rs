@@ -142,7 +142,7 @@ fn nearest_forward_cpu(y: &mut [f32], x: &[f32], [_, w, c]: [usize; 3]) {
 fn nearest_backward_cpu(dx: &mut [f32], dy: &[f32], [_, w, c]: [usize; 3]) {
     dx.par_chunks_mut(w * c).zip(dy.par_chunks(4 * w * c)).for_each(|(dx, rows)| {
         let (above, below) = rows.split_at(2 * w * c);
-        simd::vectorised(
+        simd::vectorize(
             #[inline(always)]
             || {
                 let pairs = above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c));
@@ -185,17 +185,15 @@ fn bilinear_forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
         let (image, p) = (row / (2 * h), row % (2 * h));
         let (rows, down) = neighbours(p, h);
         let [above, below] = rows.map(|i| &x[(image * h + i) * w * c..][..w * c]);
-        simd::vectorised(
+        simd::vectorize(
             #[inline(always)]
             || {
                 for (q, y) in y.chunks_exact_mut(c).enumerate() {
                     let (cols, right) = neighbours(q, w);
                     let [a, b] = cols.map(|j| &above[j * c..][..c]);
                     let [d, e] = cols.map(|j| &below[j * c..][..c]);
-                    let (upper, lower) = ([(1.0 - down) * (1.0 - right), (1.0 - down) * right], [
-                        down * (1.0 - right),
-                        down * right,
-                    ]);
+                    let upper = [(1.0 - down) * (1.0 - right), (1.0 - down) * right];
+                    let lower = [down * (1.0 - right), down * right];
                     for k in 0..c {
                         y[k] = upper[0] * a[k] + upper[1] * b[k] + lower[0] * d[k] + lower[1] * e[k];
                     }
@@ -209,7 +207,7 @@ fn bilinear_forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
 fn bilinear_backward_cpu(dx: &mut [f32], dy: &[f32], [h, w, c]: [usize; 3]) {
     dx.par_chunks_mut(w * c).enumerate().for_each(|(row, dx)| {
         let (image, i) = (row / h, row % h);
-        simd::vectorised(
+        simd::vectorize(
             #[inline(always)]
             || {
                 dx.fill(0.0);
