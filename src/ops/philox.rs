@@ -386,7 +386,7 @@ mod tests {
         let (mut words, mut normals) = ([0; 4096], [0.0; 4096]);
         philox.fill_words(0, 0, &mut words);
         philox.fill_normal(0, 0, &mut normals);
-        let uniform = |w: u32| ((w >> 8) as f64 + 0.5) / 16_777_216.0;
+        let uniform = |w: u32| uniform_open(w) as f64;
         for (w, z) in words.chunks(2).zip(normals.chunks(2)) {
             let radius = (-2.0 * uniform(w[0]).ln()).sqrt();
             let (sine, cosine) = (std::f64::consts::TAU * uniform(w[1])).sin_cos();
