@@ -338,6 +338,9 @@ pub(super) fn quad_blocks(n: usize, d: usize) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
+    use crate::ops::check::targets;
+    use crate::tape::{Backend, Session};
 
     const STATE: RngState = RngState { seed: 0x0123_4567_89ab_cdef, step: 7, first_image: 5 };
 
@@ -383,7 +386,7 @@ mod tests {
         let (mut words, mut normals) = ([0; 4096], [0.0; 4096]);
         philox.fill_words(0, 0, &mut words);
         philox.fill_normal(0, 0, &mut normals);
-        let uniform = |w: u32| ((w >> 8) as f64 + 0.5) / 16_777_216.0;
+        let uniform = |w: u32| uniform_open(w) as f64;
         for (w, z) in words.chunks(2).zip(normals.chunks(2)) {
             let radius = (-2.0 * uniform(w[0]).ln()).sqrt();
             let (sine, cosine) = (std::f64::consts::TAU * uniform(w[1])).sin_cos();
@@ -415,5 +418,37 @@ mod tests {
     fn uniforms_stay_inside_the_open_interval() {
         assert!(uniform_open(0) > 0.0);
         assert!(uniform_open(u32::MAX) < 1.0);
+    }
+    #[test]
+    fn every_device_draws_the_same_bits() {
+        for target in targets() {
+            for dims in [vec![3, 5, 7, 3], vec![2, 1003], vec![1, 64, 33]] {
+                let d: usize = dims[1..].iter().product();
+                for normal in [false, true] {
+                    let device = target.open();
+                    let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+                    let mut store = Store::new();
+                    let rng = RngState::tensor(&mut store);
+                    let mut session = Session::new(device, &store).unwrap();
+                    session.write_i32(rng, &STATE.words()).unwrap();
+                    let mut tape = Tape::new(backend, target.dtype);
+                    let fill = if normal { philox_normal } else { philox_uniform };
+                    let out = fill(&mut tape, &dims, rng, Stream::SampleInit);
+                    tape.keep(out);
+                    let mut program = session.load(tape).unwrap();
+                    session.run(&mut program).unwrap();
+                    let got = session.read_in(&program, out).unwrap();
+
+                    let philox = Philox::new(STATE, Stream::SampleInit);
+                    let mut want = vec![0.0; got.len()];
+                    want.chunks_mut(d).enumerate().for_each(|(image, want)| match normal {
+                        true => philox.fill_normal(image as u32, 0, want),
+                        false => philox.fill_uniform(image as u32, 0, want),
+                    });
+                    let same = got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{dims:?}, normal: {normal}, on {}", target.name);
+                }
+            }
+        }
     }
 }

@@ -192,8 +192,8 @@ fn bilinear_forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
                     let (cols, right) = neighbours(q, w);
                     let [a, b] = cols.map(|j| &above[j * c..][..c]);
                     let [d, e] = cols.map(|j| &below[j * c..][..c]);
-                    let (upper, lower) =
-                        ([(1.0 - down) * (1.0 - right), (1.0 - down) * right], [down * (1.0 - right), down * right]);
+                    let upper = [(1.0 - down) * (1.0 - right), (1.0 - down) * right];
+                    let lower = [down * (1.0 - right), down * right];
                     for k in 0..c {
                         y[k] = upper[0] * a[k] + upper[1] * b[k] + lower[0] * d[k] + lower[1] * e[k];
                     }
