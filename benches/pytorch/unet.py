@@ -3,6 +3,8 @@
     python benches/pytorch/unet.py        prints the number of parameters of every preset
 """
 
+import math
+
 import torch
 from diffusers import UNet2DModel
 from paired_unet import PairedUNet
@@ -13,10 +15,11 @@ DEFAULTS = dict(
     image_size=32, in_channels=3, out_channels=3, channels=[128, 256, 256, 256], layers_per_level=2, attention_levels=[1],
     mid_attention=True, head_dim=0, groups=32, norm_eps=1e-6, layout="ddpm", downsample="conv_asymmetric",
     upsample="nearest_conv", shortcut="pointwise", time_dim=0, flip_sin_to_cos=False, freq_shift=1.0, dropout=0.0,
+    classes=0,
 )  # fmt: skip
 
 PRESETS = {
-    "ddpm-cifar10": {},
+    "ddpm-cifar10": dict(dropout=0.1),
     "mnist-123": dict(
         in_channels=1, out_channels=1, channels=[64, 128, 256, 512], layout="paired", downsample="conv",
         upsample="bilinear_conv", shortcut="conv3x3", norm_eps=1e-5, dropout=0.1,
@@ -26,7 +29,8 @@ PRESETS = {
         upsample="nearest",
     ),
     "quickstart": dict(
-        image_size=16, in_channels=1, out_channels=1, channels=[32, 64], layers_per_level=1, attention_levels=[1], groups=8,
+        image_size=16, in_channels=1, out_channels=1, channels=[32, 64], layers_per_level=1, attention_levels=[1],
+        groups=8, downsample="conv",
     ),
 }  # fmt: skip
 PARAMETERS = {"ddpm-cifar10": 35_746_307, "mnist-123": 57_489_857, "unet64": 20_494_211}
@@ -85,17 +89,20 @@ class DdpmUNet(nn.Module):
 
 def build(model: dict) -> nn.Module:
     """The network of a `model` section; a call takes x [n, c, h, w] and t [n]."""
-    unknown = model.keys() - DEFAULTS.keys() - {"classes"}
+    unknown = model.keys() - DEFAULTS.keys()
     if unknown:
         raise ValueError(f"model: unknown keys {sorted(unknown)}")
     c = DEFAULTS | model
+    if c["classes"]:
+        raise ValueError("model.classes: conditional models are not built here")
     if c["layout"] == "ddpm":
         if c["shortcut"] != "pointwise" or c["upsample"] == "bilinear_conv":
             raise ValueError("layout ddpm: only pointwise shortcuts and nearest upsampling are built here")
         return DdpmUNet(c)
-    wanted = dict(downsample="conv", upsample="bilinear_conv", shortcut="conv3x3", norm_eps=1e-5, freq_shift=1.0)
-    if any(c[key] != value for key, value in wanted.items()) or c["head_dim"] or c["time_dim"] or c["flip_sin_to_cos"]:
-        raise ValueError(f"layout paired: only {wanted} is built here")
+    wanted = DEFAULTS | PRESETS["mnist-123"]
+    fixed = "downsample upsample shortcut freq_shift head_dim time_dim flip_sin_to_cos mid_attention".split()
+    if any(c[key] != wanted[key] for key in fixed) or not math.isclose(c["norm_eps"], 1e-5, rel_tol=1e-6):
+        raise ValueError(f"layout paired: {', '.join(fixed)} and norm_eps must be those of mnist-123")
     shape = (c["in_channels"], c["out_channels"], tuple(c["channels"]), c["layers_per_level"])
     return PairedUNet(*shape, tuple(c["attention_levels"]), c["groups"], c["dropout"])
 
