@@ -59,7 +59,7 @@ fn every_step_agrees_with_diffusers() {
         let steps = sampler.steps(&schedule, &times, PredictionTarget::Epsilon, case.clip).unwrap();
         assert_eq!(steps.len(), case.z.len() - 1);
         // Measured: 7e-16 with their tables in f64, 4e-6 as diffusers ships them, in f32.
-        let tolerance = if case.tables == "float64" { 1e-14 } else { 2e-5 };
+        let tolerance = if case.tables == "float64" { 1e-13 } else { 2e-5 };
         for (k, step) in steps.iter().enumerate() {
             for ((&z, &want), &xi) in case.z[k].iter().zip(&case.z[k + 1]).zip(&golden.noise[k + 1]) {
                 let got = step.apply(z, network(z, step.time), xi);
