@@ -4,8 +4,9 @@
 //! borders lie, so an image's result does not depend on the batch that it is part of either.
 
 mod gather;
-mod tile;
+pub mod tile;
 mod weights;
+mod winograd;
 
 use rayon::prelude::*;
 
@@ -33,6 +34,9 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
     };
     scratch(gather::packed_len(patches.depth(), s.c_out), |packed| {
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);
+        if winograd::suits(s) {
+            return winograd_conv(y, &patches, packed, bias, s.c_out);
+        }
         gather::product(y, &patches, packed, bias, s.c_out);
     });
 }
@@ -47,6 +51,9 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
         let (patches, met) = phase(dy, s, 0, 0);
         scratch(gather::packed_len(patches.depth(), s.c_in), |packed| {
             pack_phase(packed, w, s, &met);
+            if winograd::suits(s) {
+                return winograd_conv(dx, &patches, packed, &[], s.c_in);
+            }
             gather::product(dx, &patches, packed, &[], s.c_in);
         });
         return;
@@ -85,12 +92,23 @@ pub fn backward_weights(dw: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32]
     }
 }
 
+fn winograd_conv(y: &mut [f32], patches: &Patches, packed: &[f32], bias: &[f32], cols: usize) {
+    scratch(winograd::filters_len(patches.c, cols), |filters| {
+        winograd::transform_filters(filters, packed, patches.c);
+        let &Patches { src, n, h, w, src_h, src_w, c, .. } = patches;
+        let (pad_y, pad_x) = (-patches.taps[0].0, -patches.taps[0].1);
+        let conv =
+            winograd::Conv { src, n, h: src_h, w: src_w, c, pad_y, pad_x, out_h: h, out_w: w, cols, filters, bias };
+        winograd::conv(y, &conv);
+    });
+}
+
 /// The product that gives `dx` at the input pixels `(y, x)` with `y % stride = phase_y`, `x % stride = phase_x`, and
 /// the taps of the filter that these pixels meet.
 fn phase<'a>(dy: &'a [f32], s: &Conv2dShape, phase_y: usize, phase_x: usize) -> (Patches<'a>, Vec<(usize, usize)>) {
     let reaches = |phase: usize, pad: usize, k: usize| (phase + pad + k * (s.stride - 1)).is_multiple_of(s.stride);
     let met: Vec<_> =
-        taps(s).filter(|&(ky, kx)| reaches(phase_y, s.pad_top, ky) && reaches(phase_x, s.pad_left, kx)).collect();
+        taps(s).rev().filter(|&(ky, kx)| reaches(phase_y, s.pad_top, ky) && reaches(phase_x, s.pad_left, kx)).collect();
     let offset = |phase: usize, pad: usize, k: usize| ((phase + pad) as isize - k as isize) / s.stride as isize;
     let patches = Patches {
         src: dy,
@@ -114,7 +132,7 @@ fn pack_phase(packed: &mut [f32], w: &[f32], s: &Conv2dShape, met: &[(usize, usi
     });
 }
 
-fn taps(s: &Conv2dShape) -> impl Iterator<Item = (usize, usize)> + use<> {
+fn taps(s: &Conv2dShape) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
     let (kh, kw) = (s.kh, s.kw);
     (0..kh * kw).map(move |i| (i / kw, i % kw))
 }

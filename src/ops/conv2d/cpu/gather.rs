@@ -130,13 +130,13 @@ impl Patches<'_> {
 
 /// Length of the right operand when packed as `[panel][packed_depth][NR]`.
 pub fn packed_len(depth: usize, cols: usize) -> usize {
-    let nr = TileSize::wide().cols;
+    let nr = TileSize::tall().cols;
     depth.next_multiple_of(KB) * cols.next_multiple_of(nr)
 }
 
 /// Packs a right operand whose columns are contiguous, `w [cols][depth]`: the weights as they are, for the forward pass.
 pub fn pack_transposed(packed: &mut [f32], w: &[f32], depth: usize, cols: usize) {
-    let nr = TileSize::wide().cols;
+    let nr = TileSize::tall().cols;
     let padded = depth.next_multiple_of(KB);
     packed.par_chunks_mut(padded * nr).enumerate().for_each(|(panel, packed)| {
         for j in 0..nr {
@@ -153,7 +153,7 @@ pub fn pack_transposed(packed: &mut [f32], w: &[f32], depth: usize, cols: usize)
 
 /// Packs a right operand whose row `k` is the contiguous slice `row(k)`, of `cols` numbers.
 pub fn pack_rows<'a>(packed: &mut [f32], depth: usize, cols: usize, row: impl Fn(usize) -> &'a [f32] + Sync) {
-    let nr = TileSize::wide().cols;
+    let nr = TileSize::tall().cols;
     let padded = depth.next_multiple_of(KB);
     packed.par_chunks_mut((padded * nr).max(1)).enumerate().for_each(|(panel, packed)| {
         let first = panel * nr;
@@ -180,7 +180,7 @@ pub fn product(y: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], co
     if patches.rows() >= MANY_ROWS {
         product_by_rows(y, patches, right, bias, cols);
     } else {
-        let size = TileSize::wide();
+        let size = TileSize::tall();
         scratch(tiles_len(patches.rows(), cols), |tiles| {
             product_in_tiles(tiles, patches, right, bias, cols);
             y.par_chunks_mut(size.rows * cols).enumerate().for_each(|(strip, y)| {
@@ -194,14 +194,14 @@ pub fn product(y: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], co
 
 /// Every task gathers a range of rows into its own scratch memory and multiplies it with all of `right`.
 fn product_by_rows(y: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], cols: usize) {
-    let size = TileSize::wide();
+    let size = TileSize::tall();
     let block = DEPTH_BLOCK.min(patches.packed_depth());
     // As many rows as fill a quarter of a megabyte, but enough tasks to share out evenly.
     let strips = ((1 << 16) / (block * size.rows)).max(2).min(patches.rows().div_ceil(16 * size.rows));
     let rows = strips * size.rows;
     y.par_chunks_mut(rows * cols).enumerate().for_each(|(task, y)| {
         scratch(rows * block, |left| {
-            RowsTask { y, first: task * rows, left, patches, right, bias, cols }.wide();
+            RowsTask { y, first: task * rows, left, patches, right, bias, cols }.tall();
         });
     });
 }
@@ -246,7 +246,7 @@ impl Tiled for RowsTask<'_> {
                         load_strided::<S, MR, NV>(simd, y, cols, height, width)
                     };
                     let sums = tile::rows(simd, sums, left, right);
-                    store_strided(simd, y, cols, height, width, sums);
+                    store_strided::<S, MR, NV>(y, cols, height, width, sums);
                 }
             }
         }
@@ -255,13 +255,13 @@ impl Tiled for RowsTask<'_> {
 
 /// Length of a product `[rows, cols]` in tiles `[panel][strip][MR][NR]`.
 pub fn tiles_len(rows: usize, cols: usize) -> usize {
-    let size = TileSize::wide();
+    let size = TileSize::tall();
     rows.next_multiple_of(size.rows) * cols.next_multiple_of(size.cols)
 }
 
 /// Copies row `row` of a product of `rows` rows that lies in tiles.
 pub fn copy_row_of_tiles(y: &mut [f32], tiles: &[f32], rows: usize, row: usize) {
-    let size = TileSize::wide();
+    let size = TileSize::tall();
     let panel_len = rows.next_multiple_of(size.rows) * size.cols;
     for (y, panel) in y.chunks_mut(size.cols).zip(tiles.chunks_exact(panel_len)) {
         y.copy_from_slice(&panel[row * size.cols..][..y.len()]);
@@ -270,14 +270,14 @@ pub fn copy_row_of_tiles(y: &mut [f32], tiles: &[f32], rows: usize, row: usize) 
 
 /// For few rows: gathers all patches first, then shares out the tiles of the result.
 pub fn product_in_tiles(tiles: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], cols: usize) {
-    let size = TileSize::wide();
+    let size = TileSize::tall();
     let depth = patches.packed_depth();
     let rows = patches.rows();
     let strips = rows.div_ceil(size.rows);
     scratch(strips * size.rows * depth, |left| {
         if depth > 0 {
             left.par_chunks_mut(size.rows * depth).enumerate().for_each(|(strip, left)| {
-                PackStrip { left, patches, row: strip * size.rows }.wide();
+                PackStrip { left, patches, row: strip * size.rows }.tall();
             });
         }
         let tile_len = size.rows * size.cols;
@@ -288,7 +288,7 @@ pub fn product_in_tiles(tiles: &mut [f32], patches: &Patches, right: &[f32], bia
             let right = &right[panel * depth * size.cols..][..depth * size.cols];
             tiles.par_chunks_mut(run * tile_len).enumerate().for_each(|(part, tiles)| {
                 let left = &left[part * run * size.rows * depth..];
-                TilesTask { tiles, left, right, bias, col: panel * size.cols }.wide();
+                TilesTask { tiles, left, right, bias, col: panel * size.cols }.tall();
             });
         });
     });
@@ -338,12 +338,8 @@ impl Tiled for TilesTask<'_> {
 #[inline(always)]
 fn first_sums<S: Simd, const MR: usize, const NV: usize>(simd: S, bias: &[f32], col: usize) -> Sums<S, MR, NV> {
     let mut row = [simd.splat_f32s(0.0); NV];
-    if !bias.is_empty() {
-        for (v, row) in row.iter_mut().enumerate() {
-            let begin = bias.len().min(col + v * S::F32_LANES);
-            let end = bias.len().min(begin + S::F32_LANES);
-            *row = simd.partial_load_f32s(&bias[begin..end]);
-        }
+    for (v, row) in row.iter_mut().enumerate() {
+        *row = tile::load_vector(simd, &bias[bias.len().min(col + v * S::F32_LANES)..]);
     }
     [row; MR]
 }
@@ -365,7 +361,7 @@ fn load_strided<S: Simd, const MR: usize, const NV: usize>(
                 *sums = *full;
             } else {
                 for (sum, piece) in sums.iter_mut().zip(row.chunks(S::F32_LANES)) {
-                    *sum = simd.partial_load_f32s(piece);
+                    *sum = tile::load_vector(simd, piece);
                 }
             }
         }
@@ -376,7 +372,6 @@ fn load_strided<S: Simd, const MR: usize, const NV: usize>(
 /// Writes `height x width` sums to rows that lie `stride` apart.
 #[inline(always)]
 fn store_strided<S: Simd, const MR: usize, const NV: usize>(
-    simd: S,
     y: &mut [f32],
     stride: usize,
     height: usize,
@@ -390,7 +385,7 @@ fn store_strided<S: Simd, const MR: usize, const NV: usize>(
                 *full = *sums;
             } else {
                 for (sum, piece) in sums.iter().zip(row.chunks_mut(S::F32_LANES)) {
-                    simd.partial_store_f32s(piece, *sum);
+                    tile::store_vector::<S>(piece, *sum);
                 }
             }
         }

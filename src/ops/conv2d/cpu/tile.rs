@@ -15,20 +15,20 @@ pub trait Tiled: Sized {
     type Output;
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) -> Self::Output;
 
-    /// Runs with wide tiles of `NV = 2` vectors: the choice for products whose rows are pixels.
-    fn wide(self) -> Self::Output {
-        Arch::new().dispatch(Wide(self))
+    /// Runs with the tile that reads the least per multiply-add, for long products.
+    fn tall(self) -> Self::Output {
+        Arch::new().dispatch(Tall(self))
     }
 
-    /// Runs with square tiles of `NV = 3` vectors, for products whose rows are channels: `MR` divides 32.
-    fn square(self) -> Self::Output {
-        Arch::new().dispatch(Square(self))
+    /// Runs with a tile of fewer rows, of which most numbers of channels are a multiple.
+    fn short(self) -> Self::Output {
+        Arch::new().dispatch(Short(self))
     }
 }
 
-struct Wide<T>(T);
+struct Tall<T>(T);
 
-impl<T: Tiled> WithSimd for Wide<T> {
+impl<T: Tiled> WithSimd for Tall<T> {
     type Output = T::Output;
 
     #[inline(always)]
@@ -37,14 +37,14 @@ impl<T: Tiled> WithSimd for Wide<T> {
     }
 }
 
-struct Square<T>(T);
+struct Short<T>(T);
 
-impl<T: Tiled> WithSimd for Square<T> {
+impl<T: Tiled> WithSimd for Short<T> {
     type Output = T::Output;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> T::Output {
-        if S::REGISTER_COUNT >= 32 { self.0.run::<S, 8, 3>(simd) } else { self.0.run::<S, 4, 3>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.0.run::<S, 8, 2>(simd) } else { self.0.run::<S, 4, 2>(simd) }
     }
 }
 
@@ -56,12 +56,12 @@ pub struct TileSize {
 }
 
 impl TileSize {
-    pub fn wide() -> Self {
-        Measure.wide()
+    pub fn tall() -> Self {
+        Measure.tall()
     }
 
-    pub fn square() -> Self {
-        Measure.square()
+    pub fn short() -> Self {
+        Measure.short()
     }
 }
 
@@ -138,5 +138,29 @@ pub fn load<S: Simd, const MR: usize, const NV: usize>(simd: S, tile: &[f32]) ->
 pub fn store<S: Simd, const MR: usize, const NV: usize>(tile: &mut [f32], sums: Sums<S, MR, NV>) {
     for (sums, row) in sums.iter().zip(S::as_mut_simd_f32s(tile).0.as_chunks_mut::<NV>().0) {
         *row = *sums;
+    }
+}
+
+/// The first vector of `numbers`; zeros follow where these are fewer.
+#[inline(always)]
+pub fn load_vector<S: Simd>(simd: S, numbers: &[f32]) -> S::f32s {
+    let (vectors, rest) = S::as_simd_f32s(numbers);
+    match vectors.first() {
+        Some(vector) => *vector,
+        None => {
+            let mut vector = [simd.splat_f32s(0.0)];
+            bytemuck::cast_slice_mut(&mut vector)[..rest.len()].copy_from_slice(rest);
+            vector[0]
+        }
+    }
+}
+
+/// Writes a vector to the beginning of `numbers`, or as much of it as these have room for.
+#[inline(always)]
+pub fn store_vector<S: Simd>(numbers: &mut [f32], vector: S::f32s) {
+    let (vectors, rest) = S::as_mut_simd_f32s(numbers);
+    match vectors.first_mut() {
+        Some(first) => *first = vector,
+        None => rest.copy_from_slice(&bytemuck::cast_slice(&[vector])[..rest.len()]),
     }
 }

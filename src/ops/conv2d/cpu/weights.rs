@@ -24,7 +24,7 @@ struct Plan {
 
 impl Plan {
     fn new(s: &Conv2dShape) -> Self {
-        let size = TileSize::square();
+        let size = TileSize::short();
         let pixels = s.out_pixels();
         let panels = (s.kh * s.kw * s.c_in).div_ceil(size.cols);
         let split = pixels.div_ceil((pixels / (4 * PIXEL_BLOCK)).clamp(1, 16)).next_multiple_of(PIXEL_BLOCK);
@@ -59,22 +59,25 @@ pub fn backward_weights(dw: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) 
             let (split, group) = (task / plan.groups, task % plan.groups);
             scratch(plan.left_len() + plan.right_len(), |packed| {
                 let (left, right) = packed.split_at_mut(plan.left_len());
-                WeightsTask { sums, left, right, dy, x, s, plan, split, group }.square();
+                WeightsTask { sums, left, right, dy, x, s, plan, split, group }.short();
             });
         });
         let TileSize { rows: mr, cols: nr } = plan.size;
         let split_len = plan.groups * plan.task_len();
         dw.par_chunks_mut(s.kh * s.kw * s.c_in).enumerate().for_each(|(co, dw)| {
-            vectorize(|| {
-                for (panel, dw) in dw.chunks_mut(nr).enumerate() {
-                    let at = (panel * plan.strips + co / mr) * plan.tile_len() + co % mr * nr;
-                    dw.copy_from_slice(&sums[at..at + dw.len()]);
-                    for split in 1..plan.splits {
-                        let sums = &sums[split * split_len + at..][..dw.len()];
-                        dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (panel, dw) in dw.chunks_mut(nr).enumerate() {
+                        let at = (panel * plan.strips + co / mr) * plan.tile_len() + co % mr * nr;
+                        dw.copy_from_slice(&sums[at..at + dw.len()]);
+                        for split in 1..plan.splits {
+                            let sums = &sums[split * split_len + at..][..dw.len()];
+                            dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     });
 }
@@ -246,11 +249,14 @@ pub fn backward_bias(dbias: &mut [f32], dy: &[f32]) {
     scratch(RANGES * c, |sums| {
         sums.fill(0.0);
         sums.par_chunks_mut(c).zip(dy.par_chunks(range)).for_each(|(sums, dy)| {
-            vectorize(|| {
-                for dy in dy.chunks_exact(c) {
-                    sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    for dy in dy.chunks_exact(c) {
+                        sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+                    }
+                },
+            );
         });
         dbias.fill(0.0);
         for sums in sums.chunks_exact(c) {
