@@ -293,8 +293,8 @@ __global__ void __launch_bounds__(512)
 
 // The channel sums of all images, added in a fixed order. A block: 32 channels times 8 threads that stride over images.
 __global__ void __launch_bounds__(256)
-    group_norm_bwd_dw(float* __restrict__ dgamma,              // [c]
-                      float* __restrict__ dbeta,               // [c]
+    group_norm_bwd_dw(float* __restrict__ dgamma,              // [c], may be absent
+                      float* __restrict__ dbeta,               // [c], may be absent
                       const float* __restrict__ channel_sums,  // [n, c, 2]
                       int n, int c) {
   __shared__ float2 partial[8][32];
@@ -314,8 +314,8 @@ __global__ void __launch_bounds__(256)
       total.x += partial[r][lane].x;
       total.y += partial[r][lane].y;
     }
-    dbeta[channel] = total.x;
-    dgamma[channel] = total.y;
+    if (dbeta) dbeta[channel] = total.x;
+    if (dgamma) dgamma[channel] = total.y;
   }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod driver;
 mod emu;
+pub mod host_math;
 pub mod kernels;
 mod map_file;
 mod memory;

@@ -2,7 +2,9 @@
 //! mathematics, the op as layer code calls it, its gradient, the CPU implementation and the kernel launch.
 
 pub mod add;
+pub mod attention;
 pub mod check;
 pub mod conv2d;
+pub mod group_norm;
 pub mod silu;
 pub mod simd;
