@@ -4,6 +4,7 @@ mod allocations;
 mod cuda;
 pub mod driver;
 mod emu;
+pub mod host_math;
 pub mod kernels;
 mod map_file;
 mod memory;

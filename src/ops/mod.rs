@@ -3,6 +3,7 @@
 
 pub mod adam;
 pub mod add;
+pub mod attention;
 pub mod avg_pool;
 pub mod cast;
 pub mod channel_bias;
@@ -12,6 +13,7 @@ pub mod conv2d;
 pub mod dropout;
 pub mod embedding;
 pub mod grad_norm;
+pub mod group_norm;
 pub mod linear;
 pub mod noise_loss;
 pub mod philox;
