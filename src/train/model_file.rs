@@ -36,6 +36,13 @@ pub enum Which {
     Raw,
 }
 
+impl Which {
+    /// The choice of a `--raw` flag.
+    pub fn new(raw: bool) -> Which {
+        if raw { Which::Raw } else { Which::Average }
+    }
+}
+
 impl ModelFile {
     /// Opens a run directory, a checkpoint or a diffusers folder.
     ///
@@ -80,9 +87,10 @@ impl ModelFile {
         let config = Config { model, ..Config::default() };
         let (unet, params) = network(&config)?;
         let file = TensorFile::open(&path.join(FOLDER_WEIGHTS))?;
-        let values = params.from_files(|name, dims| match diffusers::legacy_name(name) {
-            Some(legacy) if file.dims(name).is_none() && file.dims(&legacy).is_some() => file.read(&legacy, dims),
-            _ => file.read(name, dims),
+        let values = params.from_files(|name, dims| {
+            let legacy = diffusers::legacy_name(name);
+            let written_by_old_version = file.dims(name).is_none() && file.dims(&legacy).is_some();
+            file.read(if written_by_old_version { &legacy } else { name }, dims)
         })?;
         Ok(ModelFile { config, unet, params, values, origin: format!("diffusers model ({})", path.display()) })
     }

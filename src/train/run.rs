@@ -9,7 +9,7 @@ use crate::data::{self, Batch, Dataset, Loader};
 use crate::device::Device;
 use crate::report::{EventWriter, MetricsLog, Record, grid, write_run_report};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -19,8 +19,8 @@ pub enum Event<'a> {
     Ready { trainer: &'a Trainer, dataset: &'a Dataset },
     /// A step is done.
     Step(&'a Record),
-    /// So many of so many network evaluations of a sheet of samples are done.
-    Sampling { done: usize, total: usize },
+    /// A sheet of samples was drawn.
+    Sheet(&'a Path),
 }
 
 /// How a run ended.
@@ -134,10 +134,11 @@ impl Run<'_> {
 
     /// A sheet of samples and the strip from noise to images.
     fn draw_sheet(&self, trainer: &mut Trainer, events: &mut EventWriter, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        let samples = trainer.sample(&mut |done, total| watch(Event::Sampling { done, total }))?;
-        let sheet = grid(&samples.images, samples.dims, None);
-        sheet.write_png(&self.dir.sheet(trainer.updates()))?;
+        let samples = trainer.sample()?;
+        let (sheet, path) = (grid(&samples.images, samples.dims, None), self.dir.sheet(trainer.updates()));
+        sheet.write_png(&path)?;
         samples.strip().write_png(&self.dir.strip())?;
+        watch(Event::Sheet(&path));
         events.picture(trainer.updates(), "samples", &sheet)
     }
 

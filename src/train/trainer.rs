@@ -260,7 +260,7 @@ impl Trainer {
     ///
     /// # Panics
     /// If `config.sample.n` is 0.
-    pub fn sample(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Samples> {
+    pub fn sample(&mut self) -> Result<Samples> {
         if let Some(average) = self.average.as_ref().filter(|a| !a.copy.is_empty()) {
             let values = self.session.read(average.values)?;
             self.session.write(average.copy, &values)?;
@@ -268,7 +268,7 @@ impl Trainer {
         let settings = &self.config.sample;
         let steps = settings.steps(&self.config.diffusion)?;
         let request = Request { steps: &steps, n: settings.n, seed: settings.seed, class: None };
-        self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, progress)
+        self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
     }
 
     /// Updates made.
