@@ -7,7 +7,7 @@ use crate::diffusion::SamplerStep;
 use crate::nn::{Forward, UNet, UNetConfig, Weights};
 use crate::ops::philox::{Philox, RngState, Stream};
 use crate::report::{Picture, grid};
-use crate::ops::sampler_step::{self, StepCoefficients};
+use crate::ops::sampler_step::sampler_step;
 use crate::tape::{Backend, Program, Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ impl ImageSampler {
         let mut tape = Tape::new(session.backend(), self.input.dtype());
         let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
         let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
-        sampler_step::sampler_step(&mut tape, [self.z, next_input, Tensor::EMPTY], out, self.coefficients, self.rng);
+        sampler_step(&mut tape, [self.z, next_input, Tensor::EMPTY], out, self.coefficients, self.rng);
         self.program = Some(session.load(tape)?);
         Ok(())
     }
@@ -178,16 +178,9 @@ impl ImageSampler {
     }
 
     fn step(&mut self, session: &mut Session, seed: u64, first: usize, k: usize, step: &SamplerStep) -> Result<()> {
-        let coefficients = StepCoefficients {
-            p_z: step.p_z as f32,
-            p_out: step.p_out as f32,
-            limit: step.clip as f32,
-            m_z: step.m_z as f32,
-            m_x: step.m_x as f32,
-            m_out: step.m_out as f32,
-            rho: step.rho as f32,
-        };
-        session.write(self.coefficients, &coefficients.values())?;
+        let SamplerStep { p_z, p_out, clip, m_z, m_x, m_out, rho, .. } = *step;
+        let coefficients = [p_z, p_out, clip, m_z, m_x, m_out, rho, 0.0].map(|c| c as f32);
+        session.write(self.coefficients, &coefficients)?;
         session.write(self.time, &vec![step.time as f32; self.z.dim(0)])?;
         session.write_i32(self.rng, &RngState { seed, step: k as u32, first_image: first as u32 }.words())?;
         session.run(self.program.as_mut().expect("a network was loaded"))

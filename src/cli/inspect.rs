@@ -108,7 +108,7 @@ fn layer(node: &dyn Op, params: &ParamSet, weights: &Weights) -> Layer {
 fn training_memory(config: &Config, unet: &UNet, params: &ParamSet) -> (u64, u64) {
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, params, DType::F32, true);
-    let arrays = 2 + u64::from(config.train.ema_decay > 0.0) + u64::from(config.train.accumulate > 1);
+    let arrays = 3 + u64::from(config.train.accumulate > 1);
     let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
     let (tape, _) = record_part((Backend::Cpu, DType::F32), unet, &weights, &inputs, None);
     (store.bytes() + arrays * 4 * params.flat_len() as u64, tape.plan().bytes)

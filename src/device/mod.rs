@@ -7,6 +7,7 @@ mod emu;
 pub mod kernels;
 mod map_file;
 mod memory;
+mod open;
 
 pub use cuda::Cuda;
 pub use driver::{Driver, KernelArg, KernelCall};

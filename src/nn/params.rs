@@ -197,11 +197,16 @@ impl Weights {
         &self.params
     }
 
+    /// A parameter's values as a kernel reads them.
+    pub fn view(&self, param: &Param) -> Tensor {
+        let source = if param.is_matrix && !self.copy.is_empty() { self.copy } else { self.values };
+        Store::slice(source, param.offset, &param.dims)
+    }
+
     /// The tensor that a kernel computes with. With gradients, it is declared to the tape as a parameter.
     pub fn tensor(&self, tape: &mut Tape, id: ParamId) -> Tensor {
         let param = &self.params.params[id.0];
-        let source = if param.is_matrix && !self.copy.is_empty() { self.copy } else { self.values };
-        let value = Store::slice(source, param.offset, &param.dims);
+        let value = self.view(param);
         if !self.gradients.is_empty() && !tape.needs_grad(value) {
             tape.parameter(value, Store::slice(self.gradients, param.offset, &param.dims));
         }

@@ -98,11 +98,10 @@ fn damaged(path: &Path, error: &SafeTensorError) -> Error {
 /// When it cannot be written, e.g. to a full disk.
 pub fn write(path: &Path, tensors: &[NamedTensor], metadata: (&str, &str)) -> Result<()> {
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1.to_owned())]);
-    let view = |(name, dims, values): &'_ NamedTensor| {
+    let views = tensors.iter().map(|(name, dims, values)| {
         let bytes = bytemuck::cast_slice(values);
-        (name.clone(), TensorView::new(Dtype::F32, dims.clone(), bytes).expect("as many values as the dimensions say"))
-    };
-    let views = tensors.iter().map(view);
+        (name, TensorView::new(Dtype::F32, dims.clone(), bytes).expect("as many values as the dimensions say"))
+    });
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| match e {
         SafeTensorError::IoError(source) => Error::Io { path: path.into(), source },
         other => Error::format(path, other.to_string()),

@@ -159,7 +159,7 @@ impl UNet {
             let resample = (level > 0).then(|| {
                 let c_in = if paired { h + skips.pop().expect("the downsampled skip") } else { h };
                 let name = format!("{block}.upsamplers.0.conv");
-                let mut conv = |params| Conv::same3x3(params, &name, c_in, h, Start::FanIn);
+                let conv = |params| Conv::same3x3(params, &name, c_in, h, Start::FanIn);
                 match config.upsample {
                     Upsample::NearestConv => Resample::NearestConv(conv(params)),
                     Upsample::BilinearConv => Resample::BilinearConv(conv(params)),

@@ -1,7 +1,7 @@
 //! Checkpoints: all that a run needs to go on, in one safetensors file per kept step.
 //!
-//! Tensors have the names that diffusers gives them, with a prefix: `weights.`, `ema.` (the moving average, if there is
-//! one), `adam_m.`, `adam_v.`. The single metadata entry holds the step and the configuration, and nothing that differs
+//! Tensors have the names that diffusers gives them, with a prefix: `weights.`, `ema.` (their moving average),
+//! `adam_m.`, `adam_v.`. The single metadata entry holds the step and the configuration, and nothing that differs
 //! between two equal runs: equal runs write equal files.
 //!
 //! A file appears under its name only when it is complete and on the disk: it is written next to it, flushed, renamed,
@@ -29,8 +29,8 @@ pub struct State {
     pub step: u64,
     /// The weights.
     pub weights: Vec<f32>,
-    /// Their moving average; absent where none is kept.
-    pub ema: Option<Vec<f32>>,
+    /// Their moving average.
+    pub ema: Vec<f32>,
     /// Adam's mean of the gradient.
     pub adam_m: Vec<f32>,
     /// Adam's mean of the squared gradient.
@@ -56,12 +56,11 @@ pub fn save(folder: &Path, config: &Config, params: &ParamSet, state: &State) ->
     let config = Config { data: Default::default(), ..config.clone() };
     let header = Header { format: FORMAT, step: state.step, config };
     let header = serde_json::to_string(&header).expect("a header is plain data");
-    let named = [("weights", Some(&state.weights)), ("ema", state.ema.as_ref()), ("adam_m", Some(&state.adam_m)), ("adam_v", Some(&state.adam_v))];
-    let tensors: Vec<NamedTensor> = named
-        .into_iter()
-        .filter_map(|(prefix, flat)| Some((prefix, params.to_files(flat?))))
-        .flat_map(|(prefix, tensors)| tensors.into_iter().map(move |(name, dims, v)| (format!("{prefix}.{name}"), dims, v)))
-        .collect();
+    let arrays = [("weights", &state.weights), ("ema", &state.ema), ("adam_m", &state.adam_m), ("adam_v", &state.adam_v)];
+    let prefixed = |(prefix, flat): (&'static str, &Vec<f32>)| {
+        params.to_files(flat).into_iter().map(move |(name, dims, values)| (format!("{prefix}.{name}"), dims, values))
+    };
+    let tensors: Vec<NamedTensor> = arrays.into_iter().flat_map(prefixed).collect();
     write_whole(&path, |partial| tensor_file::write(partial, &tensors, (KEY, &header)))?;
     Ok(path)
 }
@@ -153,11 +152,6 @@ impl Checkpoint {
         Ok(Checkpoint { file, header })
     }
 
-    /// Whether a moving average of the weights is there.
-    pub fn has_ema(&self) -> bool {
-        self.file.names().iter().any(|name| name.starts_with("ema."))
-    }
-
     /// One flat array: `weights`, `ema`, `adam_m` or `adam_v`.
     ///
     /// # Errors
@@ -174,7 +168,7 @@ impl Checkpoint {
         Ok(State {
             step: self.header.step,
             weights: self.flat("weights", params)?,
-            ema: self.has_ema().then(|| self.flat("ema", params)).transpose()?,
+            ema: self.flat("ema", params)?,
             adam_m: self.flat("adam_m", params)?,
             adam_v: self.flat("adam_v", params)?,
         })
@@ -200,7 +194,7 @@ mod tests {
                 values.iter_mut().enumerate().for_each(|(i, v)| *v = seed + (p * 1000 + i) as f32);
             })
         };
-        State { step, weights: flat(0.0), ema: Some(flat(0.25)), adam_m: flat(0.5), adam_v: flat(0.75) }
+        State { step, weights: flat(0.0), ema: flat(0.25), adam_m: flat(0.5), adam_v: flat(0.75) }
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub struct TrainConfig {
     pub lr_schedule: LrSchedule,
     /// Gradients of a larger global norm are scaled down to it; 0: never.
     pub clip_norm: f64,
-    /// Decay of the weights' moving average, which samples are drawn with; 0: no average.
+    /// Decay of the weights' moving average, which samples are drawn with; 0: the weights themselves.
     pub ema_decay: f64,
     /// How activations are stored.
     pub precision: Precision,

@@ -30,7 +30,7 @@ pub struct ModelFile {
 /// Which of a checkpoint's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The moving average; the weights themselves where none is kept.
+    /// Their moving average.
     Average,
     /// The weights themselves.
     Raw,
@@ -73,9 +73,11 @@ impl ModelFile {
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.header.config.clone();
         let (unet, params) = network(&config)?;
-        let averaged = which == Which::Average && checkpoint.has_ema();
-        let values = checkpoint.flat(if averaged { "ema" } else { "weights" }, &params)?;
-        let kind = if averaged { "averaged weights" } else { "weights" };
+        let (prefix, kind) = match which {
+            Which::Average => ("ema", "averaged weights"),
+            Which::Raw => ("weights", "weights"),
+        };
+        let values = checkpoint.flat(prefix, &params)?;
         let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
         Ok(ModelFile { config, unet, params, values, origin })
     }

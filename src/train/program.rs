@@ -8,6 +8,7 @@
 
 use super::config::{Config, Optimizer};
 use crate::nn::{Forward, UNet, UNetConfig, Weights};
+use crate::ops::adam::AdamTensors;
 use crate::ops::philox::RngState;
 use crate::ops::{adam, add, grad_norm, noise_loss};
 use crate::tape::{Backend, Tape};
@@ -73,23 +74,24 @@ pub struct OptimizerState {
     pub m: Tensor,
     /// Mean of the squared gradient.
     pub v: Tensor,
-    /// Moving average of the weights, or absent.
+    /// Moving average of the weights.
     pub ema: Tensor,
-    /// What changes from step to step: see [`adam::Hyper`].
+    /// What changes from step to step: [`AdamHyper::values`](crate::ops::adam::AdamHyper::values).
     pub hyper: Tensor,
+    /// Norm of the gradients, and whether it is finite: what an update leaves to be read.
+    pub norm: Tensor,
 }
 
-/// Records the update; returns the tape and the gradients' norm `[2]` (norm, whether it is finite), which is kept.
+/// Records the update.
 pub fn record_update(
     (backend, dtype): (Backend, DType),
     weights: &Weights,
     state: &OptimizerState,
     config: &Config,
-) -> (Tape, Tensor) {
+) -> Tape {
     let mut tape = Tape::new(backend, dtype);
-    let norm = grad_norm::grad_norm(&mut tape, weights.gradients);
-    tape.keep(norm);
-    let arrays = adam::Arrays {
+    grad_norm::grad_norm(&mut tape, state.norm, weights.gradients);
+    let tensors = AdamTensors {
         p: weights.values,
         m: state.m,
         v: state.v,
@@ -98,6 +100,6 @@ pub fn record_update(
         g: weights.gradients,
     };
     let decoupled = config.train.optimizer == Optimizer::Adamw;
-    adam::adam(&mut tape, arrays, state.hyper, norm, config.train.clip_norm as f32, decoupled);
-    (tape, norm)
+    adam::adam(&mut tape, tensors, state.hyper, state.norm, config.train.clip_norm as f32, decoupled);
+    tape
 }

@@ -7,8 +7,8 @@ use super::program::{OptimizerState, PartInputs, record_part, record_update};
 use super::schedule::{ema_decay, learning_rate};
 use crate::device::Device;
 use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule, TimestepDraw};
-use crate::nn::{Init, ParamSet, UNet, Weights};
-use crate::ops::adam::Hyper;
+use crate::nn::{Init, ParamSet, Weights};
+use crate::ops::adam::AdamHyper;
 use crate::ops::philox::{Philox, RngState, Stream};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::tape::{Backend, Program, Session};
@@ -33,15 +33,13 @@ pub struct Trainer {
     params: ParamSet,
     session: Session,
     weights: Weights,
-    /// The average, as weights to sample with; absent where none is kept.
-    average: Option<Weights>,
+    /// Their moving average, which samples are drawn with.
+    average: Weights,
     state: OptimizerState,
     inputs: PartInputs,
     /// Processes the first part of a batch, and every further one.
     parts: (Part, Option<Part>),
     update: Program,
-    /// `[2]`: norm of the gradients, whether it is finite.
-    norm: Tensor,
     sampler: Option<ImageSampler>,
     step: u64,
 }
@@ -68,7 +66,7 @@ impl Trainer {
 
         let mut store = Store::new();
         let weights = Weights::reserve(&mut store, &params, dtype, true);
-        let average = (config.train.ema_decay > 0.0).then(|| Weights::reserve(&mut store, &params, dtype, false));
+        let average = Weights::reserve(&mut store, &params, dtype, false);
         let mut array = || store.tensor(&[params.flat_len()], DType::F32);
         let (m, v) = (array(), array());
         // Further parts of a batch write their gradients here, from where they are added to the first part's.
@@ -76,15 +74,16 @@ impl Trainer {
         let state = OptimizerState {
             m,
             v,
-            ema: average.as_ref().map_or(Tensor::EMPTY, |a| a.values),
+            ema: average.values,
             hyper: store.tensor(&[8], DType::F32),
+            norm: store.tensor(&[2], DType::F32),
         };
         let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
         let mut sampler = (config.sample.n > 0)
             .then(|| ImageSampler::reserve(&mut store, &config.model, dtype, chunk_images(backend)));
 
         let mut session = Session::new(device, &store)?;
-        let mut part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
+        let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
             let (tape, loss) = record_part((backend, dtype), &unet, weights, &inputs, add_to);
             Ok(Part { program: session.load(tape)?, loss })
         };
@@ -95,10 +94,9 @@ impl Trainer {
             part(&mut session, &aside, Some(weights.gradients))
         });
         let further = further.transpose()?;
-        let (tape, norm) = record_update((backend, dtype), &weights, &state, &config);
-        let update = session.load(tape)?;
+        let update = session.load(record_update((backend, dtype), &weights, &state, &config))?;
         if let Some(sampler) = &mut sampler {
-            sampler.load(&mut session, &unet, average.as_ref().unwrap_or(&weights))?;
+            sampler.load(&mut session, &unet, &average)?;
         }
         let mut trainer = Trainer {
             schedule: config.diffusion.schedule()?,
@@ -111,7 +109,6 @@ impl Trainer {
             inputs,
             parts: (first, further),
             update,
-            norm,
             sampler,
             step: 0,
         };
@@ -129,21 +126,19 @@ impl Trainer {
         self.restore(&State {
             step: 0,
             weights: weights.into(),
-            ema: Some(weights.into()),
+            ema: weights.into(),
             adam_m: zeros.clone(),
             adam_v: zeros,
         })
     }
 
-    /// Goes back to a state that [`Trainer::state`] gave. A state without an average starts one from its weights.
+    /// Goes back to a state that [`Trainer::state`] gave.
     ///
     /// # Errors
     /// What the device reports.
     pub fn restore(&mut self, state: &State) -> Result<()> {
         self.weights.write(&mut self.session, &state.weights)?;
-        if let Some(average) = &self.average {
-            average.write(&mut self.session, state.ema.as_ref().unwrap_or(&state.weights))?;
-        }
+        self.average.write(&mut self.session, &state.ema)?;
         self.session.write(self.state.m, &state.adam_m)?;
         self.session.write(self.state.v, &state.adam_v)?;
         self.step = state.step;
@@ -158,7 +153,7 @@ impl Trainer {
         Ok(State {
             step: self.step,
             weights: self.session.read(self.weights.values)?,
-            ema: self.average.as_ref().map(|a| self.session.read(a.values)).transpose()?,
+            ema: self.session.read(self.average.values)?,
             adam_m: self.session.read(self.state.m)?,
             adam_v: self.session.read(self.state.v)?,
         })
@@ -183,7 +178,7 @@ impl Trainer {
         let learning_rate = learning_rate(&self.config.train, self.step);
         self.write_hyper(learning_rate)?;
         self.session.run(&mut self.update)?;
-        let norm = self.session.read_in(&self.update, self.norm)?;
+        let norm = self.session.read(self.state.norm)?;
         if norm[1] == 0.0 {
             return Err(self.non_finite("the gradient", images, labels));
         }
@@ -218,14 +213,14 @@ impl Trainer {
 
     fn write_hyper(&mut self, learning_rate: f64) -> Result<()> {
         let train = &self.config.train;
-        let hyper = Hyper {
-            lr: learning_rate,
-            beta1: train.beta1,
-            beta2: train.beta2,
-            eps: train.eps,
-            weight_decay: train.weight_decay,
-            ema_decay: ema_decay(train, self.step),
+        let hyper = AdamHyper {
+            learning_rate: learning_rate as f32,
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            epsilon: train.eps as f32,
+            weight_decay: train.weight_decay as f32,
             step: self.step + 1,
+            ema_decay: ema_decay(train, self.step) as f32,
         };
         self.session.write(self.state.hyper, &hyper.values())
     }
@@ -261,9 +256,9 @@ impl Trainer {
     /// # Panics
     /// If `config.sample.n` is 0.
     pub fn sample(&mut self) -> Result<Samples> {
-        if let Some(average) = self.average.as_ref().filter(|a| !a.copy.is_empty()) {
-            let values = self.session.read(average.values)?;
-            self.session.write(average.copy, &values)?;
+        if !self.average.copy.is_empty() {
+            let values = self.session.read(self.average.values)?;
+            self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
         let steps = settings.steps(&self.config.diffusion)?;
