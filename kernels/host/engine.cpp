@@ -153,6 +153,7 @@ void Engine::prepare(dim3 block) {
 }
 
 void Engine::switch_to(Fiber* next) {
+  if (next == running) return;  // released by its own arrival, and first in the schedule
   Fiber* from = running;
   if (!next->started && next != &root) start_on_own_stack(next);
   running = next;

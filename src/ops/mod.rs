@@ -12,6 +12,7 @@ pub mod conv2d;
 pub mod dropout;
 pub mod embedding;
 pub mod grad_norm;
+pub mod linear;
 pub mod noise_loss;
 pub mod philox;
 pub mod sampler_step;

@@ -3,17 +3,29 @@
 /// A convolution of `x [n, h, w, c_in]` with `w [c_out, kh, kw, c_in]` into `y [n, out_h, out_w, c_out]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dShape {
+    /// Images.
     pub n: usize,
+    /// Rows of an input image.
     pub h: usize,
+    /// Columns of an input image.
     pub w: usize,
+    /// Input channels.
     pub c_in: usize,
+    /// Output channels.
     pub c_out: usize,
+    /// Rows of the kernel.
     pub kh: usize,
+    /// Columns of the kernel.
     pub kw: usize,
+    /// Input pixels from one output pixel to the next.
     pub stride: usize,
+    /// Rows of zeros above the image.
     pub pad_top: usize,
+    /// Columns of zeros to its left.
     pub pad_left: usize,
+    /// Rows of zeros below it.
     pub pad_bottom: usize,
+    /// Columns of zeros to its right.
     pub pad_right: usize,
 }
 
@@ -36,10 +48,12 @@ impl Conv2dShape {
         }
     }
 
+    /// Rows of an output image.
     pub fn out_h(&self) -> usize {
         (self.h + self.pad_top + self.pad_bottom - self.kh) / self.stride + 1
     }
 
+    /// Columns of an output image.
     pub fn out_w(&self) -> usize {
         (self.w + self.pad_left + self.pad_right - self.kw) / self.stride + 1
     }

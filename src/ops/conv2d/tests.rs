@@ -1,0 +1,87 @@
+use super::*;
+use crate::ops::check::{Check, Input};
+
+/// The definition, term by term.
+fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
+    let mut y = Vec::new();
+    for (n, i, j) in (0..s.n).flat_map(|n| (0..s.out_h()).flat_map(move |i| (0..s.out_w()).map(move |j| (n, i, j)))) {
+        for o in 0..s.c_out {
+            let mut sum = bias.get(o).copied().unwrap_or(0.0);
+            for (r, q) in (0..s.kh).flat_map(|r| (0..s.kw).map(move |q| (r, q))) {
+                let (row, column) = (i * s.stride + r, j * s.stride + q);
+                let inside =
+                    (s.pad_top..s.pad_top + s.h).contains(&row) && (s.pad_left..s.pad_left + s.w).contains(&column);
+                if inside {
+                    let x = &x[((n * s.h + row - s.pad_top) * s.w + column - s.pad_left) * s.c_in..][..s.c_in];
+                    let w = &w[((o * s.kh + r) * s.kw + q) * s.c_in..][..s.c_in];
+                    sum += x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+                }
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+fn check(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding: Padding) {
+    let [n, h, w, c_in] = x;
+    let shape = Conv2dShape {
+        n,
+        h,
+        w,
+        c_in,
+        c_out,
+        kh: kernel,
+        kw: kernel,
+        stride,
+        pad_top: padding.top,
+        pad_left: padding.left,
+        pad_bottom: padding.bottom,
+        pad_right: padding.right,
+    };
+    let scale = 1.0 / ((kernel * kernel * c_in) as f32).sqrt();
+    let weights = Input::weight(&[c_out, kernel, kernel, c_in]).scaled(scale);
+    Check { samples: 24, ..Check::default() }.run(
+        &[Input::activation(&x), weights, Input::parameter(&[c_out])],
+        |tape, x| conv2d(tape, x[0], x[1], x[2], stride, padding),
+        |x| oracle(&shape, &x[0], &x[1], &x[2]),
+    );
+}
+
+#[test]
+fn same_size_matches_the_oracle() {
+    for (c_in, c_out) in [(1, 8), (3, 32), (33, 35), (64, 3), (32, 72)] {
+        check([1, 5, 7, c_in], c_out, 3, 1, Padding::same(1));
+    }
+    check([3, 4, 4, 16], 33, 3, 1, Padding::same(1));
+}
+
+#[test]
+fn half_size_matches_the_oracle() {
+    for padding in [Padding::same(1), Padding::bottom_right(1)] {
+        check([3, 6, 8, 16], 24, 3, 2, padding);
+        check([1, 7, 5, 35], 33, 3, 2, padding);
+    }
+}
+
+#[test]
+fn pointwise_and_large_kernels_match_the_oracle() {
+    check([3, 5, 7, 33], 35, 1, 1, Padding::same(0));
+    check([1, 4, 6, 96], 40, 1, 1, Padding::same(0));
+    check([2, 5, 5, 8], 8, 1, 2, Padding::same(0));
+    check([1, 7, 9, 3], 8, 5, 1, Padding::same(2));
+}
+
+#[test]
+fn many_pixels_are_split_in_a_fixed_order() {
+    let shape = Conv2dShape { c_in: 8, ..Conv2dShape::linear(700, 8, 16) };
+    assert!(Splits::of(&shape).dw > 1, "this test is about more than one split");
+    check([1, 20, 35, 8], 16, 1, 1, Padding::same(0));
+}
+
+#[test]
+fn tiles_follow_the_shape() {
+    assert_eq!(Tile::filling(128 * 32 * 32, 128, 1), Tile::Large);
+    assert_eq!(Tile::filling(128 * 4 * 4, 256, 1), Tile::Small, "too few large blocks");
+    assert_eq!(Tile::filling(128 * 32 * 32, 3, 1), Tile::Small, "most of a large tile would be padding");
+}
