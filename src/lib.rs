@@ -2,14 +2,18 @@
 
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod data;
 #[allow(unsafe_code)]
 pub mod device;
 pub mod diffusion;
 mod error;
+pub mod nn;
 pub mod ops;
 pub mod report;
+pub mod sample;
 pub mod tape;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -9,7 +9,8 @@ use super::resize::Resize;
 use crate::{Error, Result};
 
 /// Which part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Split {
     #[default]
     Train,

@@ -8,6 +8,7 @@ pub mod host_math;
 pub mod kernels;
 mod map_file;
 mod memory;
+mod open;
 
 pub use cuda::Cuda;
 pub use driver::{Driver, KernelArg, KernelCall};

@@ -40,9 +40,8 @@ impl Golden<'_> {
         let mut params = ParamSet::default();
         let unet = UNet::new(&self.config, &mut params).unwrap();
         let weights = tensors(self.weights);
-        let flat = params
-            .from_files(|name, _| Ok(weights.get(name).unwrap_or_else(|| panic!("no {name}")).clone()))
-            .unwrap();
+        let flat =
+            params.from_files(|name, _| Ok(weights.get(name).unwrap_or_else(|| panic!("no {name}")).clone())).unwrap();
 
         let file = SafeTensors::deserialize(self.input).unwrap();
         let shape: [usize; 4] = file.tensor("x").unwrap().shape().try_into().unwrap();

@@ -2,8 +2,12 @@
 
 mod config;
 pub mod diffusers;
+pub mod diffusers_config;
+#[cfg(test)]
+mod golden;
 mod layers;
 mod params;
+pub mod tensor_file;
 mod unet;
 
 pub use config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};

@@ -93,18 +93,11 @@ impl ParamSet {
         self.flat_len
     }
 
-    /// Initial values as a flat array; `uniform(parameter, element)` gives numbers in (0, 1) and `normal` such of
-    /// N(0, 1), both functions of their arguments alone.
-    pub fn initial(&self, uniform: impl Fn(usize, usize) -> f32, normal: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+    /// Initial values as a flat array: `fill(parameter, init, values)` writes those of each parameter.
+    pub fn initial(&self, fill: impl Fn(usize, Init, &mut [f32])) -> Vec<f32> {
         let mut flat = vec![0.0; self.flat_len];
         for (p, param) in self.params.iter().enumerate() {
-            for (i, value) in flat[param.offset..][..param.numel()].iter_mut().enumerate() {
-                *value = match param.init {
-                    Init::Uniform(bound) => (2.0 * uniform(p, i) - 1.0) * bound,
-                    Init::Normal => normal(p, i),
-                    Init::Constant(c) => c,
-                };
-            }
+            fill(p, param.init, &mut flat[param.offset..][..param.numel()]);
         }
         flat
     }
@@ -204,11 +197,16 @@ impl Weights {
         &self.params
     }
 
+    /// A parameter's values as a kernel reads them.
+    pub fn view(&self, param: &Param) -> Tensor {
+        let source = if param.is_matrix && !self.copy.is_empty() { self.copy } else { self.values };
+        Store::slice(source, param.offset, &param.dims)
+    }
+
     /// The tensor that a kernel computes with. With gradients, it is declared to the tape as a parameter.
     pub fn tensor(&self, tape: &mut Tape, id: ParamId) -> Tensor {
         let param = &self.params.params[id.0];
-        let source = if param.is_matrix && !self.copy.is_empty() { self.copy } else { self.values };
-        let value = Store::slice(source, param.offset, &param.dims);
+        let value = self.view(param);
         if !self.gradients.is_empty() && !tape.needs_grad(value) {
             tape.parameter(value, Store::slice(self.gradients, param.offset, &param.dims));
         }
@@ -227,7 +225,9 @@ mod tests {
         let parts = ["q", "k", "v"].map(|n| Part { name: n.into(), rows: 3 });
         params.add_fused(parts.into(), &[9, 3], Init::Uniform(1.0));
         params.add("norm.weight", &[7], Init::Constant(1.0));
-        let flat = params.initial(|p, i| (p * 100 + i) as f32, |p, i| (p * 100 + i) as f32);
+        let flat = params.initial(|p, _, values| {
+            values.iter_mut().enumerate().for_each(|(i, v)| *v = (p * 100 + i) as f32);
+        });
         let files = params.to_files(&flat);
         let names: Vec<_> = files.iter().map(|(n, d, _)| (n.as_str(), d.clone())).collect();
         let want = [("conv.weight", vec![5, 2, 3, 3]), ("q", vec![3, 3]), ("k", vec![3, 3]), ("v", vec![3, 3])];

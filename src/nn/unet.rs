@@ -103,9 +103,8 @@ impl UNet {
             [linear(params, 1, c[0]), linear(params, 2, config.time_dim())]
         });
         // One row more than classes: the null label of classifier-free guidance.
-        let class_table = (config.classes > 0).then(|| {
-            params.add("class_embedding.weight", &[config.classes + 1, config.time_dim()], Init::Normal)
-        });
+        let class_table = (config.classes > 0)
+            .then(|| params.add("class_embedding.weight", &[config.classes + 1, config.time_dim()], Init::Normal));
         let conv_in = Conv::same3x3(params, "conv_in", config.in_channels, c[0], Start::FanIn);
 
         // Channels of the skips, in the order in which the encoder makes them.
@@ -148,9 +147,8 @@ impl UNet {
             for j in 0..config.layers_per_level + usize::from(!paired) {
                 let last = j + 1 == config.layers_per_level;
                 let c_out = if paired && last { shallower } else { c[level] };
-                let attention = attends(level).then(|| {
-                    attention(params, &format!("{block}.attentions.{j}"), if paired { h } else { c_out })
-                });
+                let attention = attends(level)
+                    .then(|| attention(params, &format!("{block}.attentions.{j}"), if paired { h } else { c_out }));
                 let c_in = h + skips.pop().expect("a skip for every decoder block");
                 let residual = ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c_out, style);
                 layers.push(Layer { residual, attention });
@@ -159,7 +157,7 @@ impl UNet {
             let resample = (level > 0).then(|| {
                 let c_in = if paired { h + skips.pop().expect("the downsampled skip") } else { h };
                 let name = format!("{block}.upsamplers.0.conv");
-                let mut conv = |params| Conv::same3x3(params, &name, c_in, h, Start::FanIn);
+                let conv = |params| Conv::same3x3(params, &name, c_in, h, Start::FanIn);
                 match config.upsample {
                     Upsample::NearestConv => Resample::NearestConv(conv(params)),
                     Upsample::BilinearConv => Resample::BilinearConv(conv(params)),

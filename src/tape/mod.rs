@@ -211,6 +211,16 @@ impl Tape {
         self.nodes.extend(backward);
     }
 
+    /// The nodes recorded so far, in the order in which they run.
+    pub fn nodes(&self) -> &[Box<dyn Op>] {
+        &self.nodes
+    }
+
+    /// Where the intermediates would lie: what a session needs memory for.
+    pub fn plan(&self) -> Plan {
+        plan::plan(&self.nodes, &self.arena, &self.kept)
+    }
+
     /// Number of forward nodes, once the reverse pass is recorded.
     pub fn forward_nodes(&self) -> usize {
         self.forward_nodes.unwrap_or(self.nodes.len())

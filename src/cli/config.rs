@@ -1,0 +1,76 @@
+//! The options from which a configuration is made, shared by the commands that need one.
+
+use crate::train::{Config, presets};
+use crate::{Error, Result};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct ConfigArgs {
+    /// A named configuration (see `ddpm presets`) [default: quickstart]
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub preset: Option<String>,
+    /// A TOML file such as a run's config.toml; what it leaves out has its default
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Change a setting, e.g. --set train.steps=1000; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The data: glyphs, or the path of a file or folder (short for --set data.source=...)
+    #[arg(long, value_name = "SOURCE")]
+    pub data: Option<String>,
+}
+
+impl ConfigArgs {
+    /// The configuration: preset or file, then the changes. `saved` is where they start without preset and file.
+    ///
+    /// # Errors
+    /// An unknown preset or setting, or a file that cannot be read. Impossible values are not noticed here.
+    pub fn resolve(&self, saved: Option<&Config>) -> Result<Config> {
+        let mut config = match (&self.preset, &self.config, saved) {
+            (Some(name), _, _) => presets::get(name)?,
+            (None, Some(path), _) => Config::default().with_file(path)?,
+            (None, None, Some(saved)) => saved.clone(),
+            (None, None, None) => presets::get("quickstart")?,
+        };
+        if let Some(source) = &self.data {
+            config.data.source = source.clone();
+        }
+        config.with_settings(&self.set)
+    }
+
+    /// What runs of this configuration are called.
+    pub fn name(&self) -> String {
+        match (&self.preset, &self.config) {
+            (Some(name), _) => name.clone(),
+            (None, Some(path)) => match path.file_stem().map(|stem| stem.to_string_lossy()) {
+                Some(stem) if stem != "config" => stem.into_owned(),
+                _ => "run".into(),
+            },
+            (None, None) => "quickstart".into(),
+        }
+    }
+}
+
+/// Settings that a resumed run may change: they do not touch what the next step computes from its inputs.
+const FREE: [&str; 6] = [
+    "train.steps",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.sample_every",
+    "train.log_every",
+    "data.source",
+];
+
+/// Checks that a run can go on as it began.
+///
+/// # Errors
+/// The first setting that differs and must not.
+pub fn check_resumable(saved: &Config, wanted: &Config) -> Result<()> {
+    for ((key, old), (_, new)) in saved.leaves().into_iter().zip(wanted.leaves()) {
+        let free = FREE.contains(&key.as_str()) || key.starts_with("sample.");
+        if old != new && !free {
+            return Err(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! `ddpm inspect`: what a model is made of and what it costs, without allocating or training anything.
+
+use super::config::ConfigArgs;
+use super::terminal::{megabytes, say};
+use crate::Result;
+use crate::nn::{Forward, ParamSet, UNet, Weights};
+use crate::tape::{Backend, Op, Tape};
+use crate::tensor::{DType, Store};
+use crate::train::model_file::network;
+use crate::train::program::{PartInputs, record_part};
+use crate::train::{Config, ModelFile, Which};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run, a checkpoint, or a diffusers model folder; or give --preset or --config
+    #[arg(conflicts_with_all = ["preset", "config"])]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let saved = args.model.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
+    let config = args.config.resolve(saved.as_ref().map(|model| &model.config))?;
+    config.validate()?;
+    let (unet, params) = network(&config)?;
+    let layers = layers(&config, &unet, &params);
+    let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
+    let (training_bytes, arena_bytes) = training_memory(&config, &unet, &params);
+
+    if args.json {
+        say(json!({
+            "parameters": params.count(),
+            "forward_gflop_per_image": flops as f64 / 1e9,
+            "arena_bytes": arena_bytes,
+            "persistent_bytes": training_bytes,
+            "batch_images": config.train.micro_batch(),
+            "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),
+        }));
+        return Ok(());
+    }
+    let width = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
+    say(format!("{:width$}  {:>18}  {:>12}  {:>10}", "layer", "output", "parameters", "MFLOP"));
+    for layer in &layers {
+        let (dims, mflop) = (format!("{:?}", layer.dims), layer.flops as f64 / 1e6);
+        say(format!("{:width$}  {dims:>18}  {:>12}  {mflop:>10.2}", layer.name, layer.parameters));
+    }
+    say(format!("parameters  {}", params.count()));
+    say(format!("forward     {:.2} GFLOP per image", flops as f64 / 1e9));
+    say(format!(
+        "training    {} for weights, gradients and optimiser, {} for activations of {} images (f32, CPU)",
+        megabytes(training_bytes),
+        megabytes(arena_bytes),
+        config.train.micro_batch()
+    ));
+    Ok(())
+}
+
+/// A node of the forward pass.
+struct Layer {
+    /// The layer's name if it has parameters, else the op's.
+    name: String,
+    dims: Vec<usize>,
+    parameters: usize,
+    flops: u64,
+}
+
+impl Layer {
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "output": self.dims, "parameters": self.parameters, "flops": self.flops })
+    }
+}
+
+/// The nodes of the forward pass of one image.
+fn layers(config: &Config, unet: &UNet, params: &ParamSet) -> Vec<Layer> {
+    let mut store = Store::new();
+    let weights = Weights::reserve(&mut store, params, DType::F32, false);
+    let inputs = PartInputs::reserve(&mut store, &config.model, 1);
+    let mut tape = Tape::new(Backend::Cpu, DType::F32);
+    unet.forward(&mut Forward::evaluate(&mut tape, &weights), inputs.images, inputs.time, inputs.labels);
+    tape.nodes().iter().map(|node| layer(node.as_ref(), params, &weights)).collect()
+}
+
+fn layer(node: &dyn Op, params: &ParamSet, weights: &Weights) -> Layer {
+    let operands = node.inputs();
+    let used: Vec<_> = params.iter().filter(|param| operands.contains(&weights.view(param))).collect();
+    let name = used.first().map(|param| {
+        let names =
+            param.parts.iter().map(|part| part.name.rsplit_once('.').map_or(&part.name[..], |(layer, _)| layer));
+        let names: Vec<&str> = names.collect();
+        let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+        let others: String = names[1..].iter().map(|name| format!(", {}", last(name))).collect();
+        format!("{}{others}", names[0])
+    });
+    Layer {
+        name: name.unwrap_or_else(|| format!("  {}", node.name())),
+        dims: node.outputs()[0].dims(),
+        parameters: used.iter().map(|param| param.numel()).sum(),
+        flops: node.flops(),
+    }
+}
+
+/// Bytes that outlive a training step, and bytes of its arena.
+fn training_memory(config: &Config, unet: &UNet, params: &ParamSet) -> (u64, u64) {
+    let mut store = Store::new();
+    let weights = Weights::reserve(&mut store, params, DType::F32, true);
+    let arrays = 3 + u64::from(config.train.accumulate > 1);
+    let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
+    let (tape, _) = record_part((Backend::Cpu, DType::F32), unet, &weights, &inputs, None);
+    (store.bytes() + arrays * 4 * params.flat_len() as u64, tape.plan().bytes)
+}

@@ -1,0 +1,122 @@
+//! The command line. This module alone prints to the terminal.
+//!
+//! Exit codes: 0 done, 1 something failed, 2 a mistake in how the program was called or configured, 130 stopped by
+//! Ctrl-C (with a checkpoint written).
+
+mod bench;
+mod config;
+mod data;
+mod forward;
+mod inspect;
+mod sample;
+mod terminal;
+mod train;
+
+use crate::device::Device;
+use crate::train::{ModelFile, Which, presets};
+use crate::{Error, Result};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use terminal::say;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddpm train                                        drawn digits, in minutes, on any machine
+  ddpm train --preset mnist-small --data DIR        MNIST, on a CPU
+  ddpm train --preset ddpm-cifar10 --data DIR --device cuda
+  ddpm train --resume --out runs/quickstart-001     go on where a run stopped
+  ddpm sample runs/quickstart-001 --n 16 --out digits.png
+  ddpm inspect --preset ddpm-cifar10";
+
+/// Trains and samples denoising diffusion models.
+#[derive(Parser)]
+#[command(name = "ddpm", version, about, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What computes: auto (CUDA if there is a GPU, else the CPU), cpu, cuda, cuda:N, or emu (the kernels, emulated)
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model; without arguments: drawn digits in a few minutes
+    Train(train::Args),
+    /// Draw samples from a run, a checkpoint or a diffusers model folder
+    Sample(sample::Args),
+    /// List, describe or look at data sets
+    Data(data::Args),
+    /// Show a model's layers, parameters, operations and memory
+    Inspect(inspect::Args),
+    /// Evaluate a network, and its gradients, on tensors of a safetensors file
+    Forward(forward::Args),
+    /// Write a model as a diffusers model folder
+    Export {
+        /// A run or a checkpoint
+        model: PathBuf,
+        /// The folder to write; it must not exist, or be empty
+        folder: PathBuf,
+        /// Export the weights themselves, not their moving average
+        #[arg(long)]
+        raw: bool,
+    },
+    /// List the named configurations, or print one as TOML
+    Presets {
+        /// Print this one
+        name: Option<String>,
+    },
+    /// Measure speed
+    Bench(bench::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, Error::Config(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let device = cli.device.as_str();
+    match cli.command {
+        Command::Train(args) => return train::run(args, device),
+        Command::Sample(args) => sample::run(args, device)?,
+        Command::Data(args) => data::run(args)?,
+        Command::Inspect(args) => inspect::run(args)?,
+        Command::Forward(args) => forward::run(args, device)?,
+        Command::Export { model, folder, raw } => {
+            let model = ModelFile::open(&model, Which::new(raw))?;
+            model.export(&folder)?;
+            say(format!("{}: {}", folder.display(), model.origin));
+        }
+        Command::Presets { name: Some(name) } => say(presets::get(&name)?.to_toml().trim_end()),
+        Command::Presets { name: None } => {
+            presets::ALL.iter().for_each(|preset| say(format!("{:14} {}", preset.name, preset.about)));
+        }
+        Command::Bench(args) => bench::run(args, device)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the device and says what there is to say about the choice.
+fn open_device(spec: &str) -> Result<Device> {
+    let (device, note) = Device::open(spec)?;
+    if !note.is_empty() {
+        eprintln!("{note}");
+    }
+    Ok(device)
+}

@@ -1,0 +1,123 @@
+//! `ddpm sample`
+
+use super::open_device;
+use super::terminal::say;
+use crate::nn::Weights;
+use crate::report::grid;
+use crate::sample::{ImageSampler, Request, Samples, chunk_images};
+use crate::tape::{Backend, Session};
+use crate::tensor::{DType, Store};
+use crate::train::{ModelFile, Which};
+use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  ddpm sample runs/quickstart-001
+  ddpm sample runs/quickstart-001 --n 16 --sampler ddim --steps 20 --seed 3 --out digits.png
+  ddpm sample path/to/ddpm-cifar10-32 --n 4 --steps 100 --strip denoising.png";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A run, a checkpoint, or a diffusers model folder
+    model: PathBuf,
+    /// Number of samples [default: that of the run]
+    #[arg(long)]
+    n: Option<usize>,
+    /// The rule for the way back from noise, ddpm or ddim [default: that of the run]
+    #[arg(long)]
+    sampler: Option<String>,
+    /// Network evaluations per sample; 0: one for every noise level [default: that of the run]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Noise of the DDIM sampler, from 0 to 1 [default: that of the run]
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Variance of the ancestral sampler's noise, fixed-small or fixed-large [default: that of the run]
+    #[arg(long)]
+    variance: Option<String>,
+    /// Clip the predicted image to [-1, 1] in every step [default: as in the run]
+    #[arg(long)]
+    clip_x0: Option<bool>,
+    /// Names the samples: the same seed and number give the same sample [default: that of the run]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The class to draw, of a conditional model; otherwise the classes take turns
+    #[arg(long)]
+    class: Option<usize>,
+    /// Use the weights themselves, not their moving average
+    #[arg(long)]
+    raw: bool,
+    /// The sheet to write [default: sample-001.png in the run, or the next free number]
+    #[arg(long, value_name = "FILE.png")]
+    out: Option<PathBuf>,
+    /// Also write the way of the first samples from noise to image
+    #[arg(long, value_name = "FILE.png")]
+    strip: Option<PathBuf>,
+}
+
+impl Args {
+    /// The options as settings of the `sample` section.
+    fn settings(&self) -> Vec<String> {
+        let settings = [
+            ("n", self.n.map(|v| v.to_string())),
+            ("sampler", self.sampler.clone()),
+            ("steps", self.steps.map(|v| v.to_string())),
+            ("eta", self.eta.map(|v| format!("{v:?}"))),
+            ("variance", self.variance.clone()),
+            ("clip_x0", self.clip_x0.map(|v| v.to_string())),
+            ("seed", self.seed.map(|v| v.to_string())),
+        ];
+        settings.into_iter().filter_map(|(key, value)| Some(format!("sample.{key}={}", value?))).collect()
+    }
+}
+
+pub fn run(args: Args, device: &str) -> Result<()> {
+    let mut model = ModelFile::open(&args.model, Which::new(args.raw))?;
+    model.config = model.config.with_settings(&args.settings())?;
+    if model.config.sample.n == 0 {
+        return Err(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
+    }
+    let samples = draw(&model, args.class, device)?;
+    let out = args.out.unwrap_or_else(|| default_path(&args.model));
+    grid(&samples.images, samples.dims, None).write_png(&out)?;
+    say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
+    if let Some(strip) = &args.strip {
+        samples.strip().write_png(strip)?;
+        say(format!("{}: from noise to images", strip.display()));
+    }
+    Ok(())
+}
+
+fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
+    let settings = &model.config.sample;
+    let steps = settings.steps(&model.config.diffusion)?;
+    let device = open_device(device)?;
+    let (backend, mut store) = (device.backend(), Store::new());
+    let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
+    let weights = Weights::reserve(&mut store, &model.params, dtype, false);
+    let mut sampler = ImageSampler::reserve(&mut store, &model.config.model, dtype, chunk_images(backend));
+    let mut session = Session::new(device, &store)?;
+    weights.write(&mut session, &model.values)?;
+    sampler.load(&mut session, &model.unet, &weights)?;
+
+    let bar = ProgressBar::no_length();
+    let style = ProgressStyle::with_template("{bar:28.cyan/blue} {pos}/{len} evaluations  {eta} left");
+    bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
+    let request = Request { steps: &steps, n: settings.n, seed: settings.seed, class };
+    let samples = sampler.draw(&mut session, request, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    samples
+}
+
+/// In a run: `sample-001.png` or the next free number; elsewhere the same in the current folder.
+fn default_path(model: &Path) -> PathBuf {
+    let folder = if model.join("config.toml").exists() { model } else { Path::new("") };
+    let path = |i| folder.join(format!("sample-{i:03}.png"));
+    (1..).map(path).find(|p| !p.exists()).expect("some number is free")
+}

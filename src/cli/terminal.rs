@@ -1,0 +1,39 @@
+//! What is printed, and Ctrl-C.
+
+use crate::{Error, Result};
+use std::fmt::Display;
+use std::io::{Write, stdout};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Prints a line. Nobody may be listening any more (`| head`): no reason to fail.
+pub fn say(text: impl Display) {
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// Bytes for people.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes as f64 / 1e6 {
+        mb if mb < 10.0 => format!("{mb:.1} MB"),
+        mb if mb < 10_000.0 => format!("{mb:.0} MB"),
+        mb => format!("{:.1} GB", mb / 1e3),
+    }
+}
+
+/// A flag that the first Ctrl-C (or a request to terminate) raises; the second ends the program at once.
+///
+/// # Errors
+/// When signals cannot be handled.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        eprintln!("\nstopping after this step, with a checkpoint (Ctrl-C again: at once)");
+    })
+    .map_err(|e| Error::Config(format!("Ctrl-C cannot be handled: {e}")))?;
+    Ok(flag)
+}

@@ -1,0 +1,126 @@
+//! `ddpm train`
+
+use super::config::{ConfigArgs, check_resumable};
+use super::open_device;
+use super::terminal::{megabytes, say, stop_flag};
+use crate::Result;
+use crate::data::Dataset;
+use crate::report::Progress;
+use crate::train::config::Precision;
+use crate::train::run::{Event, Outcome, Run};
+use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddpm train
+  ddpm train --preset mnist-small --data data/mnist --set train.steps=3000
+  ddpm train --config runs/quickstart-001/config.toml --set train.seed=1
+  ddpm train --resume --out runs/quickstart-001";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The run directory to make [default: runs/NAME-001, or the next free number]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in --out from its last checkpoint; begin it where there is none
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Begin with the weights of a run, a checkpoint or a diffusers model folder
+    #[arg(long, value_name = "MODEL")]
+    init: Option<PathBuf>,
+}
+
+pub fn run(args: Args, device: &str) -> Result<ExitCode> {
+    let dir = match &args.out {
+        Some(path) => RunDir::new(path),
+        None => RunDir::numbered(Path::new("runs"), &args.config.name()),
+    };
+    let config = configuration(&args, &dir)?;
+    config.validate()?;
+    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
+    let stop = stop_flag()?;
+    let run = Run { dir: &dir, config: &config, init: init.as_ref(), stop: &stop };
+    if let Some(outcome) = run.finished()? {
+        say(format!("already finished: all {} steps are done", outcome.step));
+        print_outcome(&outcome, &dir);
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let mut progress = Progress::hidden(config.train.steps, 0, config.train.batch_size);
+    let outcome = run.train(open_device(device)?, &mut |event| match event {
+        Event::Ready { trainer, dataset } => {
+            announce(&dir, trainer, dataset);
+            progress = visible_progress(&config, trainer.updates());
+        }
+        Event::Step(record) => progress.update(record.step, record.loss),
+        Event::Sheet(path) => progress.note(&format!("samples  {}", path.display())),
+    });
+    progress.finish();
+    let outcome = outcome?;
+    if outcome.step < config.train.steps {
+        let out = dir.path().display();
+        say(format!("stopped after step {}; go on with: ddpm train --resume --out {out}", outcome.step));
+        return Ok(ExitCode::from(130));
+    }
+    print_outcome(&outcome, &dir);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration of a new run, or of the one to go on with.
+fn configuration(args: &Args, dir: &RunDir) -> Result<Config> {
+    let saved = if args.resume { dir.begun()? } else { None };
+    let mut config = args.config.resolve(saved.as_ref())?;
+    match saved {
+        Some(saved) => {
+            if config.train.precision == Precision::Auto {
+                config.train.precision = saved.train.precision;
+            }
+            check_resumable(&saved, &config)?;
+        }
+        None => dir.refuse_contents(args.resume)?,
+    }
+    Ok(config)
+}
+
+fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
+    let (config, [h, w, c]) = (trainer.config(), dataset.image_dims());
+    let (fixed, activations) = trainer.memory_bytes();
+    let precision = if config.train.precision == Precision::Bf16 { "bf16" } else { "f32" };
+    say(format!("run      {}", dir.path().display()));
+    say(format!("data     {}: {} images of {h}x{w}x{c}", dataset.name(), dataset.len()));
+    say(format!(
+        "model    U-Net, {:.2} M parameters, {:.1} GFLOP per step of {} images",
+        trainer.params().count() as f64 / 1e6,
+        trainer.flops() as f64 / 1e9,
+        config.train.batch_size
+    ));
+    say(format!("device   {}, {precision}", trainer.device_name()));
+    say(format!("memory   weights and optimiser {}, activations {}", megabytes(fixed), megabytes(activations)));
+    if trainer.updates() > 0 {
+        say(format!("resumed  after step {}", trainer.updates()));
+    }
+}
+
+fn visible_progress(config: &Config, first: u64) -> Progress {
+    let (steps, images) = (config.train.steps, config.train.batch_size);
+    if stderr().is_terminal() {
+        Progress::bar(steps, first, images)
+    } else {
+        Progress::lines(steps, first, images, Box::new(stderr()))
+    }
+}
+
+fn print_outcome(outcome: &Outcome, dir: &RunDir) {
+    if let Some(sheet) = &outcome.sheet {
+        say(format!("samples  {}", sheet.display()));
+    }
+    say(format!("curve    {}", dir.path().join("loss.svg").display()));
+    say(format!("report   {}", outcome.report.display()));
+    say(format!("more     ddpm sample {}", dir.path().display()));
+}

@@ -1,0 +1,249 @@
+//! `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. What our network cannot compute is refused by
+//! key and value; a key that a file leaves out has the default of diffusers.
+
+use super::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// Every key of the configuration, with the value that a file means by leaving it out.
+fn defaults() -> Map<String, Value> {
+    let Value::Object(map) = json!({
+        "_class_name": "UNet2DModel", "sample_size": null, "in_channels": 3, "out_channels": 3,
+        "center_input_sample": false, "time_embedding_type": "positional", "time_embedding_dim": null, "freq_shift": 0,
+        "flip_sin_to_cos": true,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+        "mid_block_type": "UNetMidBlock2D",
+        "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+        "block_out_channels": [224, 448, 672, 896], "layers_per_block": 2, "mid_block_scale_factor": 1,
+        "downsample_padding": 1, "downsample_type": "conv", "upsample_type": "conv", "dropout": 0.0, "act_fn": "silu",
+        "attention_head_dim": 8, "norm_num_groups": 32, "attn_norm_num_groups": null, "norm_eps": 1e-5,
+        "resnet_time_scale_shift": "default", "add_attention": true, "class_embed_type": null,
+        "num_class_embeds": null, "num_train_timesteps": null,
+    }) else {
+        unreachable!("an object is written above")
+    };
+    map
+}
+
+/// Keys of which only some values are supported.
+const SUPPORTED: &[(&str, &[&str])] = &[
+    ("_class_name", &["\"UNet2DModel\""]),
+    ("center_input_sample", &["false"]),
+    ("time_embedding_type", &["\"positional\""]),
+    ("mid_block_type", &["\"UNetMidBlock2D\""]),
+    ("mid_block_scale_factor", &["1", "1.0"]),
+    ("downsample_padding", &["0", "1"]),
+    ("downsample_type", &["\"conv\""]),
+    ("upsample_type", &["\"conv\""]),
+    ("act_fn", &["\"silu\"", "\"swish\""]),
+    ("resnet_time_scale_shift", &["\"default\""]),
+    ("class_embed_type", &["null"]),
+];
+
+/// The network that a `config.json` describes.
+///
+/// # Errors
+/// The first key that is unknown, has an unsupported value, or one of another type.
+pub fn from_json(text: &str) -> Result<UNetConfig> {
+    let wrong = |message: String| Error::Config(format!("config.json: {message}"));
+    let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
+    let mut keys = defaults();
+    for (key, value) in file {
+        if !key.starts_with('_') && !keys.contains_key(&key) {
+            return Err(wrong(format!("{key} = {value} is not a setting of UNet2DModel that is supported")));
+        }
+        keys.insert(key, value);
+    }
+    for (key, values) in SUPPORTED {
+        if !values.contains(&keys[*key].to_string().as_str()) {
+            return Err(wrong(format!("{key} = {} is not supported ({})", keys[*key], values.join(" or "))));
+        }
+    }
+
+    let wanted = |key: &str, kind: &str| wrong(format!("{key} = {} is not {kind}", keys[key]));
+    let count = |key: &str| keys[key].as_u64().map(|v| v as usize).ok_or_else(|| wanted(key, "a whole number"));
+    let count_or_null = |key: &str| if keys[key].is_null() { Ok(0) } else { count(key) };
+    let number = |key: &str| keys[key].as_f64().map(|v| v as f32).ok_or_else(|| wanted(key, "a number"));
+    let flag = |key: &str| keys[key].as_bool().ok_or_else(|| wanted(key, "true or false"));
+
+    let channels: Option<Vec<usize>> =
+        keys["block_out_channels"].as_array().and_then(|a| a.iter().map(|v| v.as_u64().map(|v| v as usize)).collect());
+    let channels =
+        channels.filter(|c| !c.is_empty()).ok_or_else(|| wanted("block_out_channels", "a list of numbers"))?;
+    let down = attention(&keys, "down_block_types", ["DownBlock2D", "AttnDownBlock2D"], channels.len())?;
+    let mut up = attention(&keys, "up_block_types", ["UpBlock2D", "AttnUpBlock2D"], channels.len())?;
+    up.reverse();
+    if up != down {
+        return Err(wrong(format!("up_block_types = {} does not mirror down_block_types", keys["up_block_types"])));
+    }
+    let groups = count("norm_num_groups")?;
+    if !keys["attn_norm_num_groups"].is_null() && count("attn_norm_num_groups")? != groups {
+        return Err(wanted("attn_norm_num_groups", "norm_num_groups"));
+    }
+    let class_rows = count_or_null("num_class_embeds")?;
+    if class_rows == 1 {
+        return Err(wanted("num_class_embeds", "null or at least 2"));
+    }
+    // The size does not influence what the network computes; where there is none, one that fits is taken.
+    let size = match &keys["sample_size"] {
+        Value::Array(pair) => pair.first().and_then(Value::as_u64),
+        size => size.as_u64(),
+    };
+    let config = UNetConfig {
+        image_size: size.map_or(8 << (channels.len() - 1).min(16), |s| s as usize),
+        in_channels: count("in_channels")?,
+        out_channels: count("out_channels")?,
+        layers_per_level: count("layers_per_block")?,
+        attention_levels: (0..channels.len()).filter(|&level| down[level]).collect(),
+        mid_attention: flag("add_attention")?,
+        head_dim: count_or_null("attention_head_dim")?,
+        groups,
+        norm_eps: number("norm_eps")?,
+        layout: Layout::Ddpm,
+        downsample: if count("downsample_padding")? == 0 { Downsample::ConvAsymmetric } else { Downsample::Conv },
+        upsample: Upsample::NearestConv,
+        shortcut: Shortcut::Pointwise,
+        time_dim: count_or_null("time_embedding_dim")?,
+        flip_sin_to_cos: flag("flip_sin_to_cos")?,
+        freq_shift: number("freq_shift")?,
+        dropout: number("dropout")?,
+        classes: class_rows.saturating_sub(1),
+        channels,
+    };
+    config.validate().map_err(|e| wrong(e.to_string()))?;
+    Ok(config)
+}
+
+/// Which levels attend, from a list of block types: without and with attention.
+fn attention(keys: &Map<String, Value>, key: &str, kinds: [&str; 2], levels: usize) -> Result<Vec<bool>> {
+    let wrong = |message: String| Error::Config(format!("config.json: {message}"));
+    let Some(blocks) = keys[key].as_array().filter(|blocks| blocks.len() == levels) else {
+        return Err(wrong(format!(
+            "{key} = {} is not a list of {levels} block types, as block_out_channels is",
+            keys[key]
+        )));
+    };
+    let attends = |block: &Value| {
+        let name = block.as_str().unwrap_or_default();
+        match kinds.iter().position(|kind| *kind == name.strip_prefix("UNetRes").unwrap_or(name)) {
+            Some(kind) => Ok(kind == 1),
+            None => Err(wrong(format!("{key}: {block} is not supported ({} or {})", kinds[0], kinds[1]))),
+        }
+    };
+    blocks.iter().map(attends).collect()
+}
+
+/// The `config.json` of a network.
+///
+/// # Errors
+/// A network that `UNet2DModel` cannot compute.
+pub fn to_json(config: &UNetConfig) -> Result<String> {
+    let odd = [
+        ("layout", config.layout != Layout::Ddpm),
+        ("downsample", config.downsample == Downsample::AvgPool),
+        ("upsample", config.upsample != Upsample::NearestConv),
+        ("shortcut", config.shortcut != Shortcut::Pointwise),
+    ];
+    if let Some((key, _)) = odd.iter().find(|(_, odd)| *odd) {
+        return Err(Error::Config(format!("model.{key}: diffusers' UNet2DModel cannot compute this network")));
+    }
+    let blocks = |kind: &str| -> Vec<String> {
+        let attends = |level| if config.attention_levels.contains(&level) { "Attn" } else { "" };
+        (0..config.channels.len()).map(|level| format!("{}{kind}", attends(level))).collect()
+    };
+    let mut up = blocks("UpBlock2D");
+    up.reverse();
+    let or_null = |v: usize| if v == 0 { Value::Null } else { v.into() };
+    // The shortest decimal that is this f32.
+    let decimal = |v: f32| v.to_string().parse::<f64>().expect("a float prints as a number");
+    let mut keys = Map::new();
+    keys.insert("_class_name".into(), "UNet2DModel".into());
+    keys.insert("_diffusers_version".into(), "0.42.1".into());
+    keys.extend(defaults().into_iter().skip(1));
+    let changed = [
+        ("sample_size", config.image_size.into()),
+        ("in_channels", config.in_channels.into()),
+        ("out_channels", config.out_channels.into()),
+        ("time_embedding_dim", or_null(config.time_dim)),
+        (
+            "freq_shift",
+            if config.freq_shift.fract() == 0.0 {
+                json!(config.freq_shift as i64)
+            } else {
+                json!(decimal(config.freq_shift))
+            },
+        ),
+        ("flip_sin_to_cos", config.flip_sin_to_cos.into()),
+        ("down_block_types", blocks("DownBlock2D").into()),
+        ("up_block_types", up.into()),
+        ("block_out_channels", config.channels.clone().into()),
+        ("layers_per_block", config.layers_per_level.into()),
+        ("downsample_padding", usize::from(config.downsample == Downsample::Conv).into()),
+        ("dropout", decimal(config.dropout).into()),
+        ("attention_head_dim", or_null(config.head_dim)),
+        ("norm_num_groups", config.groups.into()),
+        ("norm_eps", decimal(config.norm_eps).into()),
+        ("add_attention", config.mid_attention.into()),
+        ("num_class_embeds", if config.classes == 0 { Value::Null } else { (config.classes + 1).into() }),
+    ];
+    keys.extend(changed.map(|(key, value)| (key.to_owned(), value)));
+    Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_configurations_are_read_back() {
+        let small = UNetConfig {
+            channels: vec![32, 64],
+            attention_levels: vec![0, 1],
+            head_dim: 8,
+            groups: 8,
+            freq_shift: 0.5,
+            time_dim: 100,
+            classes: 10,
+            dropout: 0.1,
+            downsample: Downsample::Conv,
+            ..UNetConfig::default()
+        };
+        for config in [UNetConfig::default(), small] {
+            assert_eq!(from_json(&to_json(&config).unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn missing_keys_have_the_defaults_of_diffusers() {
+        let config = from_json(r#"{"block_out_channels": [32, 64, 64, 64], "_diffusers_version": "0.0.4"}"#).unwrap();
+        assert_eq!((config.head_dim, config.flip_sin_to_cos, config.freq_shift, config.norm_eps), (8, true, 0.0, 1e-5));
+        assert_eq!((config.attention_levels, config.downsample), (vec![1, 2, 3], Downsample::Conv));
+        let one_head = from_json(r#"{"block_out_channels": [32, 64, 64, 64], "attention_head_dim": null}"#).unwrap();
+        assert_eq!(one_head.head_dim, 0);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_key_and_value() {
+        let refused = [
+            (
+                r#"{"time_embedding_type": "fourier"}"#,
+                "time_embedding_type = \"fourier\" is not supported (\"positional\")",
+            ),
+            (r#"{"down_block_types": ["DownBlock2D"]}"#, "down_block_types"),
+            (r#"{"up_block_types": ["UpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]}"#, "mirror"),
+            (
+                r#"{"down_block_types": ["SkipDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"]}"#,
+                "SkipDownBlock2D",
+            ),
+            (r#"{"norm_num_groups": null}"#, "norm_num_groups = null"),
+            (r#"{"norm_num_groups": 5}"#, "model.groups = 5"),
+            (r#"{"cross_attention_dim": 768}"#, "cross_attention_dim"),
+            (r#"{"_class_name": "UNet2DConditionModel"}"#, "UNet2DConditionModel"),
+            ("[]", "no JSON object"),
+        ];
+        for (text, wanted) in refused {
+            let message = from_json(text).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Everything that decides what a run computes: one TOML file of five sections.
+//!
+//! `config.toml` in a run directory is complete: a run started from it repeats the run.
+
+use crate::data::{DataOptions, Split};
+use crate::diffusion::timesteps::{Spacing, subset};
+use crate::diffusion::{PredictionTarget, Sampler, SamplerStep, Schedule, Variance};
+use crate::nn::UNetConfig;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The network.
+    pub model: UNetConfig,
+    /// The noise.
+    pub diffusion: DiffusionConfig,
+    /// The images.
+    pub data: DataConfig,
+    /// The optimisation.
+    pub train: TrainConfig,
+    /// The sheets of samples, while training and from `ddpm sample`.
+    pub sample: SampleConfig,
+}
+
+/// How images are turned to noise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiffusionConfig {
+    /// Number of noise levels T.
+    pub timesteps: usize,
+    /// How the noise grows.
+    pub schedule: NoiseSchedule,
+    /// Variance of the first step; read by the linear schedule.
+    pub beta_start: f64,
+    /// Variance of the last step; read by the linear schedule.
+    pub beta_end: f64,
+}
+
+/// How the noise grows with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseSchedule {
+    /// beta linear in time (Ho et al. 2020).
+    Linear,
+    /// alpha_bar a squared cosine of time (Nichol and Dhariwal 2021).
+    Cosine,
+}
+
+/// Which images are learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// `glyphs`, or the path of a file or folder, whose format is recognised by its content.
+    pub source: String,
+    /// `train` or `test`.
+    pub split: Split,
+    /// Only these classes, relabelled 0, 1, ... in this order; empty: all.
+    pub classes: Vec<u32>,
+    /// Use only the first so many images; 0: all.
+    pub limit: usize,
+    /// Mirror half of the images left to right.
+    pub flip: bool,
+    /// Turn colour images to grey where the model has one channel; otherwise they are refused.
+    pub grey: bool,
+}
+
+/// How the network is optimised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Updates of the weights.
+    pub steps: u64,
+    /// Images per update.
+    pub batch_size: usize,
+    /// Equal parts in which a batch is processed, one after the other, to save memory.
+    pub accumulate: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// `adam` adds the weight decay to the gradient, `adamw` subtracts it from the weights.
+    pub optimizer: Optimizer,
+    /// Decay of the gradient's running mean.
+    pub beta1: f64,
+    /// Decay of the squared gradient's running mean.
+    pub beta2: f64,
+    /// Added to the root of the squared gradient's mean.
+    pub eps: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Steps in which the learning rate rises linearly from 0; a run shorter than that only rises.
+    pub warmup_steps: u64,
+    /// What the learning rate does after the warm-up.
+    pub lr_schedule: LrSchedule,
+    /// Gradients of a larger global norm are scaled down to it; 0: never.
+    pub clip_norm: f64,
+    /// Decay of the weights' moving average, which samples are drawn with; 0: the weights themselves.
+    pub ema_decay: f64,
+    /// How activations are stored.
+    pub precision: Precision,
+    /// Steps between checkpoints; 0: only the last step.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept, the latest ones; 0: all.
+    pub keep_checkpoints: usize,
+    /// Steps between sheets of samples; 0: only after the last step.
+    pub sample_every: u64,
+    /// Steps between the points of the TensorBoard curves.
+    pub log_every: u64,
+    /// Seed of the initial weights, the order of the images, the times, the noise and the dropout.
+    pub seed: u64,
+}
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Kingma and Ba (2015); the weight decay is part of the gradient.
+    Adam,
+    /// Loshchilov and Hutter (2019); the weight decay acts on the weights.
+    Adamw,
+}
+
+/// What the learning rate does after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Stays.
+    Constant,
+    /// Falls along half a cosine to 0 at the last step.
+    Cosine,
+}
+
+/// How activations are stored. Weights, optimiser state and losses are f32 in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bf16 on a CUDA device, f32 elsewhere.
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16; not on the CPU.
+    Bf16,
+}
+
+/// How samples are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// Samples on a sheet; 0: no sheets.
+    pub n: usize,
+    /// `ddpm` is the ancestral sampler, `ddim` the implicit one.
+    pub sampler: SamplerKind,
+    /// Evaluations of the network per sample; 0: one for every noise level.
+    pub steps: usize,
+    /// Noise of the DDIM sampler, from 0 (none) to 1 (as ancestral).
+    pub eta: f64,
+    /// Variance of the ancestral sampler's noise.
+    pub variance: Variance,
+    /// Clip the predicted image to [-1, 1] in every step.
+    pub clip_x0: bool,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+/// A rule for the way back from noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SamplerKind {
+    /// Ancestral (Ho et al. 2020).
+    Ddpm,
+    /// Implicit (Song et al. 2021).
+    Ddim,
+}
+
+impl Default for DiffusionConfig {
+    fn default() -> Self {
+        DiffusionConfig { timesteps: 1000, schedule: NoiseSchedule::Linear, beta_start: 1e-4, beta_end: 0.02 }
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        DataConfig {
+            source: "glyphs".into(),
+            split: Split::Train,
+            classes: Vec::new(),
+            limit: 0,
+            flip: false,
+            grey: false,
+        }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            steps: 100_000,
+            batch_size: 64,
+            accumulate: 1,
+            learning_rate: 2e-4,
+            optimizer: Optimizer::Adam,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            warmup_steps: 0,
+            lr_schedule: LrSchedule::Constant,
+            clip_norm: 1.0,
+            ema_decay: 0.999,
+            precision: Precision::Auto,
+            checkpoint_every: 1000,
+            keep_checkpoints: 2,
+            sample_every: 0,
+            log_every: 10,
+            seed: 0,
+        }
+    }
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        SampleConfig {
+            n: 64,
+            sampler: SamplerKind::Ddpm,
+            steps: 0,
+            eta: 0.0,
+            variance: Variance::FixedSmall,
+            clip_x0: true,
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every setting that can be checked without looking at the data.
+    ///
+    /// # Errors
+    /// The first impossible setting, by its name.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        self.diffusion.schedule()?;
+        self.train.validate()?;
+        self.sample.steps(&self.diffusion)?;
+        let wrong = |message: String| Err(Error::Config(message));
+        if ![1, 3].contains(&self.model.in_channels) {
+            return wrong(format!("model.in_channels = {}: images have 1 or 3 channels", self.model.in_channels));
+        }
+        if self.model.out_channels != self.model.in_channels {
+            return wrong(format!(
+                "model.out_channels = {} differs from model.in_channels = {}: the network predicts the noise of the image",
+                self.model.out_channels, self.model.in_channels
+            ));
+        }
+        if self.data.source.is_empty() {
+            return wrong("data.source is empty: \"glyphs\", or the path of a file or folder, is needed".into());
+        }
+        Ok(())
+    }
+}
+
+impl DiffusionConfig {
+    /// The table of noise levels.
+    ///
+    /// # Errors
+    /// Settings of which there is none.
+    pub fn schedule(&self) -> Result<Schedule> {
+        let named = |e: Error| Error::Config(format!("diffusion: {e}"));
+        match self.schedule {
+            NoiseSchedule::Linear => Schedule::linear(self.timesteps, self.beta_start, self.beta_end).map_err(named),
+            NoiseSchedule::Cosine => Schedule::cosine(self.timesteps).map_err(named),
+        }
+    }
+}
+
+impl DataConfig {
+    /// How the data are brought to the model's shape.
+    pub fn options(&self, model: &UNetConfig) -> DataOptions {
+        DataOptions {
+            size: Some(model.image_size),
+            channels: Some(model.in_channels),
+            to_grey: self.grey,
+            classes: (!self.classes.is_empty()).then(|| self.classes.clone()),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Images of one part of a batch.
+    pub fn micro_batch(&self) -> usize {
+        self.batch_size / self.accumulate
+    }
+
+    fn validate(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Config(message));
+        let positive = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size as u64),
+            ("accumulate", self.accumulate as u64),
+            ("log_every", self.log_every),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
+            return wrong(format!("train.{name} must be at least 1"));
+        }
+        if self.steps > u64::from(u32::MAX) {
+            return wrong(format!("train.steps = {} is more than {}", self.steps, u32::MAX));
+        }
+        if self.batch_size % self.accumulate != 0 {
+            return wrong(format!(
+                "train.accumulate = {} does not divide train.batch_size = {}",
+                self.accumulate, self.batch_size
+            ));
+        }
+        let fractions = [("beta1", self.beta1), ("beta2", self.beta2), ("ema_decay", self.ema_decay)];
+        if let Some((name, v)) = fractions.iter().find(|(_, v)| !(0.0..1.0).contains(v)) {
+            return wrong(format!("train.{name} = {v} is not in [0, 1)"));
+        }
+        let amounts =
+            [("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)];
+        if let Some((name, v)) = amounts.iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
+            return wrong(format!("train.{name} = {v} must be a number of at least 0"));
+        }
+        if !(self.eps > 0.0 && self.eps.is_finite()) {
+            return wrong(format!("train.eps = {} must be positive", self.eps));
+        }
+        Ok(())
+    }
+}
+
+impl SampleConfig {
+    /// The steps back in time, in the order in which they are taken.
+    ///
+    /// # Errors
+    /// Settings that contradict the noise schedule or each other.
+    pub fn steps(&self, diffusion: &DiffusionConfig) -> Result<Vec<SamplerStep>> {
+        let sampler = match self.sampler {
+            SamplerKind::Ddpm => Sampler::Ancestral { variance: self.variance },
+            SamplerKind::Ddim => Sampler::Ddim { eta: self.eta },
+        };
+        let schedule = diffusion.schedule()?;
+        let named = |e: Error| Error::Config(format!("sample: {e}"));
+        let evaluations = if self.steps == 0 { diffusion.timesteps } else { self.steps };
+        let times = subset(diffusion.timesteps, evaluations, Spacing::Linspace).map_err(named)?;
+        sampler.steps(&schedule, &times, PredictionTarget::Epsilon, self.clip_x0.then_some(1.0)).map_err(named)
+    }
+}

@@ -1,0 +1,20 @@
+//! Training: from a configuration to a run directory.
+//!
+//! Reading order: [`config`] -> [`program`] -> [`trainer`] -> [`checkpoint`] -> [`run`].
+
+pub mod checkpoint;
+pub mod config;
+pub mod model_file;
+pub mod presets;
+pub mod program;
+pub mod run;
+pub mod run_dir;
+pub mod schedule;
+mod settings;
+pub mod trainer;
+
+pub use config::Config;
+pub use model_file::{ModelFile, Which};
+pub use run_dir::RunDir;
+pub use settings::nearest;
+pub use trainer::Trainer;

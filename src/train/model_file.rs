@@ -1,0 +1,124 @@
+//! Opening a model, whatever it is: a run directory (its last checkpoint), a checkpoint file, or a model folder of
+//! diffusers (`config.json` and `diffusion_pytorch_model.safetensors`). And writing such a folder.
+
+use super::checkpoint::{self, Checkpoint, write_whole};
+use super::config::Config;
+use super::run_dir::RunDir;
+use crate::nn::tensor_file::{self, TensorFile};
+use crate::nn::{ParamSet, UNet, diffusers, diffusers_config};
+use crate::{Error, Result};
+use std::fs;
+use std::path::Path;
+
+const FOLDER_CONFIG: &str = "config.json";
+const FOLDER_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+
+/// A network with its weights.
+pub struct ModelFile {
+    /// Its configuration; of a diffusers folder only the `model` section is known, the rest is default.
+    pub config: Config,
+    /// The network.
+    pub unet: UNet,
+    /// Its parameters.
+    pub params: ParamSet,
+    /// Their values.
+    pub values: Vec<f32>,
+    /// Where they come from, in words.
+    pub origin: String,
+}
+
+/// Which of a checkpoint's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Their moving average.
+    Average,
+    /// The weights themselves.
+    Raw,
+}
+
+impl Which {
+    /// The choice of a `--raw` flag.
+    pub fn new(raw: bool) -> Which {
+        if raw { Which::Raw } else { Which::Average }
+    }
+}
+
+impl ModelFile {
+    /// Opens a run directory, a checkpoint or a diffusers folder.
+    ///
+    /// # Errors
+    /// One line that says what is missing, damaged, or not supported.
+    pub fn open(path: &Path, which: Which) -> Result<ModelFile> {
+        if !path.exists() {
+            let reason = "no such file or folder; a run, a checkpoint or a diffusers model folder was wanted";
+            return Err(Error::format(path, reason));
+        }
+        if path.is_file() {
+            return ModelFile::from_checkpoint(path, which);
+        }
+        if path.join(FOLDER_CONFIG).exists() {
+            return ModelFile::from_folder(path);
+        }
+        let run = RunDir::new(path);
+        if !run.config().exists() {
+            return Err(Error::format(path, "neither a run (config.toml) nor a diffusers model (config.json)"));
+        }
+        match checkpoint::list(&run.checkpoints())?.pop() {
+            Some((_, last)) => ModelFile::from_checkpoint(&last, which),
+            None => Err(Error::format(path, "this run has not written a checkpoint yet")),
+        }
+    }
+
+    fn from_checkpoint(path: &Path, which: Which) -> Result<ModelFile> {
+        let checkpoint = Checkpoint::open(path)?;
+        let config = checkpoint.header.config.clone();
+        let (unet, params) = network(&config)?;
+        let (prefix, kind) = match which {
+            Which::Average => ("ema", "averaged weights"),
+            Which::Raw => ("weights", "weights"),
+        };
+        let values = checkpoint.flat(prefix, &params)?;
+        let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
+        Ok(ModelFile { config, unet, params, values, origin })
+    }
+
+    fn from_folder(path: &Path) -> Result<ModelFile> {
+        let config_path = path.join(FOLDER_CONFIG);
+        let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
+        let model = diffusers_config::from_json(&text).map_err(|e| Error::format(path, e.to_string()))?;
+        let config = Config { model, ..Config::default() };
+        let (unet, params) = network(&config)?;
+        let file = TensorFile::open(&path.join(FOLDER_WEIGHTS))?;
+        let values = params.from_files(|name, dims| {
+            let legacy = diffusers::legacy_name(name);
+            let written_by_old_version = file.dims(name).is_none() && file.dims(&legacy).is_some();
+            file.read(if written_by_old_version { &legacy } else { name }, dims)
+        })?;
+        Ok(ModelFile { config, unet, params, values, origin: format!("diffusers model ({})", path.display()) })
+    }
+
+    /// Writes a diffusers model folder.
+    ///
+    /// # Errors
+    /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
+    pub fn export(&self, folder: &Path) -> Result<()> {
+        let config = diffusers_config::to_json(&self.config.model)?;
+        if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
+            return Err(Error::format(folder, "exists and is not empty"));
+        }
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let tensors = self.params.to_files(&self.values);
+        write_whole(&folder.join(FOLDER_WEIGHTS), |path| tensor_file::write(path, &tensors, ("format", "pt")))?;
+        write_whole(&folder.join(FOLDER_CONFIG), |path| fs::write(path, config).map_err(Error::io(path)))
+    }
+}
+
+/// The network of a configuration and its parameters.
+///
+/// # Errors
+/// A configuration of which there is none.
+pub fn network(config: &Config) -> Result<(UNet, ParamSet)> {
+    let mut params = ParamSet::default();
+    let unet = UNet::new(&config.model, &mut params)?;
+    Ok((unet, params))
+}

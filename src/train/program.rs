@@ -1,0 +1,104 @@
+//! The programs of a training run: one processes a part of a batch, one updates the weights.
+//!
+//! ```text
+//! part    images, times -> noise -> U-Net -> loss -> gradients of every weight
+//! update  gradients -> norm -> clip, Adam, moving average, bf16 copy
+//! ```
+//! What changes from step to step lies in persistent tensors, so both are recorded once.
+
+use super::config::{Config, Optimizer};
+use crate::nn::{Forward, UNet, UNetConfig, Weights};
+use crate::ops::adam::AdamTensors;
+use crate::ops::philox::RngState;
+use crate::ops::{adam, add, grad_norm, noise_loss};
+use crate::tape::{Backend, Tape};
+use crate::tensor::{DType, Store, Tensor};
+
+/// What a part of a batch is: written before each run of its program.
+#[derive(Clone, Copy, Debug)]
+pub struct PartInputs {
+    /// Clean images `[n, h, w, c]` f32.
+    pub images: Tensor,
+    /// `[n, 4]` f32: a, sigma, c_x, c_eps of each image's time.
+    pub coefficients: Tensor,
+    /// `[n]` f32: weight of each image's squared error.
+    pub weight: Tensor,
+    /// `[n]` f32: time as the network is told it.
+    pub time: Tensor,
+    /// `[n]` i32, where the model is conditional.
+    pub labels: Option<Tensor>,
+    /// State of the random numbers.
+    pub rng: Tensor,
+}
+
+impl PartInputs {
+    /// Reserves the inputs for `n` images.
+    pub fn reserve(store: &mut Store, model: &UNetConfig, n: usize) -> PartInputs {
+        PartInputs {
+            images: store.tensor(&[n, model.image_size, model.image_size, model.in_channels], DType::F32),
+            coefficients: store.tensor(&[n, 4], DType::F32),
+            weight: store.tensor(&[n], DType::F32),
+            time: store.tensor(&[n], DType::F32),
+            labels: (model.classes > 0).then(|| store.tensor(&[n], DType::I32)),
+            rng: RngState::tensor(store),
+        }
+    }
+}
+
+/// Records forward and reverse pass of a part; returns the tape and the loss `[1]`, which is kept. With `add_to`, the
+/// gradients are then added to those of earlier parts.
+pub fn record_part(
+    (backend, dtype): (Backend, DType),
+    unet: &UNet,
+    weights: &Weights,
+    inputs: &PartInputs,
+    add_to: Option<Tensor>,
+) -> (Tape, Tensor) {
+    let mut tape = Tape::new(backend, dtype);
+    let (z, target) = noise_loss::noise(&mut tape, inputs.images, inputs.coefficients, inputs.rng);
+    let prediction = unet.forward(&mut Forward::train(&mut tape, weights, inputs.rng), z, inputs.time, inputs.labels);
+    let loss = noise_loss::loss(&mut tape, prediction, target, inputs.weight);
+    tape.keep(loss.total);
+    tape.backward();
+    if let Some(sum) = add_to {
+        add::axpy_acc(&mut tape, sum, weights.gradients, 1.0);
+    }
+    (tape, loss.total)
+}
+
+/// State of the optimiser, in arrays like the weights'.
+#[derive(Clone, Copy, Debug)]
+pub struct OptimizerState {
+    /// Mean of the gradient.
+    pub m: Tensor,
+    /// Mean of the squared gradient.
+    pub v: Tensor,
+    /// Moving average of the weights.
+    pub ema: Tensor,
+    /// What changes from step to step: [`AdamHyper::values`](crate::ops::adam::AdamHyper::values).
+    pub hyper: Tensor,
+    /// Norm of the gradients, and whether it is finite: what an update leaves to be read.
+    pub norm: Tensor,
+}
+
+/// Records the update.
+pub fn record_update(
+    (backend, dtype): (Backend, DType),
+    weights: &Weights,
+    state: &OptimizerState,
+    config: &Config,
+) -> Tape {
+    let mut tape = Tape::new(backend, dtype);
+    grad_norm::grad_norm(&mut tape, state.norm, weights.gradients);
+    let tensors = AdamTensors {
+        p: weights.values,
+        m: state.m,
+        v: state.v,
+        ema: state.ema,
+        copy: weights.copy,
+        g: weights.gradients,
+    };
+    let decoupled = config.train.optimizer == Optimizer::Adamw;
+    adam::adam(&mut tape, tensors, state.hyper, state.norm, config.train.clip_norm as f32, decoupled);
+    tape
+}

@@ -1,0 +1,188 @@
+//! Reading and changing a [`Config`] as text: TOML files and `--set key=value`.
+//!
+//! Both go the same way: every key is looked up in the complete configuration, so that an unknown one is refused with
+//! the nearest name, and a value must have the type that stands there.
+
+use super::config::Config;
+use crate::{Error, Result};
+use std::path::Path;
+use toml::{Table, Value};
+
+impl Config {
+    /// The configuration as a complete TOML file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is representable in TOML")
+    }
+
+    /// This configuration changed by a TOML file; what the file does not mention stays.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no TOML, or has an unknown key or a value of another type.
+    pub fn with_file(&self, path: &Path) -> Result<Config> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let table: Table = toml::from_str(&text).map_err(|e| Error::format(path, one_line(&e)))?;
+        let mut leaves = Vec::new();
+        collect_leaves(&mut leaves, "", table);
+        self.with(leaves).map_err(|e| Error::format(path, e.to_string()))
+    }
+
+    /// This configuration changed by `key=value` settings such as `train.steps=100` or `model.channels=[32, 64]`.
+    ///
+    /// # Errors
+    /// A setting without `=`, an unknown key, or a value of another type.
+    pub fn with_settings(&self, settings: &[String]) -> Result<Config> {
+        let parsed = settings.iter().map(|setting| {
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Error::Config(format!("\"{setting}\": wanted key=value, e.g. train.steps=1000")))?;
+            Ok((key.trim().to_owned(), parse_value(value.trim())))
+        });
+        self.with(parsed.collect::<Result<_>>()?)
+    }
+
+    /// Every setting with its dotted key, in order.
+    pub fn leaves(&self) -> Vec<(String, Value)> {
+        let mut leaves = Vec::new();
+        collect_leaves(&mut leaves, "", self.table());
+        leaves
+    }
+
+    fn table(&self) -> Table {
+        Table::try_from(self).expect("a configuration is a table")
+    }
+
+    fn with(&self, settings: Vec<(String, Value)>) -> Result<Config> {
+        let mut table = self.table();
+        for (key, value) in settings {
+            set(&mut table, &key, value)?;
+        }
+        table.try_into().map_err(|e: toml::de::Error| Error::Config(one_line(&e)))
+    }
+}
+
+/// `value` as TOML, or as a string where it is none: quotes are optional on the command line.
+fn parse_value(value: &str) -> Value {
+    let table: Result<Table, _> = toml::from_str(&format!("value = {value}"));
+    table.ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.into()))
+}
+
+fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
+    let Some((section, name)) = key.split_once('.') else { return Err(unknown(table, key)) };
+    let known = table.get_mut(section).and_then(|s| s.as_table_mut()).and_then(|s| s.get_mut(name));
+    let Some(place) = known else { return Err(unknown(table, key)) };
+    *place = match (&*place, value) {
+        (Value::Float(_), Value::Integer(v)) => Value::Float(v as f64),
+        (old, new) if old.same_type(&new) => new,
+        (old, new) => return Err(Error::Config(format!("{key}: wanted {}, not {new}", kind(old)))),
+    };
+    Ok(())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list such as [1, 2]",
+        _ => "a string",
+    }
+}
+
+fn unknown(table: &Table, key: &str) -> Error {
+    let mut leaves = Vec::new();
+    collect_leaves(&mut leaves, "", table.clone());
+    let names = leaves.iter().map(|(name, _)| name.as_str());
+    match nearest(key, names) {
+        Some(name) => Error::Config(format!("unknown setting \"{key}\"; did you mean \"{name}\"?")),
+        None => {
+            Error::Config(format!("unknown setting \"{key}\"; the sections are model, diffusion, data, train, sample"))
+        }
+    }
+}
+
+/// The name most like `wanted`, judged also by its last part alone, if any is like it.
+pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let alike =
+        |name: &str| strsim::jaro_winkler(wanted, name).max(strsim::jaro_winkler(&last(wanted), &last(name)) - 0.02);
+    names
+        .into_iter()
+        .map(|name| (alike(name), name))
+        .filter(|(a, _)| *a > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|b| b.1)
+}
+
+fn collect_leaves(leaves: &mut Vec<(String, Value)>, prefix: &str, table: Table) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(table) => collect_leaves(leaves, &key, table),
+            value => leaves.push((key, value)),
+        }
+    }
+}
+
+/// A TOML error without the excerpt and the arrow under it.
+fn one_line(error: &toml::de::Error) -> String {
+    let whole = error.to_string();
+    let place = whole.lines().find(|line| line.starts_with("in `") || line.contains("at line"));
+    let place = place.map(|p| format!(" ({})", p.trim_start_matches("TOML parse error "))).unwrap_or_default();
+    format!("{}{place}", error.message().replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::presets;
+
+    fn refused(setting: &str) -> String {
+        Config::default().with_settings(&[setting.into()]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_preset_survives_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        for preset in presets::ALL {
+            let config = (preset.config)();
+            std::fs::write(&path, config.to_toml()).unwrap();
+            assert_eq!(Config::default().with_file(&path).unwrap(), config, "{}", preset.name);
+            assert_eq!(presets::get("quickstart").unwrap().with_file(&path).unwrap(), config, "{}", preset.name);
+        }
+    }
+
+    #[test]
+    fn settings_are_typed() {
+        let settings = [
+            "train.steps=7",
+            "train.learning_rate=1",
+            "data.source=some/dir",
+            "model.channels=[8, 16]",
+            "sample.sampler=ddim",
+        ];
+        let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
+        assert_eq!((config.train.steps, config.train.learning_rate), (7, 1.0));
+        assert_eq!((config.data.source.as_str(), &config.model.channels[..]), ("some/dir", &[8, 16][..]));
+        assert_eq!(config.sample.sampler, crate::train::config::SamplerKind::Ddim);
+    }
+
+    #[test]
+    fn mistakes_are_named_in_one_line() {
+        let lines = [
+            ("train.step=7", "did you mean \"train.steps\""),
+            ("steps=7", "did you mean"),
+            ("train.stesp=7", "did you mean \"train.steps\""),
+            ("learning_rate=7", "did you mean \"train.learning_rate\""),
+            ("train.steps=many", "train.steps: wanted an integer, not \"many\""),
+            ("train.steps=-1", "train.steps"),
+            ("sample.sampler=euler", "euler"),
+            ("train.steps", "key=value"),
+            ("qqq=1", "unknown setting \"qqq\""),
+        ];
+        for (setting, wanted) in lines {
+            let message = refused(setting);
+            assert!(message.contains(wanted) && !message.contains('\n'), "{setting}: {message}");
+        }
+    }
+}

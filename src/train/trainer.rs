@@ -1,0 +1,339 @@
+//! The trainer: one network, its optimiser state and the programs that improve it, on one device.
+
+use super::checkpoint::State;
+use super::config::{Config, Precision};
+use super::model_file::network;
+use super::program::{OptimizerState, PartInputs, record_part, record_update};
+use super::schedule::{ema_decay, learning_rate};
+use crate::device::Device;
+use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule, TimestepDraw};
+use crate::nn::{Init, ParamSet, Weights};
+use crate::ops::adam::AdamHyper;
+use crate::ops::philox::{Philox, RngState, Stream};
+use crate::sample::{ImageSampler, Request, Samples, chunk_images};
+use crate::tape::{Backend, Program, Session};
+use crate::tensor::{DType, Store, Tensor};
+use crate::{Error, Result};
+
+/// What came of one update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean loss of the batch before the update.
+    pub loss: f32,
+    /// Norm of its gradient before clipping.
+    pub grad_norm: f32,
+    /// Learning rate of the update.
+    pub learning_rate: f64,
+}
+
+/// See the [module](self) documentation.
+pub struct Trainer {
+    config: Config,
+    schedule: Schedule,
+    params: ParamSet,
+    session: Session,
+    weights: Weights,
+    /// Their moving average, which samples are drawn with.
+    average: Weights,
+    state: OptimizerState,
+    inputs: PartInputs,
+    /// Processes the first part of a batch, and every further one.
+    parts: (Part, Option<Part>),
+    update: Program,
+    sampler: Option<ImageSampler>,
+    step: u64,
+}
+
+/// The program of a part of a batch and the loss `[1]` that it leaves.
+struct Part {
+    program: Program,
+    loss: Tensor,
+}
+
+impl Trainer {
+    /// Allocates and records everything for a run with freshly initialised weights. `config.train.precision` `auto` is
+    /// decided by the device.
+    ///
+    /// # Errors
+    /// An impossible configuration, or a device with too little memory.
+    pub fn new(device: Device, config: &Config) -> Result<Trainer> {
+        config.validate()?;
+        let mut config = config.clone();
+        config.train.precision = precision(config.train.precision, &device)?;
+        let dtype = if config.train.precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
+        let backend = device.backend();
+        let (unet, params) = network(&config)?;
+
+        let mut store = Store::new();
+        let weights = Weights::reserve(&mut store, &params, dtype, true);
+        let average = Weights::reserve(&mut store, &params, dtype, false);
+        let mut array = || store.tensor(&[params.flat_len()], DType::F32);
+        let (m, v) = (array(), array());
+        // Further parts of a batch write their gradients here, from where they are added to the first part's.
+        let part_gradients = (config.train.accumulate > 1).then(array);
+        let state = OptimizerState {
+            m,
+            v,
+            ema: average.values,
+            hyper: store.tensor(&[8], DType::F32),
+            norm: store.tensor(&[2], DType::F32),
+        };
+        let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
+        let mut sampler = (config.sample.n > 0)
+            .then(|| ImageSampler::reserve(&mut store, &config.model, dtype, chunk_images(backend)));
+
+        let mut session = Session::new(device, &store)?;
+        let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
+            let (tape, loss) = record_part((backend, dtype), &unet, weights, &inputs, add_to);
+            Ok(Part { program: session.load(tape)?, loss })
+        };
+        let first = part(&mut session, &weights, None)?;
+        let further = part_gradients.map(|gradients| {
+            let mut aside = weights.clone();
+            aside.gradients = gradients;
+            part(&mut session, &aside, Some(weights.gradients))
+        });
+        let further = further.transpose()?;
+        let update = session.load(record_update((backend, dtype), &weights, &state, &config))?;
+        if let Some(sampler) = &mut sampler {
+            sampler.load(&mut session, &unet, &average)?;
+        }
+        let mut trainer = Trainer {
+            schedule: config.diffusion.schedule()?,
+            config,
+            params,
+            session,
+            weights,
+            average,
+            state,
+            inputs,
+            parts: (first, further),
+            update,
+            sampler,
+            step: 0,
+        };
+        let initial = initial_weights(&trainer.params, trainer.config.train.seed);
+        trainer.start_from(&initial)?;
+        Ok(trainer)
+    }
+
+    /// Begins at step 0 with these weights.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn start_from(&mut self, weights: &[f32]) -> Result<()> {
+        let zeros = vec![0.0; weights.len()];
+        self.restore(&State {
+            step: 0,
+            weights: weights.into(),
+            ema: weights.into(),
+            adam_m: zeros.clone(),
+            adam_v: zeros,
+        })
+    }
+
+    /// Goes back to a state that [`Trainer::state`] gave.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn restore(&mut self, state: &State) -> Result<()> {
+        self.weights.write(&mut self.session, &state.weights)?;
+        self.average.write(&mut self.session, &state.ema)?;
+        self.session.write(self.state.m, &state.adam_m)?;
+        self.session.write(self.state.v, &state.adam_v)?;
+        self.step = state.step;
+        Ok(())
+    }
+
+    /// All that the next steps depend on.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn state(&mut self) -> Result<State> {
+        Ok(State {
+            step: self.step,
+            weights: self.session.read(self.weights.values)?,
+            ema: self.session.read(self.average.values)?,
+            adam_m: self.session.read(self.state.m)?,
+            adam_v: self.session.read(self.state.v)?,
+        })
+    }
+
+    /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
+    /// their labels.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite: the weights are those of before. Or what the device reports.
+    pub fn step(&mut self, images: &[f32], labels: &[i32]) -> Result<StepResult> {
+        let mut loss = 0.0;
+        for part in 0..self.config.train.accumulate {
+            self.write_part(part, images, labels)?;
+            let Part { program, loss: part_loss } = part_of(&mut self.parts, part);
+            self.session.run(program)?;
+            loss += self.session.read_in(program, *part_loss)?[0];
+            if !loss.is_finite() {
+                return Err(self.non_finite("the loss", images, labels));
+            }
+        }
+        let learning_rate = learning_rate(&self.config.train, self.step);
+        self.write_hyper(learning_rate)?;
+        self.session.run(&mut self.update)?;
+        let norm = self.session.read(self.state.norm)?;
+        if norm[1] == 0.0 {
+            return Err(self.non_finite("the gradient", images, labels));
+        }
+        self.step += 1;
+        Ok(StepResult { loss, grad_norm: norm[0], learning_rate })
+    }
+
+    /// Writes the inputs of one part of a batch.
+    fn write_part(&mut self, part: usize, images: &[f32], labels: &[i32]) -> Result<()> {
+        let (train, model) = (&self.config.train, &self.config.model);
+        let n = train.micro_batch();
+        let values = model.image_size * model.image_size * model.in_channels;
+        let first = part * n;
+        let draw = TimestepDraw { philox: timestep_words, seed: train.seed, stream: Stream::Timestep.id() };
+        let coefficients: Vec<ImageCoefficients> = (first..first + n)
+            .map(|image| draw.time(self.step as u32, image as u32, self.schedule.steps()))
+            .map(|t| ImageCoefficients::simple(&self.schedule, PredictionTarget::Epsilon, t, train.batch_size, values))
+            .collect();
+        let column = |of: fn(&ImageCoefficients) -> f32| coefficients.iter().map(of).collect::<Vec<f32>>();
+        let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
+        let rng = RngState { seed: train.seed, step: self.step as u32, first_image: first as u32 };
+        self.session.write(self.inputs.images, &images[first * values..][..n * values])?;
+        self.session.write(self.inputs.coefficients, &noise)?;
+        self.session.write(self.inputs.weight, &column(|c| c.weight))?;
+        self.session.write(self.inputs.time, &column(|c| c.time))?;
+        self.session.write_i32(self.inputs.rng, &rng.words())?;
+        match self.inputs.labels {
+            Some(tensor) => self.session.write_i32(tensor, &labels[first..][..n]),
+            None => Ok(()),
+        }
+    }
+
+    fn write_hyper(&mut self, learning_rate: f64) -> Result<()> {
+        let train = &self.config.train;
+        let hyper = AdamHyper {
+            learning_rate: learning_rate as f32,
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            epsilon: train.eps as f32,
+            weight_decay: train.weight_decay as f32,
+            step: self.step + 1,
+            ema_decay: ema_decay(train, self.step) as f32,
+        };
+        self.session.write(self.state.hyper, &hyper.values())
+    }
+
+    /// Repeats the step node by node to find where the first value that is not finite came from.
+    fn non_finite(&mut self, what: &str, images: &[f32], labels: &[i32]) -> Error {
+        let search = |trainer: &mut Trainer| -> Result<Option<String>> {
+            for part in 0..trainer.config.train.accumulate {
+                trainer.write_part(part, images, labels)?;
+                let program = &mut part_of(&mut trainer.parts, part).program;
+                if let Some(op) = trainer.session.first_non_finite(program)? {
+                    return Ok(Some(op));
+                }
+            }
+            // The gradients are finite and their norm is not. The update leaves the weights alone then.
+            trainer.session.first_non_finite(&mut trainer.update)
+        };
+        match search(self) {
+            Err(error) => error,
+            Ok(op) => Error::NonFinite {
+                step: self.step + 1,
+                what: what.into(),
+                op: op.unwrap_or_else(|| "an op that could not be found again".into()),
+            },
+        }
+    }
+
+    /// Draws samples with the averaged weights, as `config.sample` says.
+    ///
+    /// # Errors
+    /// Samples that are not finite, or what the device reports.
+    ///
+    /// # Panics
+    /// If `config.sample.n` is 0.
+    pub fn sample(&mut self) -> Result<Samples> {
+        if !self.average.copy.is_empty() {
+            let values = self.session.read(self.average.values)?;
+            self.session.write(self.average.copy, &values)?;
+        }
+        let settings = &self.config.sample;
+        let steps = settings.steps(&self.config.diffusion)?;
+        let request = Request { steps: &steps, n: settings.n, seed: settings.seed, class: None };
+        self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
+    }
+
+    /// Updates made.
+    pub fn updates(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration, with its precision decided.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &ParamSet {
+        &self.params
+    }
+
+    /// The device in words.
+    pub fn device_name(&self) -> String {
+        self.session.device_name()
+    }
+
+    /// Bytes of weights, optimiser state and inputs, and bytes of activations: together the peak.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        self.session.memory_bytes()
+    }
+
+    /// Floating-point operations of one update.
+    pub fn flops(&self) -> u64 {
+        self.config.train.accumulate as u64 * self.parts.0.program.flops()
+    }
+}
+
+fn part_of(parts: &mut (Part, Option<Part>), part: usize) -> &mut Part {
+    match &mut parts.1 {
+        Some(further) if part > 0 => further,
+        _ => &mut parts.0,
+    }
+}
+
+/// The words of the random numbers that times are drawn from.
+fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let seed = u64::from(key[1]) << 32 | u64::from(key[0]);
+    let state = RngState { seed, step: counter[2], first_image: counter[1] };
+    let mut words = [0; 4];
+    Philox::new(state, Stream::Timestep).fill_words(0, 4 * counter[0] as usize, &mut words);
+    words
+}
+
+/// The precision that a device can do and the configuration asks for.
+fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
+    match (wanted, device.backend()) {
+        (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
+        (Precision::Auto, Backend::Gpu) => Ok(Precision::Bf16),
+        (Precision::Bf16, Backend::Cpu) => {
+            Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
+        }
+        (precision, _) => Ok(precision),
+    }
+}
+
+/// Weights before training: a function of the seed alone.
+fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
+    let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Init);
+    params.initial(|p, init, values| match init {
+        Init::Uniform(bound) => {
+            philox.fill_uniform(p as u32, 0, values);
+            values.iter_mut().for_each(|v| *v = (2.0 * *v - 1.0) * bound);
+        }
+        Init::Normal => philox.fill_normal(p as u32, 0, values),
+        Init::Constant(c) => values.fill(c),
+    })
+}
