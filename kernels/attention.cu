@@ -495,16 +495,28 @@ __global__ void __launch_bounds__(128, 1)
     attention::backward<T, D, Gradient::V>(dqkv, dout, qkv, lse, delta, l, heads, dk, dv, (slab - slabs) * D);
 }
 
-#define EXPORT_WIDTH(D)                                                                 \
-  EXPORT_AS(attention_fwd_d##D##_f32, attention_fwd<float, D>)                          \
-  EXPORT_AS(attention_fwd_d##D##_bf16, attention_fwd<__nv_bfloat16, D>)                 \
-  EXPORT_AS(attention_bwd_dq_d##D##_f32, attention_bwd_dq<float, D>)                    \
-  EXPORT_AS(attention_bwd_dq_d##D##_bf16, attention_bwd_dq<__nv_bfloat16, D>)           \
-  EXPORT_AS(attention_bwd_dkv_d##D##_f32, attention_bwd_dkv<float, D>)                  \
-  EXPORT_AS(attention_bwd_dkv_d##D##_bf16, attention_bwd_dkv<__nv_bfloat16, D>)
-
 EXPORT_F32_BF16(attention_bwd_delta)
-EXPORT_WIDTH(32)
-EXPORT_WIDTH(64)
-EXPORT_WIDTH(128)
-EXPORT_WIDTH(256)
+EXPORT_AS(attention_fwd_d32_f32, attention_fwd<float, 32>)
+EXPORT_AS(attention_fwd_d32_bf16, attention_fwd<__nv_bfloat16, 32>)
+EXPORT_AS(attention_bwd_dq_d32_f32, attention_bwd_dq<float, 32>)
+EXPORT_AS(attention_bwd_dq_d32_bf16, attention_bwd_dq<__nv_bfloat16, 32>)
+EXPORT_AS(attention_bwd_dkv_d32_f32, attention_bwd_dkv<float, 32>)
+EXPORT_AS(attention_bwd_dkv_d32_bf16, attention_bwd_dkv<__nv_bfloat16, 32>)
+EXPORT_AS(attention_fwd_d64_f32, attention_fwd<float, 64>)
+EXPORT_AS(attention_fwd_d64_bf16, attention_fwd<__nv_bfloat16, 64>)
+EXPORT_AS(attention_bwd_dq_d64_f32, attention_bwd_dq<float, 64>)
+EXPORT_AS(attention_bwd_dq_d64_bf16, attention_bwd_dq<__nv_bfloat16, 64>)
+EXPORT_AS(attention_bwd_dkv_d64_f32, attention_bwd_dkv<float, 64>)
+EXPORT_AS(attention_bwd_dkv_d64_bf16, attention_bwd_dkv<__nv_bfloat16, 64>)
+EXPORT_AS(attention_fwd_d128_f32, attention_fwd<float, 128>)
+EXPORT_AS(attention_fwd_d128_bf16, attention_fwd<__nv_bfloat16, 128>)
+EXPORT_AS(attention_bwd_dq_d128_f32, attention_bwd_dq<float, 128>)
+EXPORT_AS(attention_bwd_dq_d128_bf16, attention_bwd_dq<__nv_bfloat16, 128>)
+EXPORT_AS(attention_bwd_dkv_d128_f32, attention_bwd_dkv<float, 128>)
+EXPORT_AS(attention_bwd_dkv_d128_bf16, attention_bwd_dkv<__nv_bfloat16, 128>)
+EXPORT_AS(attention_fwd_d256_f32, attention_fwd<float, 256>)
+EXPORT_AS(attention_fwd_d256_bf16, attention_fwd<__nv_bfloat16, 256>)
+EXPORT_AS(attention_bwd_dq_d256_f32, attention_bwd_dq<float, 256>)
+EXPORT_AS(attention_bwd_dq_d256_bf16, attention_bwd_dq<__nv_bfloat16, 256>)
+EXPORT_AS(attention_bwd_dkv_d256_f32, attention_bwd_dkv<float, 256>)
+EXPORT_AS(attention_bwd_dkv_d256_bf16, attention_bwd_dkv<__nv_bfloat16, 256>)
