@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn smoothing_has_no_starting_bias_and_follows_a_constant() {
-        assert_eq!(smooth([3.0; 5], 10.0), [3.0; 5].map(f64::from));
+        assert!(smooth([3.0; 50], 10.0).iter().all(|average| (average - 3.0).abs() <= 1e-12));
         let step = smooth((0..200).map(|i| f64::from(i32::from(i >= 100))), 10.0);
         assert!(step[99].abs() <= 1e-12 && step[199] >= 0.999 && step[105] <= 0.6);
     }
