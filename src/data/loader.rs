@@ -1,7 +1,8 @@
 //! Which images make up a batch. A batch is a function of (seed, step): nothing is remembered between steps, so a
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
-use super::counter::{Stream, philox};
+use super::counter::words;
+use crate::ops::philox::Stream;
 
 /// Rounds of the Feistel network; four already pass statistical tests, the rest is for tiny data sets.
 const ROUNDS: u32 = 8;
@@ -52,7 +53,7 @@ impl Loader {
         batch.flips.clear();
         batch.flips.extend(
             (0..self.batch_images as u32).map(|i| {
-                self.flip && philox(self.seed, Stream::Flip, [i, step as u32, (step >> 32) as u32])[0] & 1 == 1
+                self.flip && words(self.seed, Stream::Flip, [i, step as u32, (step >> 32) as u32])[0] & 1 == 1
             }),
         );
     }
@@ -77,7 +78,7 @@ fn permute(i: u64, n: u64, seed: u64, epoch: u64) -> u64 {
     let (high_mask, low_mask) = ((1u64 << high) - 1, (1u64 << low) - 1);
     let hash = |round: u32, half: u64| {
         let counter = [half as u32, epoch as u32, ((epoch >> 32) as u32) << 8 | round];
-        u64::from(philox(seed, Stream::Shuffle, counter)[0])
+        u64::from(words(seed, Stream::Shuffle, counter)[0])
     };
     let mut value = i;
     loop {

@@ -28,6 +28,7 @@ enum Content {
     /// Packed data, with the command that unpacks it.
     Archive(&'static str),
     Pickle,
+    Empty,
     Other,
 }
 
@@ -39,13 +40,10 @@ pub(super) fn display_name(source: &Path) -> String {
 
 /// Finds the files of a split in a file or folder that exists.
 pub(super) fn locate(path: &Path, split: Split) -> Result<Found> {
-    if path.is_dir() { locate_in_folder(path, split) } else { locate_file(path, split) }
+    if path.is_dir() { locate_in_folder(path, Some(split)) } else { locate_file(path, split) }
 }
 
 fn locate_file(path: &Path, split: Split) -> Result<Found> {
-    if fs::metadata(path).map_err(Error::io(path))?.len() == 0 {
-        return Err(Error::format(path, "the file is empty"));
-    }
     let found = match recognise(path)? {
         Content::Idx(magic) if magic.holds_images() => {
             let labels = labels_name(path).map(|name| path.with_file_name(name)).filter(|labels| labels.exists());
@@ -60,6 +58,7 @@ fn locate_file(path: &Path, split: Split) -> Result<Found> {
         }
         Content::Archive(command) => return Err(unpack_first(path, command)),
         Content::Pickle => return Err(python_batches(path)),
+        Content::Empty => return Err(empty(path)),
         Content::Other => {
             return Err(Error::format(
                 path,
@@ -97,8 +96,13 @@ impl Entries {
     }
 }
 
-fn locate_in_folder(folder: &Path, split: Split) -> Result<Found> {
+/// Finds the files of a split; `None` stands for all files, in a folder that is itself a split.
+fn locate_in_folder(folder: &Path, split: Option<Split>) -> Result<Found> {
     let entries = Entries::read(folder)?;
+    let is_empty_data = |(path, content): &&(PathBuf, Content)| *content == Content::Empty && is_named_data(path);
+    if let Some((path, _)) = entries.files.iter().find(is_empty_data) {
+        return Err(empty(path));
+    }
     let image_sets = entries.with(|content| matches!(content, Content::Idx(magic) if magic.holds_images()));
     if !image_sets.is_empty() {
         let label_sets = entries.with(|content| matches!(content, Content::Idx(magic) if !magic.holds_images()));
@@ -114,9 +118,11 @@ fn locate_in_folder(folder: &Path, split: Split) -> Result<Found> {
     if let Some((path, _)) = entries.files.iter().find(|(_, content)| *content == Content::Pickle) {
         return Err(python_batches(path));
     }
-    if entries.folders.iter().any(|path| split_folder(path).is_some()) {
+    if let Some(split) = split
+        && entries.folders.iter().any(|path| split_folder(path).is_some())
+    {
         let chosen = entries.folders.iter().find(|path| split_folder(path) == Some(split));
-        return locate_in_folder(chosen.ok_or_else(|| no_split(folder, split))?, split);
+        return locate_in_folder(chosen.ok_or_else(|| no_split(folder, split))?, None);
     }
     // A folder around the data: MNIST/raw, cifar-10-batches-bin. But a folder of images is a class.
     if let [inner] = &entries.folders[..]
@@ -128,7 +134,7 @@ fn locate_in_folder(folder: &Path, split: Split) -> Result<Found> {
     locate_images(folder, &entries, split)
 }
 
-fn locate_images(folder: &Path, entries: &Entries, split: Split) -> Result<Found> {
+fn locate_images(folder: &Path, entries: &Entries, split: Option<Split>) -> Result<Found> {
     let loose = entries.with(|content| content == Content::Image);
     let mut listing = Listing { files: Vec::new(), labels: None, class_names: Vec::new() };
     let mut labels = Vec::new();
@@ -150,8 +156,8 @@ fn locate_images(folder: &Path, entries: &Entries, split: Split) -> Result<Found
         (true, true) => return Err(nothing_found(folder, entries)),
     }
     match split {
-        Split::Train => Ok(Found::Images(listing)),
-        Split::Test => Err(no_split(folder, split)),
+        Some(Split::Test) => Err(no_split(folder, Split::Test)),
+        _ => Ok(Found::Images(listing)),
     }
 }
 
@@ -165,17 +171,14 @@ fn images_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn locate_idx(folder: &Path, images: Vec<PathBuf>, labels: &[PathBuf], split: Split) -> Result<Found> {
+fn locate_idx(folder: &Path, images: Vec<PathBuf>, labels: &[PathBuf], split: Option<Split>) -> Result<Found> {
     let mut images = of_split(folder, images, split)?;
     // A plain file beside its compressed original is the same data: the plain one needs no memory.
     let plain: Vec<PathBuf> = images.iter().filter(|path| !is_named_gzip(path)).cloned().collect();
     images.retain(|path| !(is_named_gzip(path) && plain.contains(&path.with_extension(""))));
     let [images] = &images[..] else {
         let names = images.iter().map(|path| file_name(path)).collect::<Vec<_>>().join(", ");
-        return Err(Error::format(
-            folder,
-            format!("holds several sets of {split} images ({names}): give the path of one"),
-        ));
+        return Err(Error::format(folder, format!("holds several sets of images ({names}): give the path of one")));
     };
     let stem = |path: &Path| file_name(path).trim_end_matches(".gz").to_owned();
     let partner = labels_name(images).map(|name| name.trim_end_matches(".gz").to_owned());
@@ -186,7 +189,8 @@ fn locate_idx(folder: &Path, images: Vec<PathBuf>, labels: &[PathBuf], split: Sp
 }
 
 /// The files of a split: those whose names say so, or, for training, those whose names say nothing.
-fn of_split(folder: &Path, files: Vec<PathBuf>, split: Split) -> Result<Vec<PathBuf>> {
+fn of_split(folder: &Path, files: Vec<PathBuf>, split: Option<Split>) -> Result<Vec<PathBuf>> {
+    let Some(split) = split else { return Ok(files) };
     let named =
         |wanted: Option<Split>| files.iter().filter(|path| split_of(path) == wanted).cloned().collect::<Vec<_>>();
     let mut chosen = named(Some(split));
@@ -225,6 +229,11 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// Whether a file's name says that it was meant to hold data of MNIST or CIFAR-10.
+fn is_named_data(path: &Path) -> bool {
+    ["images", "labels", "idx", "ubyte", "batch"].iter().any(|word| file_name(path).contains(word))
+}
+
 fn is_named_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gz")
 }
@@ -241,6 +250,7 @@ fn recognise(path: &Path) -> Result<Content> {
     let content = match &head[..] {
         head if head.starts_with(b"\x89PNG\r\n\x1a\n") || head.starts_with(&[0xff, 0xd8, 0xff]) => Content::Image,
         _ if ["png", "jpg", "jpeg"].contains(&extension.as_str()) => Content::Image,
+        [] => Content::Empty,
         head if head.starts_with(b"\xfd7zXZ\0") => Content::Archive("tar xJf"),
         head if head.starts_with(b"BZh") => Content::Archive("tar xjf"),
         head if head.starts_with(b"\x28\xb5\x2f\xfd") => Content::Archive("tar xf"),
@@ -284,6 +294,10 @@ fn is_tar(head: &[u8]) -> bool {
 
 fn unpack_first(path: &Path, command: &str) -> Error {
     Error::format(path, format!("an archive: unpack it ({command} {}) and give the folder", file_name(path)))
+}
+
+fn empty(path: &Path) -> Error {
+    Error::format(path, "the file is empty")
 }
 
 fn python_batches(path: &Path) -> Error {

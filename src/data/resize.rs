@@ -96,8 +96,39 @@ mod tests {
         out
     }
 
+    /// Resizing without a crop.
+    fn stretch(image: &[u8], from: [usize; 2], to: [usize; 2], channels: usize) -> Vec<u8> {
+        let axis = |k: usize| Axis::new(from[k], from[k], to[k]);
+        let mut out = vec![0; to[0] * to[1] * channels];
+        Resize { width: from[1], rows: axis(0), columns: axis(1) }.apply(image, channels, &mut out);
+        out
+    }
+
     /// The image that the reference values were made from.
     fn pattern(height: usize, width: usize, channels: usize) -> Vec<u8> {
         (0..height * width * channels).map(|i| ((i * i * 31 + i * 57) % 256) as u8).collect()
+    }
+
+    #[test]
+    fn bytes_are_those_of_pillow() {
+        // PIL.Image.fromarray(pattern).resize((width, height), PIL.Image.BILINEAR), Pillow 13.0
+        let enlarged = [
+            0, 31, 82, 163, 235, 210, 194, 85, 78, 69, 141, 211, 184, 167, 212, 149, 49, 107, 174, 145, 126, 166, 157,
+            141, 131, 119, 86, 66, 136, 162, 203, 147, 82, 47, 26,
+        ];
+        assert_eq!(stretch(&pattern(3, 4, 1), [3, 4], [5, 7], 1), enlarged);
+        let reduced = [110, 110, 115, 123, 102, 126, 145, 135, 94, 131, 127, 142, 143, 125, 125, 131, 135, 130];
+        assert_eq!(stretch(&pattern(9, 7, 3), [9, 7], [3, 2], 3), reduced);
+        assert_eq!(stretch(&pattern(9, 7, 1), [9, 7], [3, 2], 1), [134, 117, 100, 118, 115, 120]);
+    }
+
+    #[test]
+    fn other_shapes_are_cropped_around_the_centre() {
+        let wide: Vec<u8> = vec![9, 1, 2, 9, 9, 3, 4, 9];
+        assert_eq!(resize(&wide, [2, 4], [2, 2], 1), [1, 2, 3, 4]);
+        let tall: Vec<u8> = vec![9, 9, 1, 2, 3, 4, 9, 9];
+        assert_eq!(resize(&tall, [4, 2], [2, 2], 1), [1, 2, 3, 4]);
+        assert_eq!(resize(&[7; 1000 * 3], [1000, 3], [5, 5], 1), [7; 25]);
+        assert_eq!(resize(&[200, 100, 50], [1, 1], [2, 2], 3), [200, 100, 50].repeat(4));
     }
 }

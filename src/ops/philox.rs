@@ -33,6 +33,8 @@ pub enum Stream {
     Shuffle,
     /// Labels that become the null label.
     LabelDrop,
+    /// The shapes of the embedded data set.
+    Glyphs,
     /// The mask of a dropout layer, numbered.
     Dropout(u32),
 }
@@ -49,6 +51,7 @@ impl Stream {
             Stream::Init => 5,
             Stream::Shuffle => 6,
             Stream::LabelDrop => 7,
+            Stream::Glyphs => 8,
             Stream::Dropout(layer) => 256 + layer,
         }
     }

@@ -174,7 +174,7 @@ impl Plot {
         let mut right = WIDTH - RIGHT;
         for (i, name) in named.iter().enumerate().rev().filter(|(_, name)| !name.is_empty()) {
             text(svg, [right, 24.0], "end", name);
-            right -= 7.2 * name.chars().count() as f64 + 24.0;
+            right -= 7.8 * name.chars().count() as f64 + 24.0;
             let colour = COLOURS[i % COLOURS.len()];
             add(svg, format_args!("<path stroke=\"{colour}\" stroke-width=\"3\" d=\"M{right:.1} 20h16\"/>"));
             right -= 14.0;
@@ -281,22 +281,27 @@ fn thin_out(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     extremes.collect()
 }
 
-/// Exponential moving average over about `window` values, without the bias of its start.
-pub fn smooth(values: impl IntoIterator<Item = f64>, window: f64) -> Vec<f64> {
-    let new = 1.0 / window.max(1.0);
-    let (mut sum, mut weight) = (0.0, 0.0);
-    let average = |value: f64| {
-        sum += new * (value - sum);
-        weight += new * (1.0 - weight);
-        sum / weight
+/// Moving average over about `window` values around each, fewer towards the ends: at the start, where a loss falls
+/// steeply, the window stays symmetric.
+pub fn smooth(values: &[f64], window: usize) -> Vec<f64> {
+    let mut sums = vec![0.0];
+    sums.extend(values.iter().scan(0.0, |sum, value| {
+        *sum += value;
+        Some(*sum)
+    }));
+    let average = |i: usize| {
+        let half = i.min(window / 2);
+        let (first, end) = (i - half, (i + half + 1).min(values.len()));
+        (sums[end] - sums[first]) / (end - first) as f64
     };
-    values.into_iter().map(average).collect()
+    (0..values.len()).map(average).collect()
 }
 
-/// The loss against the step: every value, and a moving average over a fiftieth of the run.
+/// The loss against the step: every value, and a moving average over a twenty-fifth of the run.
 pub fn loss_curve(records: &[Record]) -> Plot {
     let raw: Vec<[f64; 2]> = records.iter().map(|record| [record.step as f64, f64::from(record.loss)]).collect();
-    let smoothed = smooth(raw.iter().map(|point| point[1]), records.len() as f64 / 50.0);
+    let losses: Vec<f64> = raw.iter().map(|point| point[1]).collect();
+    let smoothed = smooth(&losses, records.len() / 25);
     let smoothed = raw.iter().zip(smoothed).map(|(point, loss)| [point[0], loss]).collect();
     Plot::new("Training loss", "step", "loss").log_y().faint_line(raw).line("smoothed", smoothed)
 }
@@ -358,9 +363,13 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_has_no_starting_bias_and_follows_a_constant() {
-        assert_eq!(smooth([3.0; 5], 10.0), [3.0; 5].map(f64::from));
-        let step = smooth((0..200).map(|i| f64::from(i32::from(i >= 100))), 10.0);
-        assert!(step[99].abs() <= 1e-12 && step[199] >= 0.999 && step[105] <= 0.6);
+    fn smoothing_is_an_average_without_lag() {
+        assert!(smooth(&[3.0; 50], 10).iter().all(|average| (average - 3.0).abs() <= 1e-12));
+        let ramp: Vec<f64> = (0..100).map(f64::from).collect();
+        for (i, average) in smooth(&ramp, 10).into_iter().enumerate().take(95) {
+            assert!((average - i as f64).abs() <= 1e-9, "{average} at {i}");
+        }
+        assert_eq!(smooth(&[1.0, 2.0], 1), [1.0, 2.0]);
+        assert!(smooth(&[], 10).is_empty());
     }
 }
