@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Our training step against PyTorch's on the same cores: time and peak memory, as ratios measured in one run.
+"""Our training step against PyTorch's on the same cores: time and peak memory, as ratios of one run.
 
     cargo build --release
     python benches/cpu_vs_pytorch.py [--case PRESET:BATCH:STEPS ...] [--rounds 3] [--json FILE]
@@ -70,7 +70,8 @@ def compare(preset: str, batch: int, steps: int, args: argparse.Namespace) -> di
     }
     case["times_as_fast"] = case["pytorch"]["ms_per_step"] / case["ddpm"]["ms_per_step"]
     case["memory_ratio"] = case["ddpm"]["peak_bytes"] / case["pytorch"]["peak_bytes"]
-    case["memory_ratio_above_idle"] = case["ddpm"]["peak_above_idle_bytes"] / case["pytorch"]["peak_above_idle_bytes"]
+    above_idle = [case[side]["peak_above_idle_bytes"] for side in ("ddpm", "pytorch")]
+    case["memory_ratio_above_idle"] = above_idle[0] / above_idle[1]
     return case
 
 
@@ -82,7 +83,8 @@ def markdown(cases: list[dict]) -> str:
     for case in cases:
         ours, theirs = case["ddpm"], case["pytorch"]
         speed = [f"{side['ms_per_step']:.0f} ms ({side['images_per_s']:.1f} images/s)" for side in (ours, theirs)]
-        memory = [f"{n / 1e6:.0f} MB" for n in (ours["peak_bytes"], theirs["peak_bytes"], theirs["peak_above_idle_bytes"])]
+        peaks = (ours["peak_bytes"], theirs["peak_bytes"], theirs["peak_above_idle_bytes"])
+        memory = [f"{n / 1e6:.0f} MB" for n in peaks]
         ratios = f"{case['memory_ratio']:.2f} ({case['memory_ratio_above_idle']:.2f} of the model's)"
         row = [case["preset"], str(case["batch_size"]), *speed, f"{case['times_as_fast']:.2f}", *memory, ratios]
         lines.append("| " + " | ".join(row) + " |")
@@ -105,7 +107,8 @@ def main() -> None:
         preset, batch, steps = case.split(":")
         cases.append(compare(preset, int(batch), int(steps), args))
     if args.json:
-        args.json.write_text(json.dumps({"threads": args.threads, "rounds": args.rounds, "cases": cases}, indent=2) + "\n")
+        figures = {"threads": args.threads, "rounds": args.rounds, "cases": cases}
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(markdown(cases))
 
 
