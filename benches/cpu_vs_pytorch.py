@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Our training step against PyTorch's on the same cores: time and peak memory, as ratios measured in one run.
+"""Our training step against PyTorch's on the same cores: time and peak memory, as ratios of one run.
 
     cargo build --release
     python benches/cpu_vs_pytorch.py [--case PRESET:BATCH:STEPS ...] [--rounds 3] [--json FILE]
@@ -36,12 +36,12 @@ def measure(command: list[str], threads: int) -> dict:
 
 
 def summary(turns: list[dict]) -> dict:
-    step_ms = statistics.median(ms for turn in turns for ms in turn["step_ms"])
+    step_ms = statistics.median(turn["ms_per_step"] for turn in turns)
     peak_bytes = max(turn["peak_bytes"] for turn in turns)
     return {
-        "step_ms": step_ms,
-        "fastest_step_ms": min(ms for turn in turns for ms in turn["step_ms"]),
-        "images_per_s": 1e3 * turns[0]["batch"] / step_ms,
+        "ms_per_step": step_ms,
+        "min_ms_per_step": min(turn["min_ms_per_step"] for turn in turns),
+        "images_per_s": 1e3 * turns[0]["batch_size"] / step_ms,
         "peak_bytes": peak_bytes,
         # What loading the program costs before there is a model: of PyTorch, some hundred megabytes.
         "peak_above_idle_bytes": peak_bytes - max(turn.get("idle_bytes", 0) for turn in turns),
@@ -49,31 +49,29 @@ def summary(turns: list[dict]) -> dict:
 
 
 def compare(preset: str, batch: int, steps: int, args: argparse.Namespace) -> dict:
-    bench = [str(args.ddpm), "bench", "train", "--preset", preset, "--batch", str(batch)]
-    bench += ["--steps", str(WARMUP_STEPS + steps), "--device", "cpu", "--json"]
+    counts = ["--steps", str(steps), "--warmup", str(WARMUP_STEPS)]
+    ddpm = [str(args.ddpm), "bench", "train", "--device", "cpu", "--preset", preset, *counts]
+    ddpm += ["--set", f"train.batch_size={batch}"]
+    pytorch = [sys.executable, str(ROOT / "benches" / "pytorch" / "train_step.py"), preset, *counts]
+    pytorch += ["--batch", str(batch), "--threads", str(args.threads), *(["--compile"] if args.compile else [])]
     ours, theirs = [], []
     for _ in range(args.rounds):
-        turn = measure(bench, args.threads)
-        turn["step_ms"] = turn["step_ms"][WARMUP_STEPS:]
-        ours.append(turn)
-        # The very model that ours reports, so that a changed preset cannot make the comparison unfair.
-        step = [sys.executable, str(ROOT / "benches" / "pytorch" / "train_step.py"), json.dumps(turn["model"])]
-        step += ["--batch", str(batch), "--steps", str(steps), "--warmup", str(WARMUP_STEPS)]
-        step += ["--threads", str(args.threads), *(["--compile"] if args.compile else [])]
-        theirs.append(measure(step, args.threads))
+        ours.append(measure(ddpm, args.threads))
+        theirs.append(measure(pytorch, args.threads))
     if ours[0]["parameters"] != theirs[0]["parameters"]:
         sys.exit(f"{preset}: {ours[0]['parameters']} parameters here, {theirs[0]['parameters']} in PyTorch")
     case = {
         "preset": preset,
-        "batch": batch,
+        "batch_size": batch,
         "parameters": ours[0]["parameters"],
         "torch": theirs[0]["torch"],
         "ddpm": summary(ours),
         "pytorch": summary(theirs),
     }
-    case["times_as_fast"] = case["pytorch"]["step_ms"] / case["ddpm"]["step_ms"]
+    case["times_as_fast"] = case["pytorch"]["ms_per_step"] / case["ddpm"]["ms_per_step"]
     case["memory_ratio"] = case["ddpm"]["peak_bytes"] / case["pytorch"]["peak_bytes"]
-    case["memory_ratio_above_idle"] = case["ddpm"]["peak_above_idle_bytes"] / case["pytorch"]["peak_above_idle_bytes"]
+    above_idle = [case[side]["peak_above_idle_bytes"] for side in ("ddpm", "pytorch")]
+    case["memory_ratio_above_idle"] = above_idle[0] / above_idle[1]
     return case
 
 
@@ -84,10 +82,11 @@ def markdown(cases: list[dict]) -> str:
     ]
     for case in cases:
         ours, theirs = case["ddpm"], case["pytorch"]
-        speed = [f"{side['step_ms']:.0f} ms ({side['images_per_s']:.1f} images/s)" for side in (ours, theirs)]
-        memory = [f"{n / 1e6:.0f} MB" for n in (ours["peak_bytes"], theirs["peak_bytes"], theirs["peak_above_idle_bytes"])]
+        speed = [f"{side['ms_per_step']:.0f} ms ({side['images_per_s']:.1f} images/s)" for side in (ours, theirs)]
+        peaks = (ours["peak_bytes"], theirs["peak_bytes"], theirs["peak_above_idle_bytes"])
+        memory = [f"{n / 1e6:.0f} MB" for n in peaks]
         ratios = f"{case['memory_ratio']:.2f} ({case['memory_ratio_above_idle']:.2f} of the model's)"
-        row = [case["preset"], str(case["batch"]), *speed, f"{case['times_as_fast']:.2f}", *memory, ratios]
+        row = [case["preset"], str(case["batch_size"]), *speed, f"{case['times_as_fast']:.2f}", *memory, ratios]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -108,7 +107,8 @@ def main() -> None:
         preset, batch, steps = case.split(":")
         cases.append(compare(preset, int(batch), int(steps), args))
     if args.json:
-        args.json.write_text(json.dumps({"threads": args.threads, "rounds": args.rounds, "cases": cases}, indent=2) + "\n")
+        figures = {"threads": args.threads, "rounds": args.rounds, "cases": cases}
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(markdown(cases))
 
 

@@ -5,12 +5,12 @@
 
 OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorch_model.safetensors) with
     input.safetensors    x [n, c, h, w], t [n], dout [n, c, h, w]
-    expected.safetensors out, dx and the gradient of every parameter under its current diffusers name, of sum(out * dout)
+    expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
 OUT/schedulers.json      trajectories of diffusers' DDPM and DDIM schedulers on given noise and a given network
 
-Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as float32
-(trajectories: in full). Equal versions of the packages write equal files.
+Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
+float32 (trajectories: in full). Equal versions of the packages write equal files.
 """
 
 import json
@@ -31,9 +31,9 @@ from paired_unet import PairedUNet  # noqa: E402
 
 DOWN, ATTN_DOWN, UP, ATTN_UP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
 
-# Between them: with and without attention at several sizes and in the middle; one and several heads; one and two layers;
-# both paddings of the downsampling convolution; both orders and both frequency shifts of the time embedding; current and
-# legacy names; float32 and float16 files; complete and old-style configurations; square, oblong and grey images.
+# Between them: with and without attention at several sizes and in the middle; one and several heads; one and two
+# layers; both paddings of the downsampling convolution; both orders and both frequency shifts of the time embedding;
+# current and legacy names; float32 and float16 files; complete and old-style configurations; square and oblong images.
 UNETS = {
     "unet-plain": dict(
         config=dict(
@@ -63,9 +63,9 @@ UNETS = {
 PAIRED = dict(in_channels=1, out_channels=2, channels=(2, 4), layers=2, attention_levels=(1,), groups=2, dropout=0.0)
 
 # The keys that google/ddpm-cifar10-32 has; a file of 2022 lacks the others.
-OLD_KEYS = """_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types downsample_padding
-    flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_scale_factor norm_eps norm_num_groups out_channels
-    sample_size time_embedding_type up_block_types""".split()
+OLD_KEYS = """_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types
+    downsample_padding flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_scale_factor norm_eps
+    norm_num_groups out_channels sample_size time_embedding_type up_block_types""".split()
 LEGACY_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 

@@ -6,6 +6,7 @@
 import argparse
 import json
 import resource
+import statistics
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def resident_bytes() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("preset", help="a preset, or a `model` section as JSON")
+    parser.add_argument("preset", choices=PRESETS)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=5, help="timed steps")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them that are not timed")
@@ -35,11 +36,10 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    settings = json.loads(args.preset) if args.preset.startswith("{") else PRESETS[args.preset]
-    c = DEFAULTS | settings
+    c = DEFAULTS | PRESETS[args.preset]
     idle_bytes = resident_bytes()
 
-    model = build(settings).to(memory_format=torch.channels_last).train()
+    model = build(c).to(memory_format=torch.channels_last).train()
     weights = list(model.parameters())
     average = [p.detach().clone() for p in weights]
     optimiser = torch.optim.AdamW(weights, lr=2e-4, fused=True)
@@ -67,9 +67,10 @@ def main() -> None:
     report = {
         "torch": torch.__version__,
         "parameters": parameters(model),
-        "batch": args.batch,
+        "batch_size": args.batch,
         "idle_bytes": idle_bytes,
-        "step_ms": step_ms[args.warmup :],
+        "ms_per_step": statistics.median(step_ms[args.warmup :]),
+        "min_ms_per_step": min(step_ms[args.warmup :]),
     }
     print(json.dumps(report))
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 # The `model` section of our configuration, with its keys and defaults.
 DEFAULTS = dict(
-    image_size=32, in_channels=3, out_channels=3, channels=[128, 256, 256, 256], layers_per_level=2, attention_levels=[1],
-    mid_attention=True, head_dim=0, groups=32, norm_eps=1e-6, layout="ddpm", downsample="conv_asymmetric",
+    image_size=32, in_channels=3, out_channels=3, channels=[128, 256, 256, 256], layers_per_level=2,
+    attention_levels=[1], mid_attention=True, head_dim=0, groups=32, norm_eps=1e-6, layout="ddpm", downsample="conv_asymmetric",
     upsample="nearest_conv", shortcut="pointwise", time_dim=0, flip_sin_to_cos=False, freq_shift=1.0, dropout=0.0,
     classes=0,
 )  # fmt: skip
@@ -31,6 +31,10 @@ PRESETS = {
     "quickstart": dict(
         image_size=16, in_channels=1, out_channels=1, channels=[32, 64], layers_per_level=1, attention_levels=[1],
         groups=8, downsample="conv",
+    ),
+    "mnist-small": dict(
+        in_channels=1, out_channels=1, channels=[32, 64, 64], layers_per_level=1, attention_levels=[2], groups=8,
+        downsample="conv",
     ),
 }  # fmt: skip
 PARAMETERS = {"ddpm-cifar10": 35_746_307, "mnist-123": 57_489_857, "unet64": 20_494_211}
