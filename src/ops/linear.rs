@@ -3,7 +3,7 @@
 //! A row of `x` is an image of one pixel and the layer a 1x1 convolution, so the kernels, the CPU implementation and the
 //! gradients are those of [`conv2d`](crate::ops::conv2d).
 
-use crate::ops::conv2d::{self, Conv2dShape, Names};
+use crate::ops::conv2d::{self, Conv2dShape, Layer, Names};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -20,7 +20,8 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
     let mut dims = x.dims();
     *dims.last_mut().expect("a tensor has dimensions") = c_out;
     let y = tape.tensor(&dims, x.dtype());
-    conv2d::record(tape, y, x, w, bias, Conv2dShape::linear(x.numel() / c_in, c_in, c_out), &LINEAR);
+    let shape = Conv2dShape::linear(x.numel() / c_in, c_in, c_out);
+    conv2d::record(tape, y, x, w, bias, Layer::new(shape, &LINEAR));
     y
 }
 

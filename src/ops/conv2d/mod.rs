@@ -66,7 +66,7 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
         pad_right: padding.right,
     };
     let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], x.dtype());
-    record(tape, y, x, w, bias, shape, &CONV2D);
+    record(tape, y, x, w, bias, Layer::new(shape, &CONV2D));
     y
 }
 
@@ -80,20 +80,35 @@ pub(super) struct Names {
 
 const CONV2D: Names = Names { fwd: "conv2d_fwd", bwd_dx: "conv2d_bwd_dx", bwd_dw: "conv2d_bwd_dw" };
 
-/// Records `y = conv(x, w) + bias`.
-pub(super) fn record(
-    tape: &mut Tape,
-    y: Tensor,
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor,
+/// What the ops of a layer have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer {
     shape: Conv2dShape,
     names: &'static Names,
-) {
-    let op = names.fwd;
+    /// Sizes of the blocks' tiles.
+    fwd: Tile,
+    bwd_dx: Tile,
+    bwd_dw: Tile,
+}
+
+impl Layer {
+    pub fn new(shape: Conv2dShape, names: &'static Names) -> Layer {
+        Layer {
+            shape,
+            names,
+            fwd: Tile::filling(shape.out_pixels(), shape.c_out, 1),
+            bwd_dx: Tile::filling(phase_pixels(&shape), shape.c_in, phases(&shape)),
+            bwd_dw: Tile::fitting(shape.c_out, shape.kh * shape.kw * shape.c_in),
+        }
+    }
+}
+
+/// Records `y = conv(x, w) + bias`.
+pub(super) fn record(tape: &mut Tape, y: Tensor, x: Tensor, w: Tensor, bias: Tensor, layer: Layer) {
+    let (op, c_out) = (layer.names.fwd, layer.shape.c_out);
     assert!(x.dtype() == w.dtype() && bias.dtype() == DType::F32, "{op} of {x:?} with weights {w:?}, bias {bias:?}");
-    assert!(bias.is_empty() || bias.numel() == shape.c_out, "{op}: bias {bias:?} for {} channels", shape.c_out);
-    tape.push(Conv2dFwd { y, x, w, bias, shape, names });
+    assert!(bias.is_empty() || bias.numel() == c_out, "{op}: bias {bias:?} for {c_out} channels");
+    tape.push(Conv2dFwd { y, x, w, bias, layer });
 }
 
 #[derive(Debug)]
@@ -102,13 +117,12 @@ struct Conv2dFwd {
     x: Tensor,
     w: Tensor,
     bias: Tensor,
-    shape: Conv2dShape,
-    names: &'static Names,
+    layer: Layer,
 }
 
 impl Op for Conv2dFwd {
     fn name(&self) -> &'static str {
-        self.names.fwd
+        self.layer.names.fwd
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![self.y]
@@ -117,32 +131,31 @@ impl Op for Conv2dFwd {
         vec![self.x, self.w, self.bias]
     }
     fn backward(&self, tape: &mut Tape) {
-        let Conv2dFwd { y, x, w, bias, shape, names } = *self;
+        let Conv2dFwd { y, x, w, bias, layer } = *self;
         let dy = tape.grad(y);
         if tape.needs_grad(w) || tape.needs_grad(bias) {
             // A bias may learn while the weights are frozen: then their gradient goes nowhere.
             let dw = if tape.needs_grad(w) { tape.grad_slot(w) } else { tape.tensor(&w.dims(), DType::F32) };
             let dbias = tape.grad_slot(bias);
-            let splits = Splits::of(&shape);
+            let splits = Splits::of(&layer);
             let dw_parts = splits.scratch(tape, splits.dw, dw);
             let dbias_parts = splits.scratch(tape, splits.dbias, dbias);
-            tape.push(Conv2dBwdDw { dw, dbias, dw_parts, dbias_parts, dy, x, shape, names });
+            tape.push(Conv2dBwdDw { dw, dbias, dw_parts, dbias_parts, dy, x, layer });
             tape.accumulate(w, dw);
             tape.accumulate(bias, dbias);
         }
         let dx = tape.grad_slot(x);
         if !dx.is_empty() {
-            tape.push(Conv2dBwdDx { dx, dy, w, shape, names });
+            tape.push(Conv2dBwdDx { dx, dy, w, layer });
             tape.accumulate(x, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [x, w, bias]) = mem.views([self.y], [self.x, self.w, self.bias]);
-        cpu::forward(y, x, w, bias, &self.shape);
+        cpu::forward(y, x, w, bias, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
-        let s = &self.shape;
-        let tile = Tile::filling(s.out_pixels(), s.c_out, 1);
+        let (s, tile) = (&self.layer.shape, self.layer.fwd);
         let operands = [self.y.into(), self.x.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
@@ -151,7 +164,7 @@ impl Op for Conv2dFwd {
             .args(&[&operands[..], &dims(s)].concat());
     }
     fn flops(&self) -> u64 {
-        self.shape.flops()
+        self.layer.shape.flops()
     }
 }
 
@@ -160,13 +173,12 @@ struct Conv2dBwdDx {
     dx: Tensor,
     dy: Tensor,
     w: Tensor,
-    shape: Conv2dShape,
-    names: &'static Names,
+    layer: Layer,
 }
 
 impl Op for Conv2dBwdDx {
     fn name(&self) -> &'static str {
-        self.names.bwd_dx
+        self.layer.names.bwd_dx
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![self.dx]
@@ -176,22 +188,19 @@ impl Op for Conv2dBwdDx {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([dx], [dy, w]) = mem.views([self.dx], [self.dy, self.w]);
-        cpu::backward_data(dx, dy, w, &self.shape);
+        cpu::backward_data(dx, dy, w, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
-        let s = &self.shape;
-        let phases = s.stride * s.stride;
-        let phase_pixels = s.n * s.h.div_ceil(s.stride) * s.w.div_ceil(s.stride);
-        let tile = Tile::filling(phase_pixels, s.c_in, phases);
+        let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
         let operands = [self.dx.into(), self.dy.into(), self.w.into()];
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
-            .grid([phase_pixels.div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases])
+            .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
             .block(tile.threads())
             .smem(tile.smem_bytes())
             .args(&[&operands[..], &dims(s)].concat());
     }
     fn flops(&self) -> u64 {
-        self.shape.flops()
+        self.layer.shape.flops()
     }
 }
 
@@ -203,13 +212,12 @@ struct Conv2dBwdDw {
     dbias_parts: Tensor,
     dy: Tensor,
     x: Tensor,
-    shape: Conv2dShape,
-    names: &'static Names,
+    layer: Layer,
 }
 
 impl Op for Conv2dBwdDw {
     fn name(&self) -> &'static str {
-        self.names.bwd_dw
+        self.layer.names.bwd_dw
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![self.dw, self.dbias, self.dw_parts, self.dbias_parts]
@@ -219,11 +227,11 @@ impl Op for Conv2dBwdDw {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x]);
-        cpu::backward_weights(dw, dbias, dy, x, &self.shape);
+        cpu::backward_weights(dw, dbias, dy, x, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
-        let (s, splits, dtype) = (&self.shape, Splits::of(&self.shape), self.dy.dtype());
-        let tile = splits.tile;
+        let (s, tile, dtype) = (&self.layer.shape, self.layer.bwd_dw, self.dy.dtype());
+        let splits = Splits::of(&self.layer);
         let operands = [if splits.dw > 1 { self.dw_parts } else { self.dw }.into(), self.dy.into(), self.x.into()];
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dtype)
             .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.dw])
@@ -239,13 +247,23 @@ impl Op for Conv2dBwdDw {
         }
     }
     fn flops(&self) -> u64 {
-        self.shape.flops()
+        self.layer.shape.flops()
     }
 }
 
 /// The dimensions that the three kernels take, in their order.
 fn dims(s: &Conv2dShape) -> [Arg; 12] {
     [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()].map(Arg::from)
+}
+
+/// `dx` is computed apart for each remainder of (row, column) by the stride: see the kernel.
+fn phases(s: &Conv2dShape) -> usize {
+    s.stride * s.stride
+}
+
+/// Pixels of the largest phase.
+fn phase_pixels(s: &Conv2dShape) -> usize {
+    s.n * s.h.div_ceil(s.stride) * s.w.div_ceil(s.stride)
 }
 
 /// Length of the axis (tap, input channel) as the kernel sees it: each tap padded to whole 16-byte chunks.
@@ -311,7 +329,6 @@ impl Tile {
 /// result depends on the shape alone.
 #[derive(Clone, Copy, Debug)]
 struct Splits {
-    tile: Tile,
     dw: usize,
     dw_pixels: usize,
     dbias: usize,
@@ -319,24 +336,23 @@ struct Splits {
 }
 
 impl Splits {
-    fn of(s: &Conv2dShape) -> Splits {
+    fn of(layer: &Layer) -> Splits {
         /// Blocks to aim for: two for each multiprocessor of a large GPU.
         const BLOCKS: usize = 256;
         const MOST: usize = 64;
         /// Pixels that make a split worth its extra sum, and the step in which the kernel takes them.
         const LEAST_PIXELS: usize = 256;
         const STEP: usize = 32;
+        let s = &layer.shape;
         let pixels = s.out_pixels();
         let split = |blocks: usize| {
             let wanted = BLOCKS.div_ceil(blocks).min(pixels / LEAST_PIXELS).clamp(1, MOST);
             let each = pixels.div_ceil(wanted).next_multiple_of(STEP);
             (pixels.div_ceil(each), each)
         };
-        let columns = s.kh * s.kw * s.c_in;
-        let tile = Tile::fitting(s.c_out, columns);
-        let (dw, dw_pixels) = split(tile.blocks(s.c_out, columns));
+        let (dw, dw_pixels) = split(layer.bwd_dw.blocks(s.c_out, s.kh * s.kw * s.c_in));
         let (dbias, dbias_pixels) = split(s.c_out.div_ceil(64));
-        Splits { tile, dw, dw_pixels, dbias, dbias_pixels }
+        Splits { dw, dw_pixels, dbias, dbias_pixels }
     }
 
     /// Where the sums of the splits of `total` go, if there is more than one.
