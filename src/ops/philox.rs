@@ -422,6 +422,7 @@ mod tests {
         assert!(uniform_open(0) > 0.0);
         assert!(uniform_open(u32::MAX) < 1.0);
     }
+
     #[test]
     fn every_device_draws_the_same_bits() {
         for target in targets() {
