@@ -17,9 +17,11 @@
 
 mod conv;
 mod input;
+mod weights;
 
 pub use conv::{Conv, Filters, conv};
 pub use input::Input;
+pub use weights::backward_weights;
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 

@@ -1,8 +1,10 @@
 //! The first step: patches of input, transformed.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
-use super::{IN, Math, OUT, POINTS, Tiling};
+use super::{IN, Math, OUT, POINTS, Run, Tiling};
 use crate::ops::conv2d::cpu::tile::{KB, TileSize, Tiled};
 
 /// Images `src [n, h, w, c]` and the tiles of output that are made of them.
@@ -40,20 +42,20 @@ impl<'a> Input<'a> {
         POINTS * (self.padded() * TileSize::short().rows + SKEW)
     }
 
-    /// Length of the scratch memory of [`InputTask`].
+    /// Length of the scratch memory `patch` of a strip.
     pub fn patch_len(&self) -> usize {
         IN * (TileSize::short().rows * OUT + IN - OUT) * CHANNELS
     }
 
-    /// Copies channels `from .. from + CHANNELS` of the pixels that `count` tiles of a band are made of, from tile
-    /// column `x` on, to `patch [IN][width]`: zeros where these overhang the image.
+    /// Copies channels `from .. from + CHANNELS` of the `SIDE` rows of pixels that the tiles of a run are made of to
+    /// `patch [SIDE][width]`: zeros where these overhang the image.
     #[inline(always)]
-    fn copy(&self, patch: &mut [[f32; CHANNELS]], band: usize, x: usize, count: usize, from: usize) {
-        let width = count * OUT + IN - OUT;
-        let n = band / self.tiling.per_image;
-        let top = (band % self.tiling.per_image * OUT) as isize - self.pad_y;
-        let left = (x * OUT) as isize - self.pad_x;
-        for (i, patch) in patch.chunks_exact_mut(width).enumerate().take(IN) {
+    fn copy<const SIDE: usize>(&self, patch: &mut [[f32; CHANNELS]], run: Run, from: usize) {
+        let width = run.count * OUT + SIDE - OUT;
+        let n = run.band / self.tiling.per_image;
+        let top = (run.band % self.tiling.per_image * OUT) as isize - self.pad_y;
+        let left = (run.x * OUT) as isize - self.pad_x;
+        for (i, patch) in patch.chunks_exact_mut(width).enumerate().take(SIDE) {
             let y = top + i as isize;
             if y < 0 || y >= self.h as isize {
                 patch.fill([0.0; CHANNELS]);
@@ -66,7 +68,7 @@ impl<'a> Input<'a> {
                     *to = [0.0; CHANNELS];
                     continue;
                 }
-                let pixel = &row[x as usize * self.c..][from..self.c.min((x as usize + 1) * self.c)];
+                let pixel = &row[x as usize * self.c..][from..self.c];
                 match pixel.first_chunk::<CHANNELS>() {
                     Some(full) => *to = *full,
                     None => {
@@ -75,6 +77,58 @@ impl<'a> Input<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Transforms `channels` of the tiles `first .. first + count`, at most a strip, by `line`. Point `i` of a tile
+    /// and a vector of channels goes to `out[i * stride + place(tile, channel)]`.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments)]
+    pub fn transform<S: Simd, const SIDE: usize>(
+        &self,
+        simd: S,
+        out: &mut [f32],
+        stride: usize,
+        patch: &mut [f32],
+        (first, count): (usize, usize),
+        channels: Range<usize>,
+        line: impl Fn([S::f32s; SIDE]) -> [S::f32s; IN] + Copy,
+        place: impl Fn(usize, usize) -> usize,
+    ) {
+        let lanes = S::F32_LANES;
+        let patch = patch.as_chunks_mut::<CHANNELS>().0;
+        let mut done = 0;
+        while done < count {
+            let run = self.tiling.next_run(first + done, count - done);
+            let width = run.count * OUT + SIDE - OUT;
+            for from in channels.clone().step_by(CHANNELS) {
+                self.copy::<SIDE>(patch, run, from);
+                for tile in 0..run.count {
+                    let patch = &patch[tile * OUT..(SIDE - 1) * width + tile * OUT + SIDE];
+                    for channel in (0..CHANNELS.min(channels.end - from)).step_by(lanes) {
+                        let at = place(done + tile, from + channel);
+                        let out = &mut out[at..at + (POINTS - 1) * stride + lanes];
+                        Math(simd).square(
+                            line,
+                            #[inline(always)]
+                            |j| {
+                                let mut column = [simd.splat_f32s(0.0); SIDE];
+                                for i in 0..SIDE {
+                                    column[i] = S::as_simd_f32s(&patch[i * width + j]).0[channel / lanes];
+                                }
+                                column
+                            },
+                            #[inline(always)]
+                            |i, row| {
+                                for j in 0..IN {
+                                    S::as_mut_simd_f32s(&mut out[(i * IN + j) * stride..][..lanes]).0[0] = row[j];
+                                }
+                            },
+                        );
+                    }
+                }
+            }
+            done += run.count;
         }
     }
 }
@@ -95,42 +149,17 @@ impl Tiled for InputTask<'_> {
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
         let Self { out, patch, input, first, count } = self;
         let math = Math(simd);
-        let lanes = S::F32_LANES;
-        let stride = input.point_stride::<MR>();
-        let patch = patch.as_chunks_mut::<CHANNELS>().0;
-        let mut done = 0;
-        while done < count {
-            let run = input.tiling.next_run(first + done, count - done);
-            let width = run.count * OUT + IN - OUT;
-            for from in (0..input.padded()).step_by(CHANNELS) {
-                input.copy(patch, run.band, run.x, run.count, from);
-                for tile in 0..run.count {
-                    let patch = &patch[tile * OUT..(IN - 1) * width + tile * OUT + IN];
-                    for channel in (0..CHANNELS.min(input.padded() - from)).step_by(lanes) {
-                        let at = ((from + channel) / KB * MR + done + tile) * KB + channel % KB;
-                        let out = &mut out[at..at + (POINTS - 1) * stride + lanes];
-                        math.square(
-                            #[inline(always)]
-                            |d| math.input(d),
-                            #[inline(always)]
-                            |j| {
-                                let mut column = [simd.splat_f32s(0.0); IN];
-                                for i in 0..IN {
-                                    column[i] = S::as_simd_f32s(&patch[i * width + j]).0[channel / lanes];
-                                }
-                                column
-                            },
-                            #[inline(always)]
-                            |i, row| {
-                                for j in 0..IN {
-                                    S::as_mut_simd_f32s(&mut out[(i * IN + j) * stride..][..lanes]).0[0] = row[j];
-                                }
-                            },
-                        );
-                    }
-                }
-            }
-            done += run.count;
-        }
+        input.transform(
+            simd,
+            out,
+            input.point_stride::<MR>(),
+            patch,
+            (first, count),
+            0..input.padded(),
+            #[inline(always)]
+            |d| math.input(d),
+            #[inline(always)]
+            |tile, channel| (channel / KB * MR + tile) * KB + channel % KB,
+        );
     }
 }
