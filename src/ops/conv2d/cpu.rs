@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::Conv2dShape;
 use crate::ops::simd::scratch;
 use gather::Patches;
+use winograd::{Conv, Filters, Input, Tiling};
 
 /// `y = conv(x, w) + bias`.
 ///
@@ -21,6 +22,11 @@ use gather::Patches;
 pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShape) {
     check(s, y.len(), x.len(), w.len(), bias.len());
     let (pad_y, pad_x) = (s.pad_top as isize, s.pad_left as isize);
+    if winograd::suits(s) {
+        let tiling = Tiling::new(s.n, s.out_h(), s.out_w());
+        let input = Input { src: x, h: s.h, w: s.w, c: s.c_in, pad_y, pad_x, tiling };
+        return winograd::conv(y, &Conv { input, cols: s.c_out, filters: Filters::Forward(w), bias });
+    }
     let patches = Patches {
         src: x,
         n: s.n,
@@ -34,9 +40,6 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
     };
     scratch(gather::packed_len(patches.depth(), s.c_out), |packed| {
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);
-        if winograd::suits(s) {
-            return winograd_conv(y, &patches, packed, bias, s.c_out);
-        }
         gather::product(y, &patches, packed, bias, s.c_out);
     });
 }
@@ -47,13 +50,16 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
 /// `dx [n, h, w, c_in]`, `dy [n, out_h, out_w, c_out]`, `w [c_out, kh, kw, c_in]`.
 pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
     check(s, dy.len(), dx.len(), w.len(), 0);
+    if winograd::suits(s) {
+        let tiling = Tiling::new(s.n, s.h, s.w);
+        let (pad_y, pad_x) = (2 - s.pad_top as isize, 2 - s.pad_left as isize);
+        let input = Input { src: dy, h: s.out_h(), w: s.out_w(), c: s.c_out, pad_y, pad_x, tiling };
+        return winograd::conv(dx, &Conv { input, cols: s.c_in, filters: Filters::Turned(w), bias: &[] });
+    }
     if s.stride == 1 {
         let (patches, met) = phase(dy, s, 0, 0);
         scratch(gather::packed_len(patches.depth(), s.c_in), |packed| {
             pack_phase(packed, w, s, &met);
-            if winograd::suits(s) {
-                return winograd_conv(dx, &patches, packed, &[], s.c_in);
-            }
             gather::product(dx, &patches, packed, &[], s.c_in);
         });
         return;
@@ -86,21 +92,14 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
 /// `dw [c_out, kh, kw, c_in]`, `dbias [c_out]` or empty, `dy [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`.
 pub fn backward_weights(dw: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
     check(s, dy.len(), x.len(), dw.len(), dbias.len());
-    weights::backward_weights(dw, dy, x, s);
+    if winograd::suits(s) {
+        winograd::backward_weights(dw, dy, x, s);
+    } else {
+        weights::backward_weights(dw, dy, x, s);
+    }
     if !dbias.is_empty() {
         weights::backward_bias(dbias, dy);
     }
-}
-
-fn winograd_conv(y: &mut [f32], patches: &Patches, packed: &[f32], bias: &[f32], cols: usize) {
-    scratch(winograd::filters_len(patches.c, cols), |filters| {
-        winograd::transform_filters(filters, packed, patches.c);
-        let &Patches { src, n, h, w, src_h, src_w, c, .. } = patches;
-        let (pad_y, pad_x) = (-patches.taps[0].0, -patches.taps[0].1);
-        let conv =
-            winograd::Conv { src, n, h: src_h, w: src_w, c, pad_y, pad_x, out_h: h, out_w: w, cols, filters, bias };
-        winograd::conv(y, &conv);
-    });
 }
 
 /// The product that gives `dx` at the input pixels `(y, x)` with `y % stride = phase_y`, `x % stride = phase_x`, and
@@ -108,7 +107,7 @@ fn winograd_conv(y: &mut [f32], patches: &Patches, packed: &[f32], bias: &[f32],
 fn phase<'a>(dy: &'a [f32], s: &Conv2dShape, phase_y: usize, phase_x: usize) -> (Patches<'a>, Vec<(usize, usize)>) {
     let reaches = |phase: usize, pad: usize, k: usize| (phase + pad + k * (s.stride - 1)).is_multiple_of(s.stride);
     let met: Vec<_> =
-        taps(s).rev().filter(|&(ky, kx)| reaches(phase_y, s.pad_top, ky) && reaches(phase_x, s.pad_left, kx)).collect();
+        taps(s).filter(|&(ky, kx)| reaches(phase_y, s.pad_top, ky) && reaches(phase_x, s.pad_left, kx)).collect();
     let offset = |phase: usize, pad: usize, k: usize| ((phase + pad) as isize - k as isize) / s.stride as isize;
     let patches = Patches {
         src: dy,
@@ -132,7 +131,7 @@ fn pack_phase(packed: &mut [f32], w: &[f32], s: &Conv2dShape, met: &[(usize, usi
     });
 }
 
-fn taps(s: &Conv2dShape) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
+fn taps(s: &Conv2dShape) -> impl Iterator<Item = (usize, usize)> + use<> {
     let (kh, kw) = (s.kh, s.kw);
     (0..kh * kw).map(move |i| (i / kw, i % kw))
 }

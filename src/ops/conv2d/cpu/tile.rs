@@ -102,17 +102,20 @@ pub fn rows<S: Simd, const MR: usize, const NV: usize>(
     sums
 }
 
-/// Adds the product of `a [k][MR]`, transposed, and `b [k][NR]` to `sums`.
+/// Adds the product of `a [k][width x MR]`, transposed, of which columns `strip * MR ..` count, and `b [k][NR]` to
+/// `sums`; `width` is the number of strips that lie side by side in `a`.
 #[inline(always)]
 pub fn columns<S: Simd, const MR: usize, const NV: usize>(
     simd: S,
     mut sums: Sums<S, MR, NV>,
     a: &[f32],
+    (strip, width): (usize, usize),
     b: &[f32],
 ) -> Sums<S, MR, NV> {
     let a = a.as_chunks::<MR>().0;
     let b = S::as_simd_f32s(b).0.as_chunks::<NV>().0;
-    for (a, b) in a.iter().zip(b) {
+    for (a, b) in a.chunks_exact(width).zip(b) {
+        let a = &a[strip];
         for r in 0..MR {
             let x = simd.splat_f32s(a[r]);
             for v in 0..NV {

@@ -124,7 +124,7 @@ impl Tiled for WeightsTask<'_> {
                     } else {
                         tile::load::<S, MR, NV>(simd, sums)
                     };
-                    tile::store::<S, MR, NV>(sums, tile::columns(simd, tile, left, right));
+                    tile::store::<S, MR, NV>(sums, tile::columns(simd, tile, left, (0, 1), right));
                 }
             }
         }

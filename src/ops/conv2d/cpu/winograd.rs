@@ -16,8 +16,12 @@
 //! even and odd parts, so that a transform of six numbers takes 14 operations.
 
 mod conv;
+mod input;
+mod weights;
 
-pub use conv::{Conv, conv, filters_len, transform_filters};
+pub use conv::{Conv, Filters, conv};
+pub use input::Input;
+pub use weights::backward_weights;
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -26,7 +30,7 @@ use pulp::Simd;
 use crate::ops::conv2d::Conv2dShape;
 
 /// Pixels of output along a side of a tile.
-pub const OUT: usize = 4;
+const OUT: usize = 4;
 
 /// Pixels of input along a side of a tile.
 const IN: usize = 6;
@@ -130,43 +134,55 @@ impl<S: Simd> Math<S> {
         column: impl Fn(usize) -> [S::f32s; I],
         mut row: impl FnMut(usize, [S::f32s; O]),
     ) {
-        let mut rows = [[self.0.splat_f32s(0.0); I]; O];
-        for j in 0..I {
-            let transformed = line(column(j));
-            for i in 0..O {
-                rows[i][j] = transformed[i];
-            }
+        // Every slot is written twice so that no memory has to be cleared first.
+        let mut columns = [line(column(0)); I];
+        for (j, slot) in columns.iter_mut().enumerate().skip(1) {
+            *slot = line(column(j));
         }
-        for (i, r) in rows.into_iter().enumerate() {
-            row(i, line(r));
+        for i in 0..O {
+            let mut values = [columns[0][i]; I];
+            for j in 1..I {
+                values[j] = columns[j][i];
+            }
+            row(i, line(values));
         }
     }
 }
 
 /// How an image is cut into tiles. Tiles count through the rows of all images of a batch; a band is one such row.
 #[derive(Clone, Copy)]
-struct Tiling {
+pub struct Tiling {
     bands: usize,
     per_image: usize,
     per_band: usize,
+    out_h: usize,
+    out_w: usize,
 }
 
 impl Tiling {
-    fn new(n: usize, out_h: usize, out_w: usize) -> Self {
+    pub fn new(n: usize, out_h: usize, out_w: usize) -> Self {
         let per_image = out_h.div_ceil(OUT);
-        Self { bands: n * per_image, per_image, per_band: out_w.div_ceil(OUT) }
+        Self { bands: n * per_image, per_image, per_band: out_w.div_ceil(OUT), out_h, out_w }
     }
 
     fn tiles(&self) -> usize {
         self.bands * self.per_band
     }
 
-    /// The image of a tile and its first output pixel.
+    /// Cuts the tiles `first .. first + count` into runs that lie in one band each.
     #[inline(always)]
-    fn at(&self, tile: usize) -> [usize; 3] {
-        let (band, x) = (tile / self.per_band, tile % self.per_band);
-        [band / self.per_image, band % self.per_image * OUT, x * OUT]
+    fn next_run(&self, first: usize, count: usize) -> Run {
+        let (band, x) = (first / self.per_band, first % self.per_band);
+        Run { band, x, count: count.min(self.per_band - x) }
     }
+}
+
+/// Consecutive tiles of one band.
+#[derive(Clone, Copy)]
+struct Run {
+    band: usize,
+    x: usize,
+    count: usize,
 }
 
 /// Whether images of this size gain: below four tiles the transforms of the filters outweigh the products.

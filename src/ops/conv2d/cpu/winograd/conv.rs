@@ -3,295 +3,338 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::{IN, Math, OUT, POINTS, TAPS, Tiling};
+use super::input::{Input, InputTask};
+use super::{IN, Math, OUT, POINTS, TAPS};
 use crate::ops::conv2d::cpu::tile::{self, KB, TileSize, Tiled};
 use crate::ops::simd::scratch;
 
-/// A 3x3 convolution of stride 1 of `src [n, h, w, c]`; the output has `cols` channels.
+/// A 3x3 convolution of stride 1 into images of `cols` channels.
 pub struct Conv<'a> {
-    pub src: &'a [f32],
-    pub n: usize,
-    pub h: usize,
-    pub w: usize,
-    pub c: usize,
-    pub pad_y: isize,
-    pub pad_x: isize,
-    pub out_h: usize,
-    pub out_w: usize,
+    pub input: Input<'a>,
     pub cols: usize,
-    pub filters: &'a [f32], // [panel][POINTS][padded c][NR], by `transform_filters`
-    pub bias: &'a [f32],    // [cols] or empty
+    pub filters: Filters<'a>,
+    pub bias: &'a [f32], // [cols] or empty
 }
 
-/// Length of the transformed filters of `c` by `cols` channels.
-pub fn filters_len(c: usize, cols: usize) -> usize {
-    POINTS * c.next_multiple_of(KB) * cols.next_multiple_of(TileSize::short().cols)
+/// Filters that are read from the weights `w [c_out, 3, 3, c_in]`.
+#[derive(Clone, Copy)]
+pub enum Filters<'a> {
+    /// As they are.
+    Forward(&'a [f32]),
+    /// Turned by half, from output channels to input channels: those of the gradient of the input.
+    Turned(&'a [f32]),
 }
 
-/// Transforms filters from `packed [panel][9 c, padded][NR]`, taps before channels, to `[panel][POINTS][c, padded][NR]`.
-pub fn transform_filters(filters: &mut [f32], packed: &[f32], c: usize) {
-    let nr = TileSize::short().cols;
-    let packed_len = (TAPS * TAPS * c).next_multiple_of(KB) * nr;
-    let filters_len = POINTS * c.next_multiple_of(KB) * nr;
-    filters.par_chunks_mut(filters_len).zip(packed.par_chunks(packed_len)).for_each(|(filters, packed)| {
-        FiltersTask { filters, packed, c }.short();
+/// Channels of input whose filters are transformed together: `[POINTS][filter_stride]`, a point's `[DEPTH][NR]`.
+const DEPTH: usize = 64;
+
+/// Numbers that keep the points' matrices from lying a power of two apart, in the same few sets of the caches.
+const SKEW: usize = 32;
+
+fn filter_stride() -> usize {
+    DEPTH * TileSize::short().cols + SKEW
+}
+
+/// Numbers of transformed filters up to which these stay in a core's second-level cache.
+const SMALL_FILTERS: usize = 160 << 10;
+
+/// Tiles that pass through the three steps together.
+const TILES: usize = 64;
+
+impl Conv<'_> {
+    fn depth(&self) -> usize {
+        self.input.padded()
+    }
+
+    fn panels(&self) -> usize {
+        self.cols.div_ceil(TileSize::short().cols)
+    }
+
+    /// Blocks of `DEPTH` channels of input.
+    fn blocks(&self) -> usize {
+        self.depth().div_ceil(DEPTH)
+    }
+}
+
+/// `y = conv(input) + bias`, `y [n, out_h, out_w, cols]`.
+pub fn conv(y: &mut [f32], conv: &Conv) {
+    let mut bands = split_bands(y, conv);
+    if POINTS * conv.depth() * conv.panels() * TileSize::short().cols <= SMALL_FILTERS {
+        conv_by_tasks(&mut bands, conv);
+    } else {
+        conv_by_steps(&mut bands, conv);
+    }
+}
+
+/// Small filters: they are transformed once, then every task takes a few bands through all three steps.
+fn conv_by_tasks(bands: &mut [&mut [f32]], conv: &Conv) {
+    let size = TileSize::short();
+    let tiling = conv.input.tiling;
+    let filters_len = POINTS * filter_stride();
+    scratch(conv.panels() * conv.blocks() * filters_len, |filters| {
+        filters.par_chunks_mut(filters_len).enumerate().for_each(|(i, filters)| {
+            FiltersTask { filters, conv, panel: i / conv.blocks(), block: i % conv.blocks() }.run_with_scratch();
+        });
+        let filters = &*filters;
+        let tiles = TILES.min(tiling.tiles().div_ceil(8).next_multiple_of(size.rows));
+        let count = (tiles / tiling.per_band).max(1);
+        bands.par_chunks_mut(count).enumerate().for_each(|(i, bands)| {
+            let input_len = conv.input.strip_len();
+            let products = Products::new(1, conv.panels());
+            scratch(input_len + products.len() + conv.input.patch_len(), |memory| {
+                let (input, memory) = memory.split_at_mut(input_len);
+                let (sums, patch) = memory.split_at_mut(products.len());
+                BandsTask { bands, first_band: i * count, filters, input, sums, patch, conv, products }.short();
+            });
+        });
     });
 }
 
-struct FiltersTask<'a> {
-    filters: &'a mut [f32],
-    packed: &'a [f32],
-    c: usize,
-}
-
-impl Tiled for FiltersTask<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { filters, packed, c } = self;
-        let math = Math(simd);
-        let padded = c.next_multiple_of(KB);
-        let packed = S::as_simd_f32s(packed).0.as_chunks::<NV>().0;
-        let filters = S::as_mut_simd_f32s(filters).0.as_chunks_mut::<NV>().0;
-        for channel in 0..padded {
-            for v in 0..NV {
-                if channel < c {
-                    math.square(
-                        #[inline(always)]
-                        |g| math.filter(g),
-                        #[inline(always)]
-                        |j| {
-                            let row = |i: usize| (i * TAPS + j) * c + channel;
-                            [packed[row(0)][v], packed[row(1)][v], packed[row(2)][v]]
-                        },
-                        #[inline(always)]
-                        |i, row| {
-                            for (j, value) in row.into_iter().enumerate() {
-                                filters[(i * IN + j) * padded + channel][v] = value;
-                            }
-                        },
-                    );
-                } else {
-                    for point in 0..POINTS {
-                        filters[point * padded + channel][v] = simd.splat_f32s(0.0);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Transformed input and products of a run of bands of tiles:
-/// `input [strip][POINTS][c / 16][MR][16]`, `products [POINTS][panel][strip][MR][NR]`.
-#[derive(Clone, Copy)]
-struct Block {
-    first_tile: usize,
-    tiles: usize,
-    strips: usize,
-    panels: usize,
-    padded: usize,
-}
-
-impl Block {
-    fn new(conv: &Conv, first_tile: usize, tiles: usize) -> Self {
-        let size = TileSize::short();
-        Self {
-            first_tile,
-            tiles,
-            strips: tiles.div_ceil(size.rows),
-            panels: conv.cols.div_ceil(size.cols),
-            padded: conv.c.next_multiple_of(KB),
-        }
-    }
-
-    fn strip_len(&self) -> usize {
-        POINTS * self.padded * TileSize::short().rows
-    }
-
-    fn input_len(&self) -> usize {
-        self.strips * self.strip_len()
-    }
-
-    /// Products of one point and panel.
-    fn product_len(&self) -> usize {
-        let size = TileSize::short();
-        self.strips * size.rows * size.cols
-    }
-
-    fn products_len(&self) -> usize {
-        POINTS * self.panels * self.product_len()
-    }
-}
-
-/// Scratch memory, in floats, up to which a task keeps a block to itself: a part of the second-level cache.
-const OWN_BLOCK: usize = 160 << 10;
-
-/// Scratch memory, in floats, of the blocks that all tasks work on together: a part of the last-level cache.
-const SHARED_BLOCK: usize = 2 << 20;
-
-/// Tiles that make a block worthwhile for one task.
-const OWN_TILES: usize = 32;
-
-/// `y = conv(src) + bias`, `y [n, out_h, out_w, cols]`.
-pub fn conv(y: &mut [f32], conv: &Conv) {
-    let tiling = Tiling::new(conv.n, conv.out_h, conv.out_w);
-    let mut bands = split_bands(y, conv, &tiling);
+/// Large filters: every step is shared out, so that each filter is read and transformed once for many tiles.
+fn conv_by_steps(bands: &mut [&mut [f32]], conv: &Conv) {
     let size = TileSize::short();
-    let tile_len = POINTS * (conv.c.next_multiple_of(KB) + conv.cols.next_multiple_of(size.cols));
-    if tile_len * OWN_TILES <= OWN_BLOCK {
-        // The filters are small: every task takes a few bands through all three steps.
-        let tiles = OWN_TILES.min(tiling.tiles().div_ceil(8).next_multiple_of(size.rows));
-        let count = (tiles / tiling.per_band).max(1);
-        bands.par_chunks_mut(count).enumerate().for_each(|(i, bands)| {
-            let first_band = i * count;
-            let block = Block::new(conv, first_band * tiling.per_band, bands.len() * tiling.per_band);
-            scratch(block.input_len() + block.products_len(), |memory| {
-                let (input, products) = memory.split_at_mut(block.input_len());
-                OwnTask { bands, first_band, input, products, conv, block, tiling }.short();
-            });
-        });
-        return;
-    }
-    // The filters are large: every step is shared out, so that each filter is read once for many tiles.
-    let blocks = (tiling.tiles() * tile_len).div_ceil(SHARED_BLOCK);
+    let tiling = conv.input.tiling;
+    let blocks = tiling.tiles().div_ceil(TILES);
     let count = tiling.bands.div_ceil(blocks);
     for (i, bands) in bands.chunks_mut(count).enumerate() {
         let first_band = i * count;
-        let block = Block::new(conv, first_band * tiling.per_band, bands.len() * tiling.per_band);
-        scratch(block.input_len() + block.products_len(), |memory| {
-            let (input, products) = memory.split_at_mut(block.input_len());
-            input.par_chunks_mut(block.strip_len()).enumerate().for_each(|(strip, input)| {
-                InputTask { input, strip, conv, block, tiling }.short();
+        let (first, tiles) = (first_band * tiling.per_band, bands.len() * tiling.per_band);
+        let strips = tiles.div_ceil(size.rows);
+        let products = Products::new(strips, conv.panels());
+        scratch(strips * conv.input.strip_len() + products.len(), |memory| {
+            let (input, sums) = memory.split_at_mut(strips * conv.input.strip_len());
+            input.par_chunks_mut(conv.input.strip_len()).enumerate().for_each(|(strip, out)| {
+                let done = strip * size.rows;
+                scratch(conv.input.patch_len(), |patch| {
+                    let count = size.rows.min(tiles - done);
+                    InputTask { out, patch, input: &conv.input, first: first + done, count }.short();
+                });
             });
             let input = &*input;
-            products.par_chunks_mut(block.product_len()).enumerate().for_each(|(i, products)| {
-                ProductTask { products, point: i / block.panels, panel: i % block.panels, input, conv, block }.short();
+            sums.par_chunks_mut(products.panel_stride()).enumerate().for_each(|(panel, sums)| {
+                scratch(POINTS * filter_stride(), |filters| {
+                    for block in 0..conv.blocks() {
+                        FiltersTask { filters, conv, panel, block }.run_with_scratch();
+                        ProductTask { sums, input, filters, conv, products, block }.short();
+                    }
+                });
             });
-            let products = &*products;
+            let sums = &*sums;
             bands.par_iter_mut().enumerate().for_each(|(i, y)| {
-                OutputTask { y, band: first_band + i, products, conv, block, tiling }.short();
+                let tile = i * tiling.per_band;
+                OutputTask { y, sums, conv, products, tile, x: 0, count: tiling.per_band }.short();
             });
         });
     }
 }
 
 /// The rows of output pixels that belong to each band.
-fn split_bands<'a>(mut y: &'a mut [f32], conv: &Conv, tiling: &Tiling) -> Vec<&'a mut [f32]> {
-    let row_len = conv.out_w * conv.cols;
+fn split_bands<'a>(mut y: &'a mut [f32], conv: &Conv) -> Vec<&'a mut [f32]> {
+    let tiling = conv.input.tiling;
     (0..tiling.bands)
         .map(|band| {
-            let rows = OUT.min(conv.out_h - band % tiling.per_image * OUT);
-            let (head, tail) = std::mem::take(&mut y).split_at_mut(rows * row_len);
+            let rows = OUT.min(tiling.out_h - band % tiling.per_image * OUT);
+            let (head, tail) = std::mem::take(&mut y).split_at_mut(rows * tiling.out_w * conv.cols);
             y = tail;
             head
         })
         .collect()
 }
 
-struct OwnTask<'a, 'y> {
+/// Transforms the filters of one block of input channels and one panel of output channels.
+struct FiltersTask<'a> {
+    filters: &'a mut [f32],
+    conv: &'a Conv<'a>,
+    panel: usize,
+    block: usize,
+}
+
+impl FiltersTask<'_> {
+    fn run_with_scratch(self) {
+        scratch(TAPS * TAPS * DEPTH * TileSize::short().cols, |packed| FiltersTaskIn { task: self, packed }.short());
+    }
+}
+
+struct FiltersTaskIn<'a> {
+    task: FiltersTask<'a>,
+    packed: &'a mut [f32], // [9][DEPTH][NR]
+}
+
+impl Tiled for FiltersTaskIn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
+        let Self { task: FiltersTask { filters, conv, panel, block }, packed } = self;
+        let nr = NV * S::F32_LANES;
+        let first = block * DEPTH;
+        let count = DEPTH.min(conv.depth() - first);
+        for (tap, packed) in packed.chunks_exact_mut(DEPTH * nr).enumerate() {
+            let packed = &mut packed[..count * nr];
+            match conv.filters {
+                Filters::Forward(w) => pack_forward(packed, w, tap, conv, panel * nr, first, nr),
+                Filters::Turned(w) => pack_turned(packed, w, tap, conv, panel * nr, first, nr),
+            }
+        }
+        let math = Math(simd);
+        let packed = S::as_simd_f32s(packed).0;
+        let filters = S::as_mut_simd_f32s(filters).0;
+        let stride = (DEPTH * nr + SKEW) / S::F32_LANES;
+        for i in 0..count * NV {
+            math.square(
+                #[inline(always)]
+                |g| math.filter(g),
+                #[inline(always)]
+                |x| {
+                    let tap = |y: usize| packed[(y * TAPS + x) * DEPTH * NV + i];
+                    [tap(0), tap(1), tap(2)]
+                },
+                #[inline(always)]
+                |y, row| {
+                    for x in 0..IN {
+                        filters[(y * IN + x) * stride + i] = row[x];
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// Packs `w[.., tap, ..]` transposed: rows are input channels from `first` on, columns output channels from `col` on.
+#[inline(always)]
+fn pack_forward(packed: &mut [f32], w: &[f32], tap: usize, conv: &Conv, col: usize, first: usize, nr: usize) {
+    let c = conv.input.c;
+    for (i, packed) in packed.chunks_exact_mut(KB * nr).enumerate() {
+        let k = first + i * KB;
+        for from in (0..nr).step_by(KB) {
+            // A square of 16 by 16 numbers passes through registers.
+            let mut square = [[0.0; KB]; KB];
+            for (j, square) in square.iter_mut().enumerate().take(nr - from) {
+                let co = col + from + j;
+                if co < conv.cols && k < c {
+                    let column = &w[(co * TAPS * TAPS + tap) * c + k..][..KB.min(c - k)];
+                    match column.first_chunk::<KB>() {
+                        Some(full) => *square = *full,
+                        None => square[..column.len()].copy_from_slice(column),
+                    }
+                }
+            }
+            for (k, row) in packed.chunks_exact_mut(nr).enumerate() {
+                let row = &mut row[from..];
+                match row.first_chunk_mut::<KB>() {
+                    Some(full) => {
+                        for j in 0..KB {
+                            full[j] = square[j][k];
+                        }
+                    }
+                    None => row.iter_mut().zip(&square).for_each(|(to, square)| *to = square[k]),
+                }
+            }
+        }
+    }
+}
+
+/// Packs `w[.., 8 - tap, ..]`: rows are output channels of `w` from `first` on, columns input channels from `col` on.
+#[inline(always)]
+fn pack_turned(packed: &mut [f32], w: &[f32], tap: usize, conv: &Conv, col: usize, first: usize, nr: usize) {
+    let width = nr.min(conv.cols - col);
+    for (i, packed) in packed.chunks_exact_mut(nr).enumerate() {
+        let co = first + i;
+        if co < conv.input.c {
+            let row = &w[((co + 1) * TAPS * TAPS - 1 - tap) * conv.cols + col..][..width];
+            packed[..width].copy_from_slice(row);
+            packed[width..].fill(0.0);
+        } else {
+            packed.fill(0.0);
+        }
+    }
+}
+
+/// Where the products of a few strips of tiles lie: `[panel][POINTS][strip][MR][NR]`, points skewed.
+#[derive(Clone, Copy)]
+struct Products {
+    strips: usize,
+    panels: usize,
+}
+
+impl Products {
+    fn new(strips: usize, panels: usize) -> Self {
+        Self { strips, panels }
+    }
+
+    fn point_stride(&self) -> usize {
+        let size = TileSize::short();
+        self.strips * size.rows * size.cols + SKEW
+    }
+
+    fn panel_stride(&self) -> usize {
+        POINTS * self.point_stride()
+    }
+
+    fn len(&self) -> usize {
+        self.panels * self.panel_stride()
+    }
+}
+
+/// Takes a few bands through all three steps, strip by strip.
+struct BandsTask<'a, 'y> {
     bands: &'a mut [&'y mut [f32]],
     first_band: usize,
+    filters: &'a [f32],
     input: &'a mut [f32],
-    products: &'a mut [f32],
+    sums: &'a mut [f32],
+    patch: &'a mut [f32],
     conv: &'a Conv<'a>,
-    block: Block,
-    tiling: Tiling,
+    products: Products,
 }
 
-impl Tiled for OwnTask<'_, '_> {
+impl Tiled for BandsTask<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { bands, first_band, input, products, conv, block, tiling } = self;
-        for (strip, input) in input.chunks_exact_mut(block.strip_len()).enumerate() {
-            InputTask { input, strip, conv, block, tiling }.run::<S, MR, NV>(simd);
-        }
-        for (i, products) in products.chunks_exact_mut(block.product_len()).enumerate() {
-            let (point, panel) = (i / block.panels, i % block.panels);
-            ProductTask { products, point, panel, input, conv, block }.run::<S, MR, NV>(simd);
-        }
-        for (i, y) in bands.iter_mut().enumerate() {
-            OutputTask { y, band: first_band + i, products, conv, block, tiling }.run::<S, MR, NV>(simd);
-        }
-    }
-}
-
-/// Transforms the patches of one strip of tiles.
-struct InputTask<'a> {
-    input: &'a mut [f32],
-    strip: usize,
-    conv: &'a Conv<'a>,
-    block: Block,
-    tiling: Tiling,
-}
-
-impl Tiled for InputTask<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { input, strip, conv, block, tiling } = self;
-        let math = Math(simd);
-        let zero = simd.splat_f32s(0.0);
-        let count = MR.min(block.tiles - strip * MR);
-        let lanes = S::F32_LANES;
-        for r in 0..count {
-            let [n, y, x] = tiling.at(block.first_tile + strip * MR + r);
-            let pixels = patch(conv, n, y, x);
-            for from in (0..block.padded).step_by(lanes) {
-                let at = (from / KB * MR + r) * KB + from % KB;
-                math.square(
-                    #[inline(always)]
-                    |d| math.input(d),
-                    #[inline(always)]
-                    |j| {
-                        let mut column = [zero; IN];
-                        for i in 0..IN {
-                            if let Some(pixel) = pixels[i][j] {
-                                column[i] = tile::load_vector(simd, &pixel[from.min(pixel.len())..]);
-                            }
-                        }
-                        column
-                    },
-                    #[inline(always)]
-                    |i, row| {
-                        for (j, value) in row.into_iter().enumerate() {
-                            let at = (i * IN + j) * block.padded * MR + at;
-                            S::as_mut_simd_f32s(&mut input[at..at + lanes]).0[0] = value;
-                        }
-                    },
-                );
+        let Self { bands, first_band, filters, input, sums, patch, conv, products } = self;
+        let nr = NV * S::F32_LANES;
+        let tiling = conv.input.tiling;
+        let begin = first_band * tiling.per_band;
+        let end = begin + bands.len() * tiling.per_band;
+        let filter_stride = DEPTH * nr + SKEW;
+        let point_len = conv.input.point_stride::<MR>();
+        for first in (begin..end).step_by(MR) {
+            let count = MR.min(end - first);
+            InputTask { out: input, patch, input: &conv.input, first, count }.run::<S, MR, NV>(simd);
+            for panel in 0..products.panels {
+                for point in 0..POINTS {
+                    let mut tile = [[simd.splat_f32s(0.0); NV]; MR];
+                    for block in 0..conv.blocks() {
+                        let depth = DEPTH.min(conv.depth() - block * DEPTH);
+                        let left = &input[point * point_len + block * DEPTH * MR..][..depth * MR];
+                        let right = ((panel * conv.blocks() + block) * POINTS + point) * filter_stride;
+                        tile = tile::rows(simd, tile, left, &filters[right..right + depth * nr]);
+                    }
+                    let at = (panel * POINTS + point) * (MR * nr + SKEW);
+                    tile::store::<S, MR, NV>(&mut sums[at..at + MR * nr], tile);
+                }
+            }
+            let mut done = 0;
+            while done < count {
+                let run = tiling.next_run(first + done, count - done);
+                let y = &mut *bands[run.band - first_band];
+                OutputTask { y, sums, conv, products, tile: done, x: run.x, count: run.count }.run::<S, MR, NV>(simd);
+                done += run.count;
             }
         }
     }
 }
 
-/// The pixels of the patch that gives the tile of output at `(y, x)`; none where it overhangs the image.
-#[inline(always)]
-fn patch<'a>(conv: &Conv<'a>, n: usize, y: usize, x: usize) -> [[Option<&'a [f32]>; IN]; IN] {
-    let mut pixels = [[None; IN]; IN];
-    for (i, pixels) in pixels.iter_mut().enumerate() {
-        let y = (y + i).wrapping_add_signed(-conv.pad_y);
-        for (j, pixel) in pixels.iter_mut().enumerate() {
-            let x = (x + j).wrapping_add_signed(-conv.pad_x);
-            if y < conv.h && x < conv.w {
-                *pixel = Some(&conv.src[((n * conv.h + y) * conv.w + x) * conv.c..][..conv.c]);
-            }
-        }
-    }
-    pixels
-}
-
-/// Multiplies all strips by one panel of the filters, at one point.
+/// Multiplies all strips by one panel of the filters, over one block of input channels.
 struct ProductTask<'a> {
-    products: &'a mut [f32],
-    point: usize,
-    panel: usize,
+    sums: &'a mut [f32],
     input: &'a [f32],
+    filters: &'a [f32],
     conv: &'a Conv<'a>,
-    block: Block,
+    products: Products,
+    block: usize,
 }
 
 impl Tiled for ProductTask<'_> {
@@ -299,25 +342,32 @@ impl Tiled for ProductTask<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { products, point, panel, input, conv, block } = self;
+        let Self { sums, input, filters, conv, products, block } = self;
         let nr = NV * S::F32_LANES;
-        let filters = &conv.filters[(panel * POINTS + point) * block.padded * nr..][..block.padded * nr];
-        for (strip, products) in products.chunks_exact_mut(MR * nr).enumerate() {
-            let input = &input[(strip * POINTS + point) * block.padded * MR..][..block.padded * MR];
-            let sums = [[simd.splat_f32s(0.0); NV]; MR];
-            tile::store::<S, MR, NV>(products, tile::rows(simd, sums, input, filters));
+        let depth = DEPTH.min(conv.depth() - block * DEPTH);
+        let point_len = conv.input.point_stride::<MR>();
+        for (point, filters) in filters.chunks_exact(DEPTH * nr + SKEW).enumerate() {
+            let filters = &filters[..depth * nr];
+            let sums = &mut sums[point * products.point_stride()..][..products.strips * MR * nr];
+            for (strip, sums) in sums.chunks_exact_mut(MR * nr).enumerate() {
+                let left = &input[(strip * POINTS + point) * point_len + block * DEPTH * MR..][..depth * MR];
+                let tile =
+                    if block == 0 { [[simd.splat_f32s(0.0); NV]; MR] } else { tile::load::<S, MR, NV>(simd, sums) };
+                tile::store::<S, MR, NV>(sums, tile::rows(simd, tile, left, filters));
+            }
         }
     }
 }
 
-/// Transforms the products of one band of tiles into rows of output pixels.
+/// Transforms the products of `count` tiles from `tile` on into output pixels, from tile column `x` of a band on.
 struct OutputTask<'a> {
     y: &'a mut [f32],
-    band: usize,
-    products: &'a [f32],
+    sums: &'a [f32],
     conv: &'a Conv<'a>,
-    block: Block,
-    tiling: Tiling,
+    products: Products,
+    tile: usize,
+    x: usize,
+    count: usize,
 }
 
 impl Tiled for OutputTask<'_> {
@@ -325,17 +375,19 @@ impl Tiled for OutputTask<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { y, band, products, conv, block, tiling } = self;
+        let Self { y, sums, conv, products, tile, x, count } = self;
         let math = Math(simd);
         let lanes = S::F32_LANES;
         let nr = NV * lanes;
-        let point_len = block.panels * block.strips * MR * nr;
-        for tile in 0..tiling.per_band {
-            let x = tile * OUT;
-            let width = OUT.min(conv.out_w - x);
-            let tile = band * tiling.per_band + tile - block.first_tile;
+        let out_w = conv.input.tiling.out_w;
+        let rows = y.len() / (out_w * conv.cols);
+        let stride = products.strips * MR * nr + SKEW;
+        for i in 0..count {
+            let x = (x + i) * OUT;
+            let width = OUT.min(out_w - x);
             for from in (0..conv.cols).step_by(lanes) {
-                let at = (from / nr * block.strips * MR + tile) * nr + from % nr;
+                let at = from / nr * POINTS * stride + (tile + i) * nr + from % nr;
+                let sums = &sums[at..at + (POINTS - 1) * stride + lanes];
                 let bias = tile::load_vector(simd, &conv.bias[from.min(conv.bias.len())..]);
                 math.square(
                     #[inline(always)]
@@ -343,18 +395,17 @@ impl Tiled for OutputTask<'_> {
                     #[inline(always)]
                     |j| {
                         let mut column = [bias; IN];
-                        for (i, value) in column.iter_mut().enumerate() {
-                            let at = (i * IN + j) * point_len + at;
-                            *value = S::as_simd_f32s(&products[at..at + lanes]).0[0];
+                        for i in 0..IN {
+                            column[i] = S::as_simd_f32s(&sums[(i * IN + j) * stride..][..lanes]).0[0];
                         }
                         column
                     },
                     #[inline(always)]
-                    |i, row| {
-                        let first = (i * conv.out_w + x) * conv.cols;
-                        if first < y.len() {
+                    |i, values| {
+                        if i < rows {
+                            let first = (i * out_w + x) * conv.cols;
                             let pixels = y[first..first + width * conv.cols].chunks_exact_mut(conv.cols);
-                            for (pixel, value) in pixels.zip(row) {
+                            for (pixel, value) in pixels.zip(values) {
                                 tile::store_vector::<S>(&mut pixel[from..], math.add(value, bias));
                             }
                         }
