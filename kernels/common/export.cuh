@@ -19,9 +19,9 @@
 #define EXPORT_AS(name, ...) template __global__ decltype(__VA_ARGS__) __VA_ARGS__;
 #else
 #define EXPORT(kernel) EXPORT_AS(kernel, kernel)
-#define EXPORT_AS(name, ...)                                                                        \
-  static constexpr emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name); \
-  EMU_TABLE_ENTRY static const emu::Kernel* entry_##name = &kernel_##name;
+#define EXPORT_AS(name, ...)                                                                 \
+  static emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name);    \
+  EMU_AT_START static void enter_##name() { emu::enter(kernel_##name); }
 #endif
 
 #define EXPORT_AS_EXPANDED(name, ...) EXPORT_AS(name, __VA_ARGS__)

@@ -6,13 +6,9 @@
 #include <mutex>
 #include <thread>
 
-// Where the linker puts the section's ends; null in a program without kernels.
-extern "C" {
-extern const emu::Kernel* __start_emu_kernels[] __attribute__((weak));
-extern const emu::Kernel* __stop_emu_kernels[] __attribute__((weak));
-}
-
 namespace emu {
+
+const Kernel* first_kernel = nullptr;
 
 namespace {
 
@@ -128,10 +124,9 @@ std::string launch_by_name(const Launch& launch) {
   std::unique_lock<std::mutex> lock(one_launch_at_a_time, std::defer_lock);
   if (EMU_ASAN || EMU_TSAN) lock.lock();
 
-  const Kernel* const* found = std::find_if(
-      __start_emu_kernels, __stop_emu_kernels, [&](const Kernel* kernel) { return !strcmp(kernel->name, launch.kernel); });
-  if (found == __stop_emu_kernels) return "no kernel has this name";
-  const Kernel* kernel = *found;
+  const Kernel* kernel = first_kernel;
+  while (kernel && strcmp(kernel->name, launch.kernel)) kernel = kernel->next;
+  if (!kernel) return "no kernel has this name";
   if (kernel->count != launch.count)
     return "the kernel has " + std::to_string(kernel->count) + " parameters, the launch gives " + std::to_string(launch.count);
   for (size_t i = 0; i < launch.count; i++)
@@ -157,7 +152,9 @@ int emu_launch(const emu::Launch* launch, char* error, size_t error_bytes) {
 
 // The name of the i-th kernel, or null.
 const char* emu_kernel_name(size_t i) {
-  return i < size_t(__stop_emu_kernels - __start_emu_kernels) ? __start_emu_kernels[i]->name : nullptr;
+  const emu::Kernel* kernel = emu::first_kernel;
+  while (kernel && i--) kernel = kernel->next;
+  return kernel ? kernel->name : nullptr;
 }
 
 // Makes every access to a range of memory an error, in the address sanitizer's build, or allows it again.

@@ -30,14 +30,24 @@ struct Kernel {
   void (*call)(void** args);
   const Parameter* parameters;
   size_t count;
+  const Kernel* next;  // in the table of kernels, which is a list
 };
 
+extern const Kernel* first_kernel;
+
 template <class SIGNATURE> constexpr Kernel describe(const char* name) {
-  return {name, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count};
+  return {name, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
 }
 
-// The table of kernels is a section of its own, which the linker gathers from all files: nothing runs at start-up.
-#define EMU_TABLE_ENTRY __attribute__((used, retain, section("emu_kernels")))
+// Entering a kernel is all that runs at the program's start, whatever the program is for: it must not use the vector
+// instructions that kernels are compiled for, since the processor may lack them.
+#define EMU_ANY_PROCESSOR __attribute__((target("arch=x86-64")))
+#define EMU_AT_START EMU_ANY_PROCESSOR __attribute__((constructor))
+
+EMU_ANY_PROCESSOR inline void enter(Kernel& kernel) {
+  kernel.next = first_kernel;
+  first_kernel = &kernel;
+}
 
 // Runs all blocks of a grid. Returns what went wrong, or nothing.
 std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
