@@ -21,7 +21,7 @@ dl div{padding:.5rem .8rem;border:1px solid var(--edge);border-radius:.5rem;back
 dt{font-size:.8rem;color:var(--soft)}dd{margin:0;font-weight:600;overflow-wrap:anywhere}\
 figure{margin:0}figcaption{font-size:.85rem;color:var(--soft)}\
 img{display:block;max-width:100%;height:auto;border-radius:.4rem;image-rendering:pixelated}\
-.sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;margin-top:.8rem}\
+.sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;margin-top:.8rem}.sheets img{image-rendering:auto}\
 .plot{display:block;width:100%;height:auto;border-radius:.5rem}\
 pre{overflow:auto;padding:1rem;border:1px solid var(--edge);border-radius:.5rem;background:var(--card);font-size:.85rem}";
 

@@ -17,7 +17,7 @@ const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 const STYLE: &str = "\
 .plot{font:13px system-ui,sans-serif;color:#222;background:#fff}.plot text{fill:currentColor}.plot .title{font-size:16px;font-weight:600}\
 .plot .frame,.plot .tick{stroke:currentColor;fill:none;stroke-width:1}.plot .tick{opacity:.14}.plot .line{fill:none;stroke-width:2;stroke-linejoin:round}\
-.plot .faint{stroke-width:1;opacity:.3}@media(prefers-color-scheme:dark){.plot{color:#ddd;background:#181a1d}}";
+.plot .faint{stroke-width:1;opacity:.3}@media(prefers-color-scheme:dark){.plot{color:#ddd;background:#181a1d}.plot .line{filter:brightness(1.4)}.plot .faint{opacity:.45}}";
 
 /// A plot under construction.
 #[derive(Clone, Debug)]
