@@ -27,7 +27,9 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
         println!("cargo::warning=no C++ compiler: the device `emu` is left out (a package such as g++ has one)");
         return Ok(());
     };
-    let emulator = Build { root, out, headers: headers(root)?, compiler };
+    let objects_folder = out.join(format!("emu_{sanitizer}"));
+    fs::create_dir_all(&objects_folder).map_err(|e| format!("{}: {e}", objects_folder.display()))?;
+    let emulator = Build { root, out: &objects_folder, headers: headers(root)?, compiler };
     let host: Vec<PathBuf> = files_below(&root.join("kernels/host"))?.into_iter().filter(|f| is_a(f, "cpp")).collect();
     let mut jobs: Vec<Job> =
         kernels.iter().map(|k| emulator.kernel(&k.path, &k.stem(), flags)).collect::<Result<_, _>>()?;
@@ -73,7 +75,7 @@ struct Build<'a> {
 impl Build<'_> {
     /// A kernel file is compiled inside an anonymous namespace: its names are its own, as they are under nvcc.
     fn kernel(&self, file: &Path, name: &str, flags: &[&str]) -> Result<Job, String> {
-        let wrapper = self.out.join(format!("emu_{name}.cpp"));
+        let wrapper = self.out.join(format!("{name}.cpp"));
         let text = format!("#include \"common/common.cuh\"\nnamespace {{\n#include \"{}\"\n}}\n", file.display());
         if fs::read_to_string(&wrapper).is_ok_and(|old| old == text) {
             return Ok(self.with_input(self.job(&wrapper, name, flags), file));
@@ -89,7 +91,7 @@ impl Build<'_> {
     }
 
     fn job(&self, file: &Path, name: &str, flags: &[&str]) -> Job {
-        let output = self.out.join(format!("emu_{name}.o"));
+        let output = self.out.join(format!("{name}.o"));
         let mut command = self.compiler.to_command();
         command.args(flags).arg("-c").arg(file).arg("-o").arg(&output).current_dir(self.root);
         let inputs = self.headers.iter().cloned().chain([file.to_path_buf()]).collect();

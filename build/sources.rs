@@ -69,7 +69,7 @@ fn exports(text: &str) -> Result<Vec<Export>, String> {
     const SUFFIXES: [(&str, &str); 2] = [("float", "f32"), ("__nv_bfloat16", "bf16")];
     let mut exports = Vec::new();
     for line in text.lines().filter(|line| line.starts_with("EXPORT")) {
-        let malformed = || format!("cannot read `{line}`");
+        let malformed = || format!("`{line}` is no export line as kernels/common/export.cuh describes them");
         let code = line.split("//").next().unwrap_or(line).trim();
         let (macro_name, rest) = code.split_once('(').ok_or_else(malformed)?;
         let arguments = rest.strip_suffix(';').unwrap_or(rest).strip_suffix(')').ok_or_else(malformed)?;

@@ -5,6 +5,8 @@
 //   EXPORT_T(silu_fwd, float)          one of the two
 //   EXPORT_AS(conv_fwd_64, conv_fwd<float, 64>)   any instantiation under any name; literal template arguments only
 //
+// One at the start of each line, not from within another macro: build.rs reads the lines as they stand.
+//
 // Under nvcc an export instantiates the template, and build.rs pairs the export's name with the mangled one. On the host
 // it enters the kernel, with the types of its parameters, into the emulator's table.
 #pragma once

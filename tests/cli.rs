@@ -1,0 +1,152 @@
+//! The command line: what it prints, and how it says no. A mistake gets one line and an exit code that is not 0.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+
+fn ddpm(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("ddpm").unwrap();
+    command.args(args);
+    command
+}
+
+fn stdout(args: &[&str]) -> String {
+    let assert = ddpm(args).assert().success();
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+/// Expects a refusal with this exit code, and returns the line that says why.
+fn refused(args: &[&str], code: i32) -> String {
+    let assert = ddpm(args).assert().code(code);
+    let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(lines.len() == 1 && !text.contains("panicked"), "{args:?}: {text}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn published_sizes() {
+    let json = |preset: &str| -> serde_json::Value {
+        serde_json::from_str(&stdout(&["inspect", "--preset", preset, "--json"])).unwrap()
+    };
+    let cifar = json("ddpm-cifar10");
+    assert_eq!(cifar["parameters"], 35_746_307);
+    let gflop = cifar["forward_gflop_per_image"].as_f64().unwrap();
+    assert!((gflop - 12.4).abs() <= 0.1, "{gflop} GFLOP");
+    assert!(cifar["arena_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(json("mnist-123")["parameters"], 57_489_857);
+    assert_eq!(json("unet64")["parameters"], 20_494_211);
+    let small = json("mnist-small")["forward_gflop_per_image"].as_f64().unwrap();
+    assert!(small <= 0.25, "{small} GFLOP");
+    let table = stdout(&["inspect", "--preset", "quickstart"]);
+    assert!(table.contains("mid_block.attentions.0.to_q, to_k, to_v") && table.contains("GFLOP per image"), "{table}");
+}
+
+#[test]
+fn presets_are_complete_configurations() {
+    let list = stdout(&["presets"]);
+    for preset in ["quickstart", "mnist-small", "ddpm-cifar10", "mnist-123", "unet64"] {
+        assert!(list.contains(preset));
+        let toml = stdout(&["presets", preset]);
+        for section in ["[model]", "[diffusion]", "[data]", "[train]", "[sample]"] {
+            assert!(toml.contains(section), "{preset}: {section} is missing");
+        }
+    }
+}
+
+#[test]
+fn help_shows_examples() {
+    for args in [&["--help"][..], &["train", "--help"], &["sample", "--help"]] {
+        assert!(stdout(args).contains("Examples:"), "{args:?}");
+    }
+    assert!(stdout(&["completions", "bash"]).contains("ddpm"));
+}
+
+#[test]
+fn mistakes_in_the_call_are_usage_errors() {
+    let set = |setting| refused(&["train", "--device", "cpu", "--set", setting], 2);
+    refused(&["train", "--frobnicate"], 2);
+    refused(&["trian"], 2);
+    refused(&["train", "--resume"], 2);
+    assert!(refused(&["train", "--preset", "quikstart"], 2).contains("did you mean \"quickstart\""));
+    assert!(set("train.stesp=7").contains("did you mean \"train.steps\""));
+    assert!(set("train.steps=seven").contains("wanted an integer"));
+    assert!(set("train.steps=0").contains("train.steps"));
+    assert!(set("model.groups=5").contains("model.groups = 5"));
+    assert!(set("model.image_size=15").contains("model.image_size = 15"));
+    assert!(set("train.accumulate=5").contains("train.accumulate = 5"));
+    assert!(set("train.precision=bf16").contains("f32 only"));
+    assert!(set("data.source=no/such/folder").contains("no/such/folder"));
+    assert!(set("data.classes=[12]").contains("12"));
+    assert!(set("sample.steps=5000").contains("5000"));
+    assert!(refused(&["train", "--device", "tpu"], 2).contains("tpu"));
+}
+
+#[test]
+fn an_unknown_key_in_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("my.toml");
+    let path = file.display().to_string();
+    fs::write(&file, "[train]\nbatchsize = 3\n").unwrap();
+    let line = refused(&["train", "--config", &path], 1);
+    assert!(line.contains("my.toml") && line.contains("did you mean \"train.batch_size\""), "{line}");
+    fs::write(&file, "[train\n").unwrap();
+    assert!(refused(&["train", "--config", &path], 1).contains("my.toml"));
+    fs::remove_file(&file).unwrap();
+    assert!(refused(&["train", "--config", &path], 1).contains("my.toml"));
+}
+
+#[test]
+fn places_that_cannot_hold_a_run_are_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |out: &Path, more: &[&str]| {
+        let out = out.display().to_string();
+        refused(&[&["train", "--device", "cpu", "--out", &out], more].concat(), 1)
+    };
+    fs::write(folder.path().join("precious"), "data").unwrap();
+    assert!(train(folder.path(), &[]).contains("not empty"));
+    assert!(train(folder.path(), &["--resume"]).contains("not empty"));
+    assert!(train(&folder.path().join("precious"), &[]).contains("not a folder"));
+    assert!(train(&folder.path().join("precious/run"), &[]).contains("precious/run"));
+    assert!(train(Path::new("/proc/run"), &[]).contains("/proc/run"));
+    assert_eq!(fs::read_to_string(folder.path().join("precious")).unwrap(), "data");
+}
+
+#[test]
+fn models_that_cannot_be_read_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    let path = file.display().to_string();
+    let folder_path = folder.path().display().to_string();
+    let sample = |model: &str| refused(&["sample", model, "--device", "cpu"], 1);
+    assert!(sample(&path).contains("no such file"));
+    assert!(sample(&folder_path).contains("neither a run"));
+    fs::write(&file, "").unwrap();
+    assert!(sample(&path).contains("empty"));
+    fs::write(&file, vec![7; 1000]).unwrap();
+    assert!(sample(&path).contains("model.safetensors"));
+    fs::write(folder.path().join("config.json"), r#"{"time_embedding_type": "fourier"}"#).unwrap();
+    assert!(sample(&folder_path).contains("time_embedding_type = \"fourier\" is not supported"));
+    fs::write(folder.path().join("config.json"), r#"{"block_out_channels": [32, 32, 32, 32]}"#).unwrap();
+    assert!(sample(&folder_path).contains("diffusion_pytorch_model.safetensors"));
+}
+
+#[test]
+fn data_sets_are_listed_described_and_shown() {
+    assert!(stdout(&["data", "list"]).contains("glyphs"));
+    let info = stdout(&["data", "info", "glyphs", "--size", "12"]);
+    assert!(info.contains("12x12") && info.contains("50000"), "{info}");
+    let folder = tempfile::tempdir().unwrap();
+    let sheet = folder.path().join("preview.png");
+    ddpm(&["data", "preview", "glyphs", "--n", "9", "--out", &sheet.display().to_string()]).assert().success();
+    assert!(fs::read(sheet).unwrap().starts_with(b"\x89PNG"));
+    refused(&["data", "info", "no/such/folder"], 2);
+}
+
+#[test]
+fn a_missing_gpu_is_said_in_one_line() {
+    if ddpm::device::Cuda::new(0).is_ok() {
+        return;
+    }
+    assert!(refused(&["train", "--device", "cuda"], 1).contains("cuda"));
+}

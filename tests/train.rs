@@ -1,0 +1,216 @@
+//! Whole runs through the program: the same seed gives the same run, whatever happens on the way.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Settings of a run of seconds that uses every part of a run.
+const TINY: &[&str] = &[
+    "model.image_size=8",
+    "model.channels=[8, 16]",
+    "model.groups=4",
+    "model.dropout=0.1",
+    "data.flip=true",
+    "data.limit=100",
+    "train.batch_size=4",
+    "train.steps=12",
+    "train.checkpoint_every=3",
+    "train.sample_every=5",
+    "sample.n=3",
+    "sample.steps=3",
+];
+
+fn tiny_args(out: &Path) -> Vec<String> {
+    let mut args: Vec<String> = ["train", "--device", "cpu", "--out"].map(String::from).into();
+    args.push(out.display().to_string());
+    args.extend(TINY.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
+    args
+}
+
+fn ddpm() -> Command {
+    Command::cargo_bin("ddpm").unwrap()
+}
+
+/// Trains, with further arguments, and expects success.
+fn train(out: &Path, more: &[&str]) -> String {
+    let assert = ddpm().args(tiny_args(out)).args(more).assert().success();
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn run_in(folder: &TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+/// The losses of a run, as text, and its last checkpoint's bytes.
+fn result(run: &Path) -> (Vec<String>, Vec<u8>) {
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let numbers = |line: &str| line.split(",\"images_per_second\"").next().unwrap().to_owned();
+    let checkpoint = run.join("checkpoints/step-00000012.safetensors");
+    (metrics.lines().map(numbers).collect(), fs::read(checkpoint).unwrap())
+}
+
+#[test]
+fn a_run_leaves_what_there_is_to_know_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(&folder, "run");
+    let said = train(&run, &[]);
+    for file in ["config.toml", "metrics.jsonl", "report.html", "samples/step-00000005.png", "samples/step-00000012.png"] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    assert!(said.contains("memory ") && said.contains("report.html") && said.contains("step-00000012.png"), "{said}");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .inspect(|record| assert!(record["loss"].as_f64().unwrap().is_finite()))
+        .map(|record| record["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (1..=12).collect::<Vec<u64>>());
+    let mut kept: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    kept.sort();
+    assert_eq!(kept, ["step-00000009.safetensors", "step-00000012.safetensors"]);
+
+    let again = ddpm().args(tiny_args(&run)).arg("--resume").assert().success();
+    assert!(String::from_utf8_lossy(&again.get_output().stdout).contains("already finished"));
+}
+
+#[test]
+fn a_run_is_repeated_from_its_configuration_at_any_thread_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (run_in(&folder, "first"), run_in(&folder, "second"));
+    train(&first, &["--set", "train.seed=7"]);
+    let config = first.join("config.toml").display().to_string();
+    let out = second.display().to_string();
+    ddpm()
+        .args(["train", "--device", "cpu", "--config", &config, "--out", &out])
+        .env("RAYON_NUM_THREADS", "1")
+        .assert()
+        .success();
+    assert!(result(&first) == result(&second), "the runs differ");
+    assert_eq!(fs::read(first.join("config.toml")).unwrap(), fs::read(second.join("config.toml")).unwrap());
+    let sheet = "samples/step-00000012.png";
+    assert!(fs::read(first.join(sheet)).unwrap() == fs::read(second.join(sheet)).unwrap(), "the samples differ");
+}
+
+#[test]
+fn a_killed_run_resumes_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (run_in(&folder, "whole"), run_in(&folder, "killed"));
+    train(&whole, &[]);
+    let program = assert_cmd::cargo::cargo_bin("ddpm");
+    for attempt in 0..20 {
+        let mut child = Process::new(&program)
+            .args(tiny_args(&killed))
+            .arg("--resume")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over the start, the steps, and the writing of checkpoints.
+        std::thread::sleep(Duration::from_millis(20 + 37 * attempt % 400));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for entry in fs::read_dir(killed.join("checkpoints")).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                ddpm::train::checkpoint::Checkpoint::open(&path).unwrap();
+            }
+        }
+    }
+    train(&killed, &["--resume"]);
+    assert!(result(&whole) == result(&killed), "the resumed run differs");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_writes_a_checkpoint_and_resumes_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, stopped) = (run_in(&folder, "whole"), run_in(&folder, "stopped"));
+    let many = ["--set", "train.steps=400", "--set", "train.checkpoint_every=0", "--set", "sample.n=0"];
+    let program = assert_cmd::cargo::cargo_bin("ddpm");
+    let mut child = Process::new(&program).args(tiny_args(&stopped)).args(many).stdout(Stdio::null()).spawn().unwrap();
+    while !fs::read_to_string(stopped.join("metrics.jsonl")).is_ok_and(|text| text.lines().count() > 3) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(stopped.join("checkpoints")).unwrap().count(), 1);
+
+    train(&stopped, &[&many[..], &["--resume"]].concat());
+    train(&whole, &many);
+    let last = "checkpoints/step-00000400.safetensors";
+    assert!(fs::read(whole.join(last)).unwrap() == fs::read(stopped.join(last)).unwrap(), "the resumed run differs");
+}
+
+#[test]
+fn parts_of_a_batch_see_what_the_whole_batch_sees() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |name: &str, accumulate: &str| -> Vec<f64> {
+        let run = run_in(&folder, name);
+        train(&run, &["--set", accumulate, "--set", "sample.n=0"]);
+        let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap();
+        metrics.lines().map(loss).collect()
+    };
+    let whole = losses("whole", "train.accumulate=1");
+    for (name, accumulate) in [("two", "train.accumulate=2"), ("four", "train.accumulate=4")] {
+        for (a, b) in whole.iter().zip(losses(name, accumulate)) {
+            assert!((a - b).abs() <= 1e-4 * a, "{a} and {b} in {name} parts");
+        }
+    }
+}
+
+#[test]
+fn a_run_may_begin_with_the_weights_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second, exported) = (run_in(&folder, "first"), run_in(&folder, "second"), run_in(&folder, "model"));
+    train(&first, &["--set", "sample.n=0"]);
+    let model = first.display().to_string();
+    ddpm().args(["export", &model, &exported.display().to_string()]).assert().success();
+    let from_export = exported.display().to_string();
+    train(&second, &["--init", &from_export, "--set", "train.learning_rate=0", "--set", "sample.n=0"]);
+    let forward = |model: &Path| {
+        let (input, out) = (run_in(&folder, "in.safetensors"), run_in(&folder, "out.safetensors"));
+        let x = vec![("x".to_owned(), vec![1, 1, 8, 8], vec![0.5; 64]), ("t".to_owned(), vec![1], vec![3.0])];
+        ddpm::nn::tensor_file::write(&input, &x, ("format", "pt")).unwrap();
+        let paths = [model, &input, &out].map(|path| path.display().to_string());
+        ddpm().args(["forward", &paths[0], "--input", &paths[1], "--out", &paths[2], "--device", "cpu"]).assert().success();
+        fs::read(out).unwrap()
+    };
+    assert!(forward(&first) == forward(&exported), "the exported model computes something else");
+    assert!(forward(&first) == forward(&second), "the run began with other weights");
+}
+
+#[test]
+fn a_sample_depends_on_the_seed_and_its_number_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(&folder, "run");
+    train(&run, &["--set", "sample.n=0"]);
+    let sample = |n: &str, seed: &str| -> Vec<u8> {
+        let out = run_in(&folder, &format!("{n}-{seed}.png"));
+        let (model, path) = (run.display().to_string(), out.display().to_string());
+        let args = ["sample", &model, "--device", "cpu", "--n", n, "--seed", seed, "--steps", "3", "--out", &path];
+        ddpm().args(args).assert().success();
+        let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(out).unwrap())).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        pixels
+    };
+    let (one, other) = (sample("1", "5"), sample("1", "6"));
+    assert!(one != other, "another seed gives another sample");
+    assert!(one == sample("1", "5"), "the same seed gives the same sample");
+    // 17 samples are two chunks; their sheet is 5 x 4 images, the first of which is the single sample.
+    let (many, side, gap) = (sample("17", "5"), 8, 1);
+    let (sheet, factor) = (5 * (side + gap) + gap, 512usize.div_ceil(5 * (side + gap) + gap));
+    let single_factor = 512usize.div_ceil(side + 2 * gap);
+    for y in 0..side {
+        for x in 0..side {
+            let in_sheet = many[(gap + y) * factor * sheet * factor + (gap + x) * factor];
+            let alone = one[(gap + y) * single_factor * (side + 2 * gap) * single_factor + (gap + x) * single_factor];
+            assert_eq!(in_sheet, alone, "pixel {x}, {y}");
+        }
+    }
+}
