@@ -23,8 +23,8 @@ use rayon::prelude::*;
 /// the number of the first sample. An infinite limit does not clip; rho = 0 draws no noise.
 pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
     assert!(
-        z.dtype() == DType::F32 && z.dims() == out.dims() && coefficients.dims() == [8],
-        "step of {z:?} by {out:?}"
+        z.dtype() == DType::F32 && z.dims() == out.dims() && z.dims() == x0.dims() && coefficients.dims() == [8],
+        "step of {z:?} and {x0:?} by {out:?}"
     );
     tape.push(SamplerStep { z, input, x0, out, coefficients, rng });
 }
