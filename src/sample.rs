@@ -103,7 +103,8 @@ impl ImageSampler {
         let mut tape = Tape::new(session.backend(), self.input.dtype());
         let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
         let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
-        sampler_step(&mut tape, [self.z, next_input, Tensor::EMPTY], out, self.coefficients, self.rng);
+        let x0 = tape.tensor(&self.z.dims(), DType::F32);
+        sampler_step(&mut tape, [self.z, next_input, x0], out, self.coefficients, self.rng);
         self.program = Some(session.load(tape)?);
         Ok(())
     }
@@ -197,6 +198,37 @@ fn is_stage(step: usize, steps: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
+    use crate::train::Config;
+    use crate::train::model_file::network;
+
+    #[test]
+    fn a_network_that_says_nothing_leaves_the_arithmetic_of_the_steps() {
+        let settings = ["model.image_size=4", "model.channels=[4]", "model.groups=2", "model.attention_levels=[]"];
+        let settings: Vec<String> =
+            [&settings[..], &["sample.sampler=ddim", "sample.steps=7"]].concat().iter().map(|s| (*s).into()).collect();
+        let config = Config::default().with_settings(&settings).unwrap();
+        let steps = config.sample.steps(&config.diffusion).unwrap();
+        let (unet, params) = network(&config).unwrap();
+        let mut store = Store::new();
+        // All weights are zero, and so is the network's output.
+        let weights = Weights::reserve(&mut store, &params, DType::F32, false);
+        let mut sampler = ImageSampler::reserve(&mut store, &config.model, DType::F32, 2);
+        let mut session = Session::new(Device::Cpu, &store).unwrap();
+        sampler.load(&mut session, &unet, &weights).unwrap();
+        let request = Request { steps: &steps, n: 3, seed: 1, class: None };
+        let samples = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap();
+        assert_eq!((samples.dims, samples.stage_grid), ([3, 4, 4, 3], [2, 8]));
+        for (i, image) in samples.images.chunks(48).enumerate() {
+            let mut z = [0.0; 48];
+            let state = RngState { seed: 1, step: 0, first_image: 0 };
+            Philox::new(state, Stream::SampleInit).fill_normal(i as u32, 0, &mut z);
+            for (z, got) in z.iter().zip(image) {
+                let want = steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0));
+                assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
+            }
+        }
+    }
 
     #[test]
     fn stages_are_evenly_spread_and_end_at_the_image() {

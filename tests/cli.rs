@@ -70,7 +70,7 @@ fn mistakes_in_the_call_are_usage_errors() {
     refused(&["train", "--resume"], 2);
     assert!(refused(&["train", "--preset", "quikstart"], 2).contains("did you mean \"quickstart\""));
     assert!(set("train.stesp=7").contains("did you mean \"train.steps\""));
-    assert!(set("train.steps=seven").contains("wanted an integer"));
+    assert!(set("train.steps=seven").contains("wanted a whole number"));
     assert!(set("train.steps=0").contains("train.steps"));
     assert!(set("model.groups=5").contains("model.groups = 5"));
     assert!(set("model.image_size=15").contains("model.image_size = 15"));

@@ -57,7 +57,9 @@ fn a_run_leaves_what_there_is_to_know_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = run_in(&folder, "run");
     let said = train(&run, &[]);
-    for file in ["config.toml", "metrics.jsonl", "report.html", "samples/step-00000005.png", "samples/step-00000012.png"] {
+    for file in
+        ["config.toml", "metrics.jsonl", "report.html", "samples/step-00000005.png", "samples/step-00000012.png"]
+    {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
     assert!(said.contains("memory ") && said.contains("report.html") && said.contains("step-00000012.png"), "{said}");
@@ -177,7 +179,10 @@ fn a_run_may_begin_with_the_weights_of_another() {
         let x = vec![("x".to_owned(), vec![1, 1, 8, 8], vec![0.5; 64]), ("t".to_owned(), vec![1], vec![3.0])];
         ddpm::nn::tensor_file::write(&input, &x, ("format", "pt")).unwrap();
         let paths = [model, &input, &out].map(|path| path.display().to_string());
-        ddpm().args(["forward", &paths[0], "--input", &paths[1], "--out", &paths[2], "--device", "cpu"]).assert().success();
+        ddpm()
+            .args(["forward", &paths[0], "--input", &paths[1], "--out", &paths[2], "--device", "cpu"])
+            .assert()
+            .success();
         fs::read(out).unwrap()
     };
     assert!(forward(&first) == forward(&exported), "the exported model computes something else");

@@ -33,7 +33,7 @@ PRESETS = {
         groups=8, downsample="conv",
     ),
     "mnist-small": dict(
-        in_channels=1, out_channels=1, channels=[32, 64, 64], layers_per_level=1, attention_levels=[2], groups=8,
+        in_channels=1, out_channels=1, channels=[16, 32, 64, 64], layers_per_level=1, attention_levels=[2], groups=8,
         downsample="conv",
     ),
 }  # fmt: skip

@@ -88,7 +88,7 @@ fn mnist_small() -> Config {
             image_size: 32,
             in_channels: 1,
             out_channels: 1,
-            channels: vec![32, 64, 64],
+            channels: vec![16, 32, 64, 64],
             layers_per_level: 1,
             attention_levels: vec![2],
             groups: 8,

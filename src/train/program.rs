@@ -32,10 +32,15 @@ pub struct PartInputs {
 }
 
 impl PartInputs {
-    /// Reserves the inputs for `n` images.
+    /// Reserves the inputs for `n` images of the model's size.
     pub fn reserve(store: &mut Store, model: &UNetConfig, n: usize) -> PartInputs {
+        PartInputs::reserve_sized(store, model, [n, model.image_size, model.image_size])
+    }
+
+    /// Reserves the inputs for `n` images of any size that the model can halve.
+    pub fn reserve_sized(store: &mut Store, model: &UNetConfig, [n, h, w]: [usize; 3]) -> PartInputs {
         PartInputs {
-            images: store.tensor(&[n, model.image_size, model.image_size, model.in_channels], DType::F32),
+            images: store.tensor(&[n, h, w, model.in_channels], DType::F32),
             coefficients: store.tensor(&[n, 4], DType::F32),
             weight: store.tensor(&[n], DType::F32),
             time: store.tensor(&[n], DType::F32),

@@ -72,6 +72,9 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
     let Some(place) = known else { return Err(unknown(table, key)) };
     *place = match (&*place, value) {
         (Value::Float(_), Value::Integer(v)) => Value::Float(v as f64),
+        (Value::Integer(_), Value::Integer(v)) if v < 0 => {
+            return Err(Error::Config(format!("{key}: wanted a whole number of at least 0, not {v}")));
+        }
         (old, new) if old.same_type(&new) => new,
         (old, new) => return Err(Error::Config(format!("{key}: wanted {}, not {new}", kind(old)))),
     };
@@ -80,7 +83,7 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
 
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Integer(_) => "an integer",
+        Value::Integer(_) => "a whole number",
         Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Array(_) => "a list such as [1, 2]",
@@ -174,8 +177,8 @@ mod tests {
             ("steps=7", "did you mean"),
             ("train.stesp=7", "did you mean \"train.steps\""),
             ("learning_rate=7", "did you mean \"train.learning_rate\""),
-            ("train.steps=many", "train.steps: wanted an integer, not \"many\""),
-            ("train.steps=-1", "train.steps"),
+            ("train.steps=many", "train.steps: wanted a whole number, not \"many\""),
+            ("train.steps=-1", "train.steps: wanted a whole number of at least 0, not -1"),
             ("sample.sampler=euler", "euler"),
             ("train.steps", "key=value"),
             ("qqq=1", "unknown setting \"qqq\""),

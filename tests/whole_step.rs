@@ -1,0 +1,151 @@
+//! Whole training steps: every device that there is against the CPU, from the same seed. The networks together use every
+//! op of the crate, on images of 12x20.
+
+use ddpm::device::Device;
+use ddpm::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
+use ddpm::nn::{Downsample, Init, Layout, ParamSet, Shortcut, UNet, UNetConfig, Upsample, Weights};
+use ddpm::ops::adam::AdamHyper;
+use ddpm::ops::check::targets;
+use ddpm::ops::philox::{Philox, RngState, Stream};
+use ddpm::tape::Session;
+use ddpm::tensor::{DType, Store};
+use ddpm::train::Config;
+use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
+
+const IMAGES: usize = 3;
+const SIZE: [usize; 2] = [12, 20];
+const STEPS: u64 = 5;
+
+fn networks() -> [UNetConfig; 3] {
+    let small = UNetConfig {
+        image_size: 20,
+        channels: vec![8, 16, 24],
+        layers_per_level: 1,
+        attention_levels: vec![1],
+        groups: 4,
+        dropout: 0.1,
+        ..UNetConfig::default()
+    };
+    [
+        UNetConfig { head_dim: 8, classes: 3, ..small.clone() },
+        UNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            channels: vec![9, 18],
+            groups: 9,
+            layout: Layout::Paired,
+            downsample: Downsample::Conv,
+            upsample: Upsample::BilinearConv,
+            shortcut: Shortcut::Conv3x3,
+            norm_eps: 1e-5,
+            ..small.clone()
+        },
+        UNetConfig { downsample: Downsample::AvgPool, upsample: Upsample::Nearest, groups: 1, ..small },
+    ]
+}
+
+/// What some steps leave: the loss of each, and the gradients of the first by weight name.
+struct Trace {
+    losses: Vec<f32>,
+    gradients: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
+    let config = Config { model: model.clone(), ..Config::default() };
+    let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
+    let mut params = ParamSet::default();
+    let unet = UNet::new(model, &mut params).unwrap();
+    // Nothing starts at zero, so that every gradient says something.
+    let philox = |step| Philox::new(RngState { seed: 11, step, first_image: 0 }, Stream::Init);
+    let initial = params.initial(|p, init, values| {
+        philox(0).fill_normal(p as u32, 0, values);
+        let (centre, scale) = match init {
+            Init::Constant(c) => (c, 0.1),
+            Init::Uniform(bound) => (0.0, bound),
+            Init::Normal => (0.0, 1.0),
+        };
+        values.iter_mut().for_each(|v| *v = centre + scale * *v);
+    });
+
+    let mut store = Store::new();
+    let weights = Weights::reserve(&mut store, &params, dtype, true);
+    let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, SIZE[0], SIZE[1]]);
+    let mut array = |n| store.tensor(&[n], DType::F32);
+    let n = params.flat_len();
+    let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), norm: array(2) };
+    let mut session = Session::new(device, &store).unwrap();
+    let on = (session.backend(), dtype);
+    let (tape, loss) = record_part(on, &unet, &weights, &inputs, None);
+    let mut part = session.load(tape).unwrap();
+    let mut update = session.load(record_update(on, &weights, &state, &config)).unwrap();
+    weights.write(&mut session, &initial).unwrap();
+    session.write(state.ema, &initial).unwrap();
+
+    let mut images = vec![0.0; inputs.images.numel()];
+    philox(1).fill_uniform(0, 0, &mut images);
+    session.write(inputs.images, &images.iter().map(|u| 2.0 * u - 1.0).collect::<Vec<f32>>()).unwrap();
+    if let Some(labels) = inputs.labels {
+        session.write_i32(labels, &[0, 2, 1]).unwrap();
+    }
+    let mut trace = Trace { losses: Vec::new(), gradients: Vec::new() };
+    for step in 0..STEPS {
+        let coefficients: Vec<ImageCoefficients> = [3, 250, 900]
+            .map(|t| t + 10 * step as usize)
+            .map(|t| ImageCoefficients::simple(&schedule, PredictionTarget::Epsilon, t, IMAGES, images.len() / IMAGES))
+            .into();
+        let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
+        session.write(inputs.coefficients, &noise).unwrap();
+        session.write(inputs.weight, &coefficients.iter().map(|c| c.weight).collect::<Vec<_>>()).unwrap();
+        session.write(inputs.time, &coefficients.iter().map(|c| c.time).collect::<Vec<_>>()).unwrap();
+        let rng = RngState { seed: 5, step: step as u32, first_image: 0 };
+        session.write_i32(inputs.rng, &rng.words()).unwrap();
+        let hyper = AdamHyper {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            step: step + 1,
+            ema_decay: 0.9,
+        };
+        session.write(state.hyper, &hyper.values()).unwrap();
+        session.run(&mut part).unwrap();
+        trace.losses.push(session.read_in(&part, loss).unwrap()[0]);
+        if step == 0 {
+            trace.gradients = params.to_files(&session.read(weights.gradients).unwrap());
+        }
+        session.run(&mut update).unwrap();
+    }
+    trace
+}
+
+fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
+    values.into_iter().map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn every_device_takes_the_steps_of_the_cpu() {
+    for (number, model) in networks().iter().enumerate() {
+        let cpu = train(model, Device::Cpu, DType::F32);
+        assert!(cpu.losses.iter().all(|loss| loss.is_finite()) && cpu.losses[0] != cpu.losses[1]);
+        for target in targets().iter().skip(1) {
+            let place = format!("network {number} on {}, {:?}", target.name, target.dtype);
+            let other = train(model, target.open(), target.dtype);
+            let tolerance = if target.dtype == DType::Bf16 { 2e-2 } else { 1e-5 };
+            for (step, (want, got)) in cpu.losses.iter().zip(&other.losses).enumerate() {
+                let error = f64::from((got - want).abs() / want);
+                assert!(error <= tolerance, "{place}, step {step}: loss {got} is not {want} ({error:.1e})");
+            }
+            if target.dtype == DType::Bf16 {
+                continue;
+            }
+            let largest = cpu.gradients.iter().map(|g| norm(g.2.iter().copied())).fold(0.0, f64::max);
+            for ((name, _, want), (_, _, got)) in cpu.gradients.iter().zip(&other.gradients) {
+                let (size, error) = (norm(want.iter().copied()), norm(want.iter().zip(got).map(|(a, b)| a - b)));
+                // Some gradients are zero in theory: what is left of them is the rounding of larger ones.
+                let tolerance = (1e-4 * size).max(1e-6 * largest);
+                assert!(error <= tolerance, "{place}: gradient of {name} is off by {error:.1e} of {size:.1e}");
+            }
+        }
+    }
+}
