@@ -193,19 +193,13 @@ impl Philox {
     #[inline(always)]
     fn words(&self, image: u32, quad: u32) -> [[u32; LANES]; 4] {
         let mut key = self.key();
-        let mut c = [[0; LANES]; 4];
-        for lane in 0..LANES {
-            c[0][lane] = quad.wrapping_add(lane as u32);
-            c[1][lane] = self.state.first_image.wrapping_add(image);
-            c[2][lane] = self.state.step;
-            c[3][lane] = self.stream;
-        }
+        let first_lane: [u32; LANES] = std::array::from_fn(|lane| quad.wrapping_add(lane as u32));
+        let image = self.state.first_image.wrapping_add(image);
+        let mut c = [first_lane, [image; LANES], [self.state.step; LANES], [self.stream; LANES]];
         for _ in 0..10 {
-            for lane in 0..LANES {
-                let next = round([c[0][lane], c[1][lane], c[2][lane], c[3][lane]], key);
-                for j in 0..4 {
-                    c[j][lane] = next[j];
-                }
+            let [c0, c1, c2, c3] = c.each_mut();
+            for (((c0, c1), c2), c3) in c0.iter_mut().zip(c1).zip(c2).zip(c3) {
+                [*c0, *c1, *c2, *c3] = round([*c0, *c1, *c2, *c3], key);
             }
             key = next_key(key);
         }
