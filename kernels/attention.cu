@@ -44,9 +44,9 @@ template <class T, int D, int COLUMNS_> struct Shape {
 // One head's matrix in global memory.
 template <class T> struct Matrix {
   T* data;
-  int stride;      // between rows, in elements
+  int stride;    // between rows, in elements
   int rows, dims;
-  bool aligned;    // every row starts on a 16-byte boundary and is a multiple of 16 bytes long
+  bool aligned;  // every row starts on a 16-byte boundary and is a multiple of 16 bytes long
 };
 
 // Copies [rows, WIDTH] elements at (row0, dim0) to shared memory with leading dimension ld, zeros beyond the ends.
