@@ -44,9 +44,9 @@ template <class T, int D, int COLUMNS_> struct Shape {
 // One head's matrix in global memory.
 template <class T> struct Matrix {
   T* data;
-  int stride;      // between rows, in elements
+  int stride;    // between rows, in elements
   int rows, dims;
-  bool aligned;    // every row starts on a 16-byte boundary and is a multiple of 16 bytes long
+  bool aligned;  // every row starts on a 16-byte boundary and is a multiple of 16 bytes long
 };
 
 // Copies [rows, WIDTH] elements at (row0, dim0) to shared memory with leading dimension ld, zeros beyond the ends.
@@ -498,25 +498,25 @@ __global__ void __launch_bounds__(128, 1)
 EXPORT_F32_BF16(attention_bwd_delta)
 EXPORT_AS(attention_fwd_d32_f32, attention_fwd<float, 32>)
 EXPORT_AS(attention_fwd_d32_bf16, attention_fwd<__nv_bfloat16, 32>)
-EXPORT_AS(attention_bwd_dq_d32_f32, attention_bwd_dq<float, 32>)
-EXPORT_AS(attention_bwd_dq_d32_bf16, attention_bwd_dq<__nv_bfloat16, 32>)
-EXPORT_AS(attention_bwd_dkv_d32_f32, attention_bwd_dkv<float, 32>)
-EXPORT_AS(attention_bwd_dkv_d32_bf16, attention_bwd_dkv<__nv_bfloat16, 32>)
 EXPORT_AS(attention_fwd_d64_f32, attention_fwd<float, 64>)
 EXPORT_AS(attention_fwd_d64_bf16, attention_fwd<__nv_bfloat16, 64>)
-EXPORT_AS(attention_bwd_dq_d64_f32, attention_bwd_dq<float, 64>)
-EXPORT_AS(attention_bwd_dq_d64_bf16, attention_bwd_dq<__nv_bfloat16, 64>)
-EXPORT_AS(attention_bwd_dkv_d64_f32, attention_bwd_dkv<float, 64>)
-EXPORT_AS(attention_bwd_dkv_d64_bf16, attention_bwd_dkv<__nv_bfloat16, 64>)
 EXPORT_AS(attention_fwd_d128_f32, attention_fwd<float, 128>)
 EXPORT_AS(attention_fwd_d128_bf16, attention_fwd<__nv_bfloat16, 128>)
-EXPORT_AS(attention_bwd_dq_d128_f32, attention_bwd_dq<float, 128>)
-EXPORT_AS(attention_bwd_dq_d128_bf16, attention_bwd_dq<__nv_bfloat16, 128>)
-EXPORT_AS(attention_bwd_dkv_d128_f32, attention_bwd_dkv<float, 128>)
-EXPORT_AS(attention_bwd_dkv_d128_bf16, attention_bwd_dkv<__nv_bfloat16, 128>)
 EXPORT_AS(attention_fwd_d256_f32, attention_fwd<float, 256>)
 EXPORT_AS(attention_fwd_d256_bf16, attention_fwd<__nv_bfloat16, 256>)
+EXPORT_AS(attention_bwd_dq_d32_f32, attention_bwd_dq<float, 32>)
+EXPORT_AS(attention_bwd_dq_d32_bf16, attention_bwd_dq<__nv_bfloat16, 32>)
+EXPORT_AS(attention_bwd_dq_d64_f32, attention_bwd_dq<float, 64>)
+EXPORT_AS(attention_bwd_dq_d64_bf16, attention_bwd_dq<__nv_bfloat16, 64>)
+EXPORT_AS(attention_bwd_dq_d128_f32, attention_bwd_dq<float, 128>)
+EXPORT_AS(attention_bwd_dq_d128_bf16, attention_bwd_dq<__nv_bfloat16, 128>)
 EXPORT_AS(attention_bwd_dq_d256_f32, attention_bwd_dq<float, 256>)
 EXPORT_AS(attention_bwd_dq_d256_bf16, attention_bwd_dq<__nv_bfloat16, 256>)
+EXPORT_AS(attention_bwd_dkv_d32_f32, attention_bwd_dkv<float, 32>)
+EXPORT_AS(attention_bwd_dkv_d32_bf16, attention_bwd_dkv<__nv_bfloat16, 32>)
+EXPORT_AS(attention_bwd_dkv_d64_f32, attention_bwd_dkv<float, 64>)
+EXPORT_AS(attention_bwd_dkv_d64_bf16, attention_bwd_dkv<__nv_bfloat16, 64>)
+EXPORT_AS(attention_bwd_dkv_d128_f32, attention_bwd_dkv<float, 128>)
+EXPORT_AS(attention_bwd_dkv_d128_bf16, attention_bwd_dkv<__nv_bfloat16, 128>)
 EXPORT_AS(attention_bwd_dkv_d256_f32, attention_bwd_dkv<float, 256>)
 EXPORT_AS(attention_bwd_dkv_d256_bf16, attention_bwd_dkv<__nv_bfloat16, 256>)

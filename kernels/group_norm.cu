@@ -261,7 +261,7 @@ template <class T> __device__ __forceinline__ bool vectorizes(int c, int groups,
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T>
-__global__ void __launch_bounds__(512)
+__global__ void __launch_bounds__(512, 1)
     group_norm_fwd(T* __restrict__ y,                 // [n, pixels, c]
                    float* __restrict__ stats,         // [n, groups, 2]: mean, rstd
                    const T* __restrict__ x,           // [n, pixels, c]
@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(512)
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T>
-__global__ void __launch_bounds__(512)
+__global__ void __launch_bounds__(512, 1)
     group_norm_bwd_dx(T* __restrict__ dx,                  // [n, pixels, c]
                       float* __restrict__ channel_sums,    // [n, c, 2]: sum of dz, sum of dz * xhat
                       const T* __restrict__ dy,            // [n, pixels, c]

@@ -107,4 +107,4 @@ __device__ __forceinline__ void store_up_to(T* p, const float (&in)[N], size_t f
 }
 
 // The logistic function 1 / (1 + e^-x).
-__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + __expf(-x)); }
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.f, 1.f + __expf(-x)); }

@@ -90,11 +90,12 @@ pub fn exp(x: f32) -> f32 {
         p = p * r + c;
     }
     let y = p * r * r + r + 1.0;
-    // 2^n in two factors: n reaches 128 and -150, where a single one has no normal representation.
-    let n = shifted.to_bits() as i32 - ROUND.to_bits() as i32;
+    // 2^n in two factors: n reaches 128 and -150, where a single one has no normal representation. Nothing overflows, but
+    // a check for it, as in debug builds, would keep the loop from being vectorised.
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
-    let power = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
-    y * power(half) * power(n - half)
+    let power = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
+    y * power(half) * power(n.wrapping_sub(half))
 }
 
 /// The logistic function `1 / (1 + e^-x)`.
