@@ -5,8 +5,9 @@ use std::cell::RefCell;
 
 use bytemuck::{Pod, Zeroable};
 
-/// Runs `f` compiled for the widest vector instructions of this machine. A plain loop inside `f` (and inside every
-/// `#[inline(always)]` function that it calls) is vectorised with AVX2 or AVX-512 where they exist.
+/// Runs `f` compiled for the widest vector instructions of this machine: plain loops inside it are vectorised with AVX2
+/// or AVX-512 where they exist. Only what is inlined into it is: mark the closure, and every function and closure that
+/// its loops call, `#[inline(always)]`, and write `for` loops, not `for_each`.
 #[inline]
 pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)

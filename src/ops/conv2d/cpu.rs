@@ -4,6 +4,7 @@
 //! borders lie, so an image's result does not depend on the batch that it is part of either.
 
 mod gather;
+mod narrow;
 pub mod tile;
 mod weights;
 mod winograd;
@@ -38,6 +39,9 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
         step: s.stride,
         taps: taps(s).map(|(ky, kx)| (ky as isize - pad_y, kx as isize - pad_x)).collect(),
     };
+    if s.c_out <= narrow::MAX_COLS && s.c_in >= 16 {
+        return narrow::product(y, &patches, w, bias, s.c_out);
+    }
     scratch(gather::packed_len(patches.depth(), s.c_out), |packed| {
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);
         gather::product(y, &patches, packed, bias, s.c_out);

@@ -6,7 +6,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::tile::{self, KB, Sums, TileSize, Tiled};
-use crate::ops::simd::scratch;
+use crate::ops::simd::{scratch, vectorize};
 
 /// Which source pixels meet in the rows of a product: row `(n, y, x)` of a grid `[n, h, w]` reads, for each tap
 /// `(ty, tx)`, the `c` channels of source pixel `(n, y * step + ty, x * step + tx)`, or zeros outside of the source.
@@ -115,7 +115,7 @@ impl Patches<'_> {
 
     /// The channels that tap `tap` of the patch at `[n, y, x]` reads.
     #[inline(always)]
-    fn source(&self, [n, y, x]: [usize; 3], tap: usize) -> Option<&[f32]> {
+    pub fn source(&self, [n, y, x]: [usize; 3], tap: usize) -> Option<&[f32]> {
         let (ty, tx) = self.taps[tap];
         let y = (y * self.step).wrapping_add_signed(ty);
         let x = (x * self.step).wrapping_add_signed(tx);
@@ -139,15 +139,20 @@ pub fn pack_transposed(packed: &mut [f32], w: &[f32], depth: usize, cols: usize)
     let nr = TileSize::tall().cols;
     let padded = depth.next_multiple_of(KB);
     packed.par_chunks_mut(padded * nr).enumerate().for_each(|(panel, packed)| {
-        for j in 0..nr {
-            let column = panel * nr + j;
-            let source = if column < cols { &w[column * depth..][..depth] } else { &[] };
-            let mut k = 0;
-            for row in packed.chunks_exact_mut(nr) {
-                row[j] = if k < source.len() { source[k] } else { 0.0 };
-                k += 1;
-            }
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                tile::pack_columns(
+                    packed,
+                    nr,
+                    #[inline(always)]
+                    |j| {
+                        let column = panel * nr + j;
+                        if column < cols { &w[column * depth..][..depth] } else { &[] }
+                    },
+                );
+            },
+        );
     });
 }
 
