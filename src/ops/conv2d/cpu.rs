@@ -96,7 +96,7 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
 /// `dw [c_out, kh, kw, c_in]`, `dbias [c_out]` or empty, `dy [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`.
 pub fn backward_weights(dw: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
     check(s, dy.len(), x.len(), dw.len(), dbias.len());
-    if winograd::suits(s) {
+    if winograd::suits(s) && winograd::suits_weights() {
         winograd::backward_weights(dw, dy, x, s);
     } else {
         weights::backward_weights(dw, dy, x, s);

@@ -72,21 +72,24 @@ impl Patches<'_> {
         k0: usize,
         k1: usize,
     ) {
-        let mut k = k0;
-        while k < k1 {
-            let tap = k / self.c;
-            let end = k1.min((tap + 1) * self.c);
-            let blocks = &mut blocks[(k - k0) / KB..(end - k0) / KB];
+        let (mut tap, mut channel) = (k0 / self.c, k0 % self.c);
+        let mut blocks = &mut blocks[..(k1 - k0) / KB];
+        while !blocks.is_empty() {
+            let count = blocks.len().min((self.c - channel) / KB);
+            let (head, tail) = blocks.split_at_mut(count);
             match self.source(at, tap) {
                 Some(pixel) => {
-                    let pieces = pixel[k - tap * self.c..end - tap * self.c].as_chunks::<KB>().0;
-                    for (block, piece) in blocks.iter_mut().zip(pieces) {
+                    for (block, piece) in head.iter_mut().zip(pixel[channel..].as_chunks::<KB>().0) {
                         block[r] = *piece;
                     }
                 }
-                None => blocks.iter_mut().for_each(|block| block[r] = [0.0; KB]),
+                None => {
+                    for block in head {
+                        block[r] = [0.0; KB];
+                    }
+                }
             }
-            k = end;
+            (tap, channel, blocks) = (tap + 1, 0, tail);
         }
     }
 

@@ -48,11 +48,16 @@ impl<const COLS: usize> WithSimd for DotsTask<'_, COLS> {
             let mut sums = [simd.splat_f32s(0.0); COLS];
             for tap in 0..patches.taps.len() {
                 let Some(pixel) = patches.source(at, tap) else { continue };
-                for from in (0..c).step_by(S::F32_LANES) {
-                    let x = tile::load_vector(simd, &pixel[from..]);
-                    for col in 0..COLS {
-                        let filter = &w[col * depth + tap * c..][from..c];
-                        sums[col] = simd.mul_add_e_f32s(x, tile::load_vector(simd, filter), sums[col]);
+                let (vectors, tail) = S::as_simd_f32s(pixel);
+                for col in 0..COLS {
+                    let filter = &w[col * depth + tap * c..][..c];
+                    let (filter, filter_tail) = S::as_simd_f32s(filter);
+                    for (&x, &w) in vectors.iter().zip(filter) {
+                        sums[col] = simd.mul_add_e_f32s(x, w, sums[col]);
+                    }
+                    if !tail.is_empty() {
+                        let (x, w) = (tile::load_vector(simd, tail), tile::load_vector(simd, filter_tail));
+                        sums[col] = simd.mul_add_e_f32s(x, w, sums[col]);
                     }
                 }
             }

@@ -174,7 +174,8 @@ fn bits(s: &Conv2dShape, threads: usize) -> Vec<u32> {
 #[test]
 fn any_thread_count_gives_the_same_bits() {
     let s = conv3x3(3, 16, 18, 32, 40);
-    for s in [s, Conv2dShape { stride: 2, ..s }, conv3x3(1, 4, 4, 64, 64), Conv2dShape::linear(7, 100, 30)] {
+    let steps = conv3x3(2, 24, 20, 128, 96);
+    for s in [s, steps, Conv2dShape { stride: 2, ..s }, conv3x3(1, 4, 4, 64, 64), Conv2dShape::linear(7, 100, 30)] {
         let one = bits(&s, 1);
         for threads in [2, 3, 5] {
             assert!(one == bits(&s, threads), "{threads} threads, {s:?}");
@@ -184,14 +185,15 @@ fn any_thread_count_gives_the_same_bits() {
 
 #[test]
 fn an_image_does_not_depend_on_its_batch() {
-    let s = conv3x3(5, 16, 16, 32, 40);
-    let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * 9 * s.c_in, 6));
-    let mut all = vec![0.0; s.out_pixels() * s.c_out];
-    forward(&mut all, &x, &w, &[], &s);
-    let one = Conv2dShape { n: 1, ..s };
-    let mut y = vec![0.0; one.out_pixels() * s.c_out];
-    for (x, all) in x.chunks_exact(x.len() / s.n).zip(all.chunks_exact(y.len())) {
-        forward(&mut y, x, &w, &[], &one);
-        assert!(y == all);
+    for s in [conv3x3(5, 16, 16, 32, 40), conv3x3(9, 16, 16, 144, 96), conv3x3(30, 4, 4, 32, 32)] {
+        let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * 9 * s.c_in, 6));
+        let mut all = vec![0.0; s.out_pixels() * s.c_out];
+        forward(&mut all, &x, &w, &[], &s);
+        let one = Conv2dShape { n: 1, ..s };
+        let mut y = vec![0.0; one.out_pixels() * s.c_out];
+        for (x, all) in x.chunks_exact(x.len() / s.n).zip(all.chunks_exact(y.len())) {
+            forward(&mut y, x, &w, &[], &one);
+            assert!(y == all, "{s:?}");
+        }
     }
 }

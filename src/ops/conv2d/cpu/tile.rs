@@ -181,8 +181,8 @@ pub fn pack_columns<'a>(packed: &mut [f32], nr: usize, column: impl Fn(usize) ->
             if rows == KB && from + KB <= nr && (0..KB).all(|j| piece(j).len() >= KB) {
                 // A square of 16 by 16 numbers passes through registers.
                 let mut square = [[0.0; KB]; KB];
-                for j in 0..KB {
-                    square[j].copy_from_slice(&piece(j)[..KB]);
+                for (j, square) in square.iter_mut().enumerate() {
+                    square.copy_from_slice(&piece(j)[..KB]);
                 }
                 for (k, row) in packed.chunks_exact_mut(nr).enumerate() {
                     for j in 0..KB {

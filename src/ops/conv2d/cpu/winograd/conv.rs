@@ -26,7 +26,7 @@ pub enum Filters<'a> {
 }
 
 /// Channels of input whose filters are transformed together: `[POINTS][filter_stride]`, a point's `[DEPTH][NR]`.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 
 /// Numbers that keep the points' matrices from lying a power of two apart, in the same few sets of the caches.
 const SKEW: usize = 32;
