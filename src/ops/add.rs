@@ -58,11 +58,16 @@ impl Op for AddFwd {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [a, b]) = mem.views([self.sum], [self.a, self.b]);
-        simd::for_chunks([y], [a, b], |[y], [a, b]| {
-            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                *y = a + b;
-            }
-        });
+        simd::for_chunks(
+            [y],
+            [a, b],
+            #[inline(always)]
+            |[y], [a, b]| {
+                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                    *y = a + b;
+                }
+            },
+        );
     }
     fn launch(&self, q: &mut Launches) {
         let n = self.sum.numel();
@@ -126,11 +131,16 @@ impl Op for AxpyAcc {
 }
 
 fn axpy_cpu(y: &mut [f32], x: &[f32], scale: f32) {
-    simd::for_chunks([y], [x], |[y], [x]| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += scale * x;
-        }
-    });
+    simd::for_chunks(
+        [y],
+        [x],
+        #[inline(always)]
+        |[y], [x]| {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += scale * x;
+            }
+        },
+    );
 }
 
 /// One thread handles 8 elements.

@@ -77,20 +77,30 @@ impl Op for SiluBwd {
 }
 
 fn forward_cpu(y: &mut [f32], x: &[f32]) {
-    simd::for_chunks([y], [x], |[y], [x]| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * simd::sigmoid(x);
-        }
-    });
+    simd::for_chunks(
+        [y],
+        [x],
+        #[inline(always)]
+        |[y], [x]| {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = x * simd::sigmoid(x);
+            }
+        },
+    );
 }
 
 fn backward_cpu(dx: &mut [f32], dy: &[f32], x: &[f32]) {
-    simd::for_chunks([dx], [dy, x], |[dx], [dy, x]| {
-        for ((dx, &dy), &x) in dx.iter_mut().zip(dy).zip(x) {
-            let s = simd::sigmoid(x);
-            *dx = dy * s * (1.0 + x * (1.0 - s));
-        }
-    });
+    simd::for_chunks(
+        [dx],
+        [dy, x],
+        #[inline(always)]
+        |[dx], [dy, x]| {
+            for ((dx, &dy), &x) in dx.iter_mut().zip(dy).zip(x) {
+                let s = simd::sigmoid(x);
+                *dx = dy * s * (1.0 + x * (1.0 - s));
+            }
+        },
+    );
 }
 
 /// One thread handles 8 elements.

@@ -27,7 +27,10 @@ fn split<const O: usize, const I: usize>(
     f: &(impl Fn([&mut [f32]; O], [&[f32]; I]) + Sync),
 ) {
     if len <= CHUNK {
-        return vectorize(|| f(outs, ins));
+        return vectorize(
+            #[inline(always)]
+            || f(outs, ins),
+        );
     }
     let middle = (len.div_ceil(CHUNK) / 2) * CHUNK;
     let mut tails: [Option<&mut [f32]>; O] = [const { None }; O];
@@ -44,8 +47,9 @@ fn split<const O: usize, const I: usize>(
     );
 }
 
-/// Runs `f` compiled for the widest vector instructions of this machine. A plain loop inside `f` (and inside every
-/// `#[inline(always)]` function that it calls) is vectorised with AVX2 or AVX-512 where they exist.
+/// Runs `f` compiled for the widest vector instructions of this machine: plain loops inside it are vectorised with AVX2
+/// or AVX-512 where they exist. Only what is inlined into it is: mark the closure, and every function and closure that
+/// its loops call, `#[inline(always)]`, and write `for` loops, not `for_each`.
 #[inline]
 pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)

@@ -4,6 +4,7 @@
 //! borders lie, so an image's result does not depend on the batch that it is part of either.
 
 mod gather;
+mod narrow;
 pub mod tile;
 mod weights;
 mod winograd;
@@ -38,6 +39,9 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
         step: s.stride,
         taps: taps(s).map(|(ky, kx)| (ky as isize - pad_y, kx as isize - pad_x)).collect(),
     };
+    if s.c_out <= narrow::MAX_COLS && s.c_in >= 16 {
+        return narrow::product(y, &patches, w, bias, s.c_out);
+    }
     scratch(gather::packed_len(patches.depth(), s.c_out), |packed| {
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);
         gather::product(y, &patches, packed, bias, s.c_out);
@@ -92,7 +96,7 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
 /// `dw [c_out, kh, kw, c_in]`, `dbias [c_out]` or empty, `dy [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`.
 pub fn backward_weights(dw: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
     check(s, dy.len(), x.len(), dw.len(), dbias.len());
-    if winograd::suits(s) {
+    if winograd::suits(s) && winograd::suits_weights() {
         winograd::backward_weights(dw, dy, x, s);
     } else {
         weights::backward_weights(dw, dy, x, s);

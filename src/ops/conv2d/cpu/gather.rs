@@ -6,7 +6,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::tile::{self, KB, Sums, TileSize, Tiled};
-use crate::ops::simd::scratch;
+use crate::ops::simd::{scratch, vectorize};
 
 /// Which source pixels meet in the rows of a product: row `(n, y, x)` of a grid `[n, h, w]` reads, for each tap
 /// `(ty, tx)`, the `c` channels of source pixel `(n, y * step + ty, x * step + tx)`, or zeros outside of the source.
@@ -72,21 +72,24 @@ impl Patches<'_> {
         k0: usize,
         k1: usize,
     ) {
-        let mut k = k0;
-        while k < k1 {
-            let tap = k / self.c;
-            let end = k1.min((tap + 1) * self.c);
-            let blocks = &mut blocks[(k - k0) / KB..(end - k0) / KB];
+        let (mut tap, mut channel) = (k0 / self.c, k0 % self.c);
+        let mut blocks = &mut blocks[..(k1 - k0) / KB];
+        while !blocks.is_empty() {
+            let count = blocks.len().min((self.c - channel) / KB);
+            let (head, tail) = blocks.split_at_mut(count);
             match self.source(at, tap) {
                 Some(pixel) => {
-                    let pieces = pixel[k - tap * self.c..end - tap * self.c].as_chunks::<KB>().0;
-                    for (block, piece) in blocks.iter_mut().zip(pieces) {
+                    for (block, piece) in head.iter_mut().zip(pixel[channel..].as_chunks::<KB>().0) {
                         block[r] = *piece;
                     }
                 }
-                None => blocks.iter_mut().for_each(|block| block[r] = [0.0; KB]),
+                None => {
+                    for block in head {
+                        block[r] = [0.0; KB];
+                    }
+                }
             }
-            k = end;
+            (tap, channel, blocks) = (tap + 1, 0, tail);
         }
     }
 
@@ -115,7 +118,7 @@ impl Patches<'_> {
 
     /// The channels that tap `tap` of the patch at `[n, y, x]` reads.
     #[inline(always)]
-    fn source(&self, [n, y, x]: [usize; 3], tap: usize) -> Option<&[f32]> {
+    pub fn source(&self, [n, y, x]: [usize; 3], tap: usize) -> Option<&[f32]> {
         let (ty, tx) = self.taps[tap];
         let y = (y * self.step).wrapping_add_signed(ty);
         let x = (x * self.step).wrapping_add_signed(tx);
@@ -139,15 +142,20 @@ pub fn pack_transposed(packed: &mut [f32], w: &[f32], depth: usize, cols: usize)
     let nr = TileSize::tall().cols;
     let padded = depth.next_multiple_of(KB);
     packed.par_chunks_mut(padded * nr).enumerate().for_each(|(panel, packed)| {
-        for j in 0..nr {
-            let column = panel * nr + j;
-            let source = if column < cols { &w[column * depth..][..depth] } else { &[] };
-            let mut k = 0;
-            for row in packed.chunks_exact_mut(nr) {
-                row[j] = if k < source.len() { source[k] } else { 0.0 };
-                k += 1;
-            }
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                tile::pack_columns(
+                    packed,
+                    nr,
+                    #[inline(always)]
+                    |j| {
+                        let column = panel * nr + j;
+                        if column < cols { &w[column * depth..][..depth] } else { &[] }
+                    },
+                );
+            },
+        );
     });
 }
 

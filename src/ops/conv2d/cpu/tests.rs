@@ -78,7 +78,7 @@ fn conv3x3(n: usize, h: usize, w: usize, c_in: usize, c_out: usize) -> Conv2dSha
 
 #[test]
 fn conv3x3_at_many_shapes() {
-    for (c_in, c_out) in [(1, 1), (1, 35), (3, 32), (33, 3), (16, 48), (35, 33), (64, 32)] {
+    for (c_in, c_out) in [(1, 1), (1, 35), (3, 32), (33, 3), (32, 1), (40, 4), (16, 48), (35, 33), (64, 32)] {
         for (n, h, w) in [(1, 1, 1), (1, 4, 4), (3, 5, 7), (2, 16, 16), (1, 12, 20), (3, 7, 13)] {
             check_against_float64(&conv3x3(n, h, w, c_in, c_out));
         }
@@ -125,6 +125,37 @@ fn conv1x1_and_linear() {
     }
 }
 
+/// The root mean square of the error of a result, relative to that of the result.
+fn relative_error(got: &[f32], want: &[f64]) -> f64 {
+    let errors: f64 = got.iter().zip(want).map(|(&got, &want)| (got as f64 - want).powi(2)).sum();
+    (errors / want.iter().map(|want| want.powi(2)).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn winograd_is_nearly_as_accurate_as_the_direct_sum() {
+    let s = conv3x3(2, 16, 16, 256, 32);
+    let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 1), noise(s.c_out * 9 * s.c_in, 2));
+    let dy = noise(s.out_pixels() * s.c_out, 3);
+    let (mut y64, mut dx64, mut dw64) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+    for_each_product(&s, |iy, ix, iw| {
+        y64[iy] += x[ix] as f64 * w[iw] as f64;
+        dx64[ix] += dy[iy] as f64 * w[iw] as f64;
+        dw64[iw] += dy[iy] as f64 * x[ix] as f64;
+    });
+    let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
+    forward(&mut y, &x, &w, &[], &s);
+    backward_data(&mut dx, &dy, &w, &s);
+    backward_weights(&mut dw, &mut [], &dy, &x, &s);
+    let errors = [relative_error(&y, &y64), relative_error(&dx, &dx64), relative_error(&dw, &dw64)];
+    assert!(errors.iter().all(|&error| error <= 2e-6), "{errors:?}");
+    // Without Winograd, by the same weights as one filter of a 3x4 kernel whose last column is zero.
+    let wide = Conv2dShape { kw: 4, pad_right: 2, ..s };
+    let w4: Vec<f32> = w.chunks_exact(3 * s.c_in).flat_map(|w| [w, &vec![0.0; s.c_in][..]].concat()).collect();
+    forward(&mut y, &x, &w4, &[], &wide);
+    let direct = relative_error(&y, &y64);
+    assert!(errors[0] <= 2.5 * direct, "{} against {direct}", errors[0]);
+}
+
 /// All results of one shape with a given number of threads, as bits.
 fn bits(s: &Conv2dShape, threads: usize) -> Vec<u32> {
     let x = noise(s.n * s.h * s.w * s.c_in, 5);
@@ -143,7 +174,8 @@ fn bits(s: &Conv2dShape, threads: usize) -> Vec<u32> {
 #[test]
 fn any_thread_count_gives_the_same_bits() {
     let s = conv3x3(3, 16, 18, 32, 40);
-    for s in [s, Conv2dShape { stride: 2, ..s }, conv3x3(1, 4, 4, 64, 64), Conv2dShape::linear(7, 100, 30)] {
+    let steps = conv3x3(2, 24, 20, 128, 96);
+    for s in [s, steps, Conv2dShape { stride: 2, ..s }, conv3x3(1, 4, 4, 64, 64), Conv2dShape::linear(7, 100, 30)] {
         let one = bits(&s, 1);
         for threads in [2, 3, 5] {
             assert!(one == bits(&s, threads), "{threads} threads, {s:?}");
@@ -153,14 +185,15 @@ fn any_thread_count_gives_the_same_bits() {
 
 #[test]
 fn an_image_does_not_depend_on_its_batch() {
-    let s = conv3x3(5, 16, 16, 32, 40);
-    let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * 9 * s.c_in, 6));
-    let mut all = vec![0.0; s.out_pixels() * s.c_out];
-    forward(&mut all, &x, &w, &[], &s);
-    let one = Conv2dShape { n: 1, ..s };
-    let mut y = vec![0.0; one.out_pixels() * s.c_out];
-    for (x, all) in x.chunks_exact(x.len() / s.n).zip(all.chunks_exact(y.len())) {
-        forward(&mut y, x, &w, &[], &one);
-        assert!(y == all);
+    for s in [conv3x3(5, 16, 16, 32, 40), conv3x3(9, 16, 16, 144, 96), conv3x3(30, 4, 4, 32, 32)] {
+        let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * 9 * s.c_in, 6));
+        let mut all = vec![0.0; s.out_pixels() * s.c_out];
+        forward(&mut all, &x, &w, &[], &s);
+        let one = Conv2dShape { n: 1, ..s };
+        let mut y = vec![0.0; one.out_pixels() * s.c_out];
+        for (x, all) in x.chunks_exact(x.len() / s.n).zip(all.chunks_exact(y.len())) {
+            forward(&mut y, x, &w, &[], &one);
+            assert!(y == all, "{s:?}");
+        }
     }
 }

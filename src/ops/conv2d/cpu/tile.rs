@@ -167,3 +167,36 @@ pub fn store_vector<S: Simd>(numbers: &mut [f32], vector: S::f32s) {
         None => rest.copy_from_slice(&bytemuck::cast_slice(&[vector])[..rest.len()]),
     }
 }
+
+/// Packs columns as rows of `nr` numbers: row `k`, column `j` of `packed` is `column(j)[k]`, or zero beyond its end.
+#[inline(always)]
+pub fn pack_columns<'a>(packed: &mut [f32], nr: usize, column: impl Fn(usize) -> &'a [f32]) {
+    for (i, packed) in packed.chunks_mut(KB * nr).enumerate() {
+        let rows = packed.len() / nr;
+        for from in (0..nr).step_by(KB) {
+            let piece = |j: usize| {
+                let column = column(from + j);
+                &column[column.len().min(i * KB)..]
+            };
+            if rows == KB && from + KB <= nr && (0..KB).all(|j| piece(j).len() >= KB) {
+                // A square of 16 by 16 numbers passes through registers.
+                let mut square = [[0.0; KB]; KB];
+                for (j, square) in square.iter_mut().enumerate() {
+                    square.copy_from_slice(&piece(j)[..KB]);
+                }
+                for (k, row) in packed.chunks_exact_mut(nr).enumerate() {
+                    for j in 0..KB {
+                        row[from + j] = square[j][k];
+                    }
+                }
+            } else {
+                for j in 0..KB.min(nr - from) {
+                    let piece = piece(j);
+                    for (k, row) in packed.chunks_exact_mut(nr).enumerate() {
+                        row[from + j] = piece.get(k).copied().unwrap_or(0.0);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -42,6 +42,7 @@ impl Plan {
         self.group * self.strips * self.tile_len()
     }
 
+    /// A packed block of pixels of `dy`: `[strip][pixel][MR]`.
     fn left_len(&self) -> usize {
         self.strips * self.size.rows * PIXEL_BLOCK
     }
@@ -54,13 +55,17 @@ impl Plan {
 /// `dw [c_out, kh, kw, c_in]` of `dy [n, out_h, out_w, c_out]` and `x [n, h, w, c_in]`.
 pub fn backward_weights(dw: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
     let plan = &Plan::new(s);
-    scratch(plan.splits * plan.groups * plan.task_len(), |sums| {
+    let blocks = s.out_pixels().div_ceil(PIXEL_BLOCK);
+    let sums_len = plan.splits * plan.groups * plan.task_len();
+    scratch(sums_len + blocks * plan.left_len(), |memory| {
+        let (sums, left) = memory.split_at_mut(sums_len);
+        left.par_chunks_mut(plan.left_len()).zip(dy.par_chunks(PIXEL_BLOCK * s.c_out)).for_each(|(left, dy)| {
+            PackTask { left, dy, c_out: s.c_out }.short();
+        });
+        let left = &*left;
         sums.par_chunks_mut(plan.task_len()).enumerate().for_each(|(task, sums)| {
             let (split, group) = (task / plan.groups, task % plan.groups);
-            scratch(plan.left_len() + plan.right_len(), |packed| {
-                let (left, right) = packed.split_at_mut(plan.left_len());
-                WeightsTask { sums, left, right, dy, x, s, plan, split, group }.short();
-            });
+            scratch(plan.right_len(), |right| WeightsTask { sums, left, right, x, s, plan, split, group }.short());
         });
         let TileSize { rows: mr, cols: nr } = plan.size;
         let split_len = plan.groups * plan.task_len();
@@ -84,9 +89,8 @@ pub fn backward_weights(dw: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) 
 
 struct WeightsTask<'a> {
     sums: &'a mut [f32],
-    left: &'a mut [f32],
+    left: &'a [f32],
     right: &'a mut [f32],
-    dy: &'a [f32],
     x: &'a [f32],
     s: &'a Conv2dShape,
     plan: &'a Plan,
@@ -99,14 +103,14 @@ impl Tiled for WeightsTask<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const MR: usize, const NV: usize>(self, simd: S) {
-        let Self { sums, left, right, dy, x, s, plan, split, group } = self;
+        let Self { sums, left, right, x, s, plan, split, group } = self;
         let nr = NV * S::F32_LANES;
         let panels = (s.kh * s.kw * s.c_in).div_ceil(nr);
         let begin = split * plan.split;
         let end = s.out_pixels().min(begin + plan.split);
         for first in (begin..end).step_by(PIXEL_BLOCK) {
             let count = PIXEL_BLOCK.min(end - first);
-            pack_channels::<MR>(left, &dy[first * s.c_out..(first + count) * s.c_out], s.c_out, count);
+            let left = &left[first / PIXEL_BLOCK * plan.left_len()..];
             for (p, sums) in sums.chunks_exact_mut(plan.strips * MR * nr).enumerate() {
                 let panel = group * plan.group + p;
                 if panel >= panels {
@@ -131,18 +135,31 @@ impl Tiled for WeightsTask<'_> {
     }
 }
 
-/// Packs `dy [count][c_out]` as `left [strip][count][MR]`, padded with zeros.
-#[inline(always)]
-fn pack_channels<const MR: usize>(left: &mut [f32], dy: &[f32], c_out: usize, count: usize) {
-    for (strip, left) in left.chunks_exact_mut(count * MR).enumerate().take(c_out.div_ceil(MR)) {
-        let channel = strip * MR;
-        for (left, dy) in left.as_chunks_mut::<MR>().0.iter_mut().zip(dy.chunks_exact(c_out)) {
-            if let Some(dy) = dy[channel..].first_chunk::<MR>() {
-                *left = *dy;
-            } else {
+/// Packs a block of pixels `dy [count][c_out]` as `left [strip][count][MR]`, padded with zeros.
+struct PackTask<'a> {
+    left: &'a mut [f32],
+    dy: &'a [f32],
+    c_out: usize,
+}
+
+impl Tiled for PackTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const MR: usize, const NV: usize>(self, _simd: S) {
+        let Self { left, dy, c_out } = self;
+        let count = dy.len() / c_out;
+        for (strip, left) in left.chunks_exact_mut(count * MR).enumerate().take(c_out.div_ceil(MR)) {
+            let channel = strip * MR;
+            for (left, dy) in left.as_chunks_mut::<MR>().0.iter_mut().zip(dy.chunks_exact(c_out)) {
                 let rest = &dy[channel..];
-                left[..rest.len()].copy_from_slice(rest);
-                left[rest.len()..].fill(0.0);
+                match rest.first_chunk::<MR>() {
+                    Some(full) => *left = *full,
+                    None => {
+                        left[..rest.len()].copy_from_slice(rest);
+                        left[rest.len()..].fill(0.0);
+                    }
+                }
             }
         }
     }

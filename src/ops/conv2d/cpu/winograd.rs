@@ -21,7 +21,7 @@ mod weights;
 
 pub use conv::{Conv, Filters, conv};
 pub use input::Input;
-pub use weights::backward_weights;
+pub use weights::{backward_weights, suits_weights};
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -140,9 +140,9 @@ impl<S: Simd> Math<S> {
             *slot = line(column(j));
         }
         for i in 0..O {
-            let mut values = [columns[0][i]; I];
-            for j in 1..I {
-                values[j] = columns[j][i];
+            let mut values = [self.0.splat_f32s(0.0); I];
+            for (value, column) in values.iter_mut().zip(&columns) {
+                *value = column[i];
             }
             row(i, line(values));
         }
@@ -185,7 +185,8 @@ struct Run {
     count: usize,
 }
 
-/// Whether images of this size gain: below four tiles the transforms of the filters outweigh the products.
+/// Whether images of this size gain: below four tiles the transforms of the filters outweigh the
+/// products. The size of the batch has no say in it, so that an image's result does not depend on its batch.
 pub fn suits(s: &Conv2dShape) -> bool {
     let tiles = Tiling::new(1, s.out_h(), s.out_w()).tiles();
     (s.kh, s.kw, s.stride) == (TAPS, TAPS, 1) && s.c_in >= 16 && s.c_out >= 16 && tiles >= 4

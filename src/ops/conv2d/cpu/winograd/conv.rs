@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::input::{Input, InputTask};
 use super::{IN, Math, OUT, POINTS, TAPS};
-use crate::ops::conv2d::cpu::tile::{self, KB, TileSize, Tiled};
+use crate::ops::conv2d::cpu::tile::{self, TileSize, Tiled};
 use crate::ops::simd::scratch;
 
 /// A 3x3 convolution of stride 1 into images of `cols` channels.
@@ -26,7 +26,7 @@ pub enum Filters<'a> {
 }
 
 /// Channels of input whose filters are transformed together: `[POINTS][filter_stride]`, a point's `[DEPTH][NR]`.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 
 /// Numbers that keep the points' matrices from lying a power of two apart, in the same few sets of the caches.
 const SKEW: usize = 32;
@@ -204,34 +204,15 @@ impl Tiled for FiltersTaskIn<'_> {
 #[inline(always)]
 fn pack_forward(packed: &mut [f32], w: &[f32], tap: usize, conv: &Conv, col: usize, first: usize, nr: usize) {
     let c = conv.input.c;
-    for (i, packed) in packed.chunks_exact_mut(KB * nr).enumerate() {
-        let k = first + i * KB;
-        for from in (0..nr).step_by(KB) {
-            // A square of 16 by 16 numbers passes through registers.
-            let mut square = [[0.0; KB]; KB];
-            for (j, square) in square.iter_mut().enumerate().take(nr - from) {
-                let co = col + from + j;
-                if co < conv.cols && k < c {
-                    let column = &w[(co * TAPS * TAPS + tap) * c + k..][..KB.min(c - k)];
-                    match column.first_chunk::<KB>() {
-                        Some(full) => *square = *full,
-                        None => square[..column.len()].copy_from_slice(column),
-                    }
-                }
-            }
-            for (k, row) in packed.chunks_exact_mut(nr).enumerate() {
-                let row = &mut row[from..];
-                match row.first_chunk_mut::<KB>() {
-                    Some(full) => {
-                        for j in 0..KB {
-                            full[j] = square[j][k];
-                        }
-                    }
-                    None => row.iter_mut().zip(&square).for_each(|(to, square)| *to = square[k]),
-                }
-            }
-        }
-    }
+    tile::pack_columns(
+        packed,
+        nr,
+        #[inline(always)]
+        |j| {
+            let co = col + j;
+            if co < conv.cols { &w[(co * TAPS * TAPS + tap) * c..][first..c] } else { &[] }
+        },
+    );
 }
 
 /// Packs `w[.., 8 - tap, ..]`: rows are output channels of `w` from `first` on, columns input channels from `col` on.

@@ -55,6 +55,12 @@ fn panel_len(tiles: usize) -> usize {
     POINTS * (tiles * TileSize::short().cols + SKEW)
 }
 
+/// Whether a panel is made of whole strips, as it is wherever there are vectors.
+pub fn suits_weights() -> bool {
+    let size = TileSize::short();
+    size.cols.is_multiple_of(size.rows)
+}
+
 /// `dw [c_out, 3, 3, c_in]` of `dy [n, out_h, out_w, c_out]` and `x [n, h, w, c_in]`.
 pub fn backward_weights(dw: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
     let tiling = Tiling::new(s.n, s.out_h(), s.out_w());
