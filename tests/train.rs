@@ -44,11 +44,11 @@ fn run_in(folder: &TempDir, name: &str) -> PathBuf {
     folder.path().join(name)
 }
 
-/// The losses of a run, as text, and its last checkpoint's bytes.
-fn result(run: &Path) -> (Vec<String>, Vec<u8>) {
+/// The losses of a run of so many steps, as text, and its last checkpoint's bytes.
+fn result(run: &Path, steps: u64) -> (Vec<String>, Vec<u8>) {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let numbers = |line: &str| line.split(",\"images_per_second\"").next().unwrap().to_owned();
-    let checkpoint = run.join("checkpoints/step-00000012.safetensors");
+    let checkpoint = run.join(format!("checkpoints/step-{steps:08}.safetensors"));
     (metrics.lines().map(numbers).collect(), fs::read(checkpoint).unwrap())
 }
 
@@ -91,7 +91,7 @@ fn a_run_is_repeated_from_its_configuration_at_any_thread_count() {
         .env("RAYON_NUM_THREADS", "1")
         .assert()
         .success();
-    assert!(result(&first) == result(&second), "the runs differ");
+    assert!(result(&first, 12) == result(&second, 12), "the runs differ");
     assert_eq!(fs::read(first.join("config.toml")).unwrap(), fs::read(second.join("config.toml")).unwrap());
     let sheet = "samples/step-00000012.png";
     assert!(fs::read(first.join(sheet)).unwrap() == fs::read(second.join(sheet)).unwrap(), "the samples differ");
@@ -101,11 +101,13 @@ fn a_run_is_repeated_from_its_configuration_at_any_thread_count() {
 fn a_killed_run_resumes_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, killed) = (run_in(&folder, "whole"), run_in(&folder, "killed"));
-    train(&whole, &[]);
+    let many = ["--set", "train.steps=300", "--set", "train.sample_every=100"];
+    train(&whole, &many);
     let program = assert_cmd::cargo::cargo_bin("ddpm");
     for attempt in 0..20 {
         let mut child = Process::new(&program)
             .args(tiny_args(&killed))
+            .args(many)
             .arg("--resume")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -122,8 +124,8 @@ fn a_killed_run_resumes_bit_for_bit() {
             }
         }
     }
-    train(&killed, &["--resume"]);
-    assert!(result(&whole) == result(&killed), "the resumed run differs");
+    train(&killed, &[&many[..], &["--resume"]].concat());
+    assert!(result(&whole, 300) == result(&killed, 300), "the resumed run differs");
 }
 
 #[test]
