@@ -67,14 +67,14 @@ fn quickstart() -> Config {
             ..UNetConfig::default()
         },
         train: TrainConfig {
-            steps: 1200,
+            steps: 2000,
             batch_size: 32,
             learning_rate: 1e-3,
             warmup_steps: 50,
             lr_schedule: LrSchedule::Cosine,
             ema_decay: 0.995,
-            checkpoint_every: 400,
-            sample_every: 400,
+            checkpoint_every: 500,
+            sample_every: 500,
             ..TrainConfig::default()
         },
         sample: SampleConfig { n: 64, sampler: SamplerKind::Ddim, steps: 50, eta: 1.0, ..SampleConfig::default() },

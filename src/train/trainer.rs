@@ -117,19 +117,17 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Begins at step 0 with these weights.
+    /// Begins with these weights.
     ///
     /// # Errors
     /// What the device reports.
+    ///
+    /// # Panics
+    /// If updates were made already.
     pub fn start_from(&mut self, weights: &[f32]) -> Result<()> {
-        let zeros = vec![0.0; weights.len()];
-        self.restore(&State {
-            step: 0,
-            weights: weights.into(),
-            ema: weights.into(),
-            adam_m: zeros.clone(),
-            adam_v: zeros,
-        })
+        assert_eq!(self.step, 0, "the optimiser has seen other weights");
+        self.weights.write(&mut self.session, weights)?;
+        self.average.write(&mut self.session, weights)
     }
 
     /// Goes back to a state that [`Trainer::state`] gave.
