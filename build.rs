@@ -3,7 +3,8 @@
 //!
 //! | variable | effect |
 //! |---|---|
-//! | `DDPM_NVCC` | the nvcc to use; else `CUDA_HOME`, `.cuda/` (see scripts/cuda-toolkit.sh), `/usr/local/cuda`, `PATH` |
+//! | `DDPM_NVCC` | the nvcc to use; else `CUDA_HOME`, `.cuda/` (see scripts/cuda-toolkit.sh), `/usr/local/cuda`, `PATH`. `none`: no GPU kernels |
+//! | `NVCC_APPEND_FLAGS` | more flags for nvcc, such as `-lineinfo` for a profiler's source view |
 //! | `DDPM_REQUIRE_NVCC=1` | no nvcc is an error |
 //! | `DDPM_EMU_SANITIZE=address` or `thread` | the emulator and its kernels run under ASan and UBSan, or TSan |
 
@@ -25,7 +26,7 @@ fn cargo_env(name: &str) -> String {
 }
 
 fn main() -> ExitCode {
-    for variable in ["DDPM_NVCC", "CUDA_HOME", "DDPM_REQUIRE_NVCC", "DDPM_EMU_SANITIZE"] {
+    for variable in ["DDPM_NVCC", "NVCC_APPEND_FLAGS", "CUDA_HOME", "DDPM_REQUIRE_NVCC", "DDPM_EMU_SANITIZE"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     for path in ["build.rs", "build", "kernels"] {

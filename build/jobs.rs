@@ -12,7 +12,7 @@ pub struct Job {
     /// What is compiled, for messages.
     pub name: String,
     pub command: Command,
-    /// Every file that the result depends on.
+    /// Every file that the result depends on, the source last.
     pub inputs: Vec<PathBuf>,
     pub output: PathBuf,
 }
@@ -21,7 +21,12 @@ pub struct Job {
 pub fn run(jobs: Vec<Job>) -> Result<Vec<String>, String> {
     let workers = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1usize);
     let count = jobs.len();
-    let queue = Mutex::new(jobs.into_iter().enumerate());
+    // The largest sources first, so that no long compilation starts when the others are done.
+    let mut jobs: Vec<(usize, Job)> = jobs.into_iter().enumerate().collect();
+    jobs.sort_by_key(|(_, job)| {
+        std::cmp::Reverse(job.inputs.last().and_then(|source| fs::metadata(source).ok()).map(|m| m.len()))
+    });
+    let queue = Mutex::new(jobs.into_iter());
     let logs = Mutex::new(vec![Ok(String::new()); count]);
     let take = || queue.lock().expect("no worker panics").next();
     std::thread::scope(|scope| {
