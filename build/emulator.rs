@@ -17,7 +17,14 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
     let (flags, host_flags): (&[&str], &[&str]) = match sanitizer.as_str() {
         "" => (&[], &[]),
         "address" => {
-            let flags = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"];
+            // vptr needs C++ symbols at link time; null misreads thread-local variables.
+            let flags = &[
+                "-fsanitize=address,undefined",
+                "-fno-sanitize=vptr,null",
+                "-fno-sanitize-recover=all",
+                "-fno-omit-frame-pointer",
+                "-g",
+            ];
             (flags, flags)
         }
         "thread" => (&["-fsanitize=thread", "-g"], &["-DEMU_TSAN=1", "-g"]),

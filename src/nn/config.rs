@@ -138,7 +138,10 @@ impl UNetConfig {
 
     /// Heads and channels per head at `channels` channels.
     pub fn heads(&self, channels: usize) -> (usize, usize) {
-        if self.head_dim == 0 { (1, channels) } else { (channels / self.head_dim, self.head_dim) }
+        match channels.checked_div(self.head_dim) {
+            Some(heads) => (heads, self.head_dim),
+            None => (1, channels),
+        }
     }
 
     /// Checks that such a network exists.
@@ -160,7 +163,7 @@ impl UNetConfig {
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return wrong(format!("model.{name} must be at least 1"));
         }
-        if self.channels.len() > 16 || self.image_size % self.size_divisor() != 0 {
+        if self.channels.len() > 16 || !self.image_size.is_multiple_of(self.size_divisor()) {
             return wrong(format!(
                 "model.image_size = {} cannot be halved {} times; {} levels need a multiple of {}",
                 self.image_size,

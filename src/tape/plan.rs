@@ -121,9 +121,10 @@ mod tests {
             for a in 0..made.len() {
                 let (a_start, a_end) = (plan.offsets[a].unwrap(), plan.offsets[a].unwrap() + made[a].bytes() as u64);
                 prop_assert!(a_end <= plan.bytes && a_start % ALIGN_BYTES == 0);
-                for b in a + 1..made.len().min(last_use(a) + 1) {
-                    let b_start = plan.offsets[b].unwrap();
-                    prop_assert!(b_start >= a_end || b_start + made[b].bytes() as u64 <= a_start, "{a} and {b}");
+                let lives_with_a = made.iter().zip(&plan.offsets).take(last_use(a) + 1).skip(a + 1);
+                for (b, b_start) in lives_with_a {
+                    let b_start = b_start.unwrap();
+                    prop_assert!(b_start >= a_end || b_start + b.bytes() as u64 <= a_start, "{a} and {b:?}");
                 }
             }
             prop_assert!(plan.bytes >= plan.lower_bound_bytes);

@@ -305,7 +305,7 @@ impl TrainConfig {
         if self.steps > u64::from(u32::MAX) {
             return wrong(format!("train.steps = {} is more than {}", self.steps, u32::MAX));
         }
-        if self.batch_size % self.accumulate != 0 {
+        if !self.batch_size.is_multiple_of(self.accumulate) {
             return wrong(format!(
                 "train.accumulate = {} does not divide train.batch_size = {}",
                 self.accumulate, self.batch_size
