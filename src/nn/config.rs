@@ -138,7 +138,7 @@ impl UNetConfig {
 
     /// Heads and channels per head at `channels` channels.
     pub fn heads(&self, channels: usize) -> (usize, usize) {
-        if self.head_dim == 0 { (1, channels) } else { (channels / self.head_dim, self.head_dim) }
+        channels.checked_div(self.head_dim).map_or((1, channels), |heads| (heads, self.head_dim))
     }
 
     /// Checks that such a network exists.
@@ -160,7 +160,7 @@ impl UNetConfig {
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return wrong(format!("model.{name} must be at least 1"));
         }
-        if self.channels.len() > 16 || self.image_size % self.size_divisor() != 0 {
+        if self.channels.len() > 16 || !self.image_size.is_multiple_of(self.size_divisor()) {
             return wrong(format!(
                 "model.image_size = {} cannot be halved {} times; {} levels need a multiple of {}",
                 self.image_size,
@@ -170,7 +170,7 @@ impl UNetConfig {
             ));
         }
         let normed = self.channels.iter().zip(&self.channels[1..]).map(|(a, b)| a + b).chain(self.channels.clone());
-        if let Some(c) = normed.into_iter().find(|c| c % self.groups != 0) {
+        if let Some(c) = normed.into_iter().find(|c| !c.is_multiple_of(self.groups)) {
             return wrong(format!("model.groups = {} does not divide {c} channels", self.groups));
         }
         if let Some(l) = self.attention_levels.iter().find(|&&l| l >= self.channels.len()) {
@@ -179,7 +179,7 @@ impl UNetConfig {
         let attended = self.attention_levels.iter().map(|&l| self.channels[l]);
         let middle = self.mid_attention.then(|| self.channels[self.channels.len() - 1]);
         if self.head_dim > 0
-            && let Some(c) = attended.chain(middle).find(|c| c % self.head_dim != 0)
+            && let Some(c) = attended.chain(middle).find(|c| !c.is_multiple_of(self.head_dim))
         {
             return wrong(format!("model.head_dim = {} does not divide {c} channels", self.head_dim));
         }
