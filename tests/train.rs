@@ -221,3 +221,17 @@ fn a_sample_depends_on_the_seed_and_its_number_alone() {
         }
     }
 }
+
+#[test]
+fn a_step_that_is_not_finite_ends_the_run_and_leaves_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(&folder, "run");
+    let wild = ["train.learning_rate=1e30", "train.clip_norm=0", "train.warmup_steps=0", "train.checkpoint_every=1"];
+    let settings = wild.iter().flat_map(|setting| ["--set", setting]);
+    let assert = ddpm().args(tiny_args(&run)).args(settings).assert().code(1);
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(error.contains("error: step 2: the loss is not finite; first produced by "), "{error}");
+    let last = run.join("checkpoints/step-00000001.safetensors");
+    assert_eq!(ddpm::train::checkpoint::Checkpoint::open(&last).unwrap().header.step, 1);
+    assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count(), 1);
+}

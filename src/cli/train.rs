@@ -59,6 +59,7 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
             progress = visible_progress(&config, trainer.updates());
         }
         Event::Step(record) => progress.update(record.step, record.loss),
+        Event::Sheet(path) if path == dir.sheet(config.train.steps) => {}
         Event::Sheet(path) => progress.note(&format!("samples  {}", path.display())),
     });
     progress.finish();

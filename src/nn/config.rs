@@ -138,10 +138,7 @@ impl UNetConfig {
 
     /// Heads and channels per head at `channels` channels.
     pub fn heads(&self, channels: usize) -> (usize, usize) {
-        match channels.checked_div(self.head_dim) {
-            Some(heads) => (heads, self.head_dim),
-            None => (1, channels),
-        }
+        channels.checked_div(self.head_dim).map_or((1, channels), |heads| (heads, self.head_dim))
     }
 
     /// Checks that such a network exists.
@@ -173,7 +170,7 @@ impl UNetConfig {
             ));
         }
         let normed = self.channels.iter().zip(&self.channels[1..]).map(|(a, b)| a + b).chain(self.channels.clone());
-        if let Some(c) = normed.into_iter().find(|c| c % self.groups != 0) {
+        if let Some(c) = normed.into_iter().find(|c| !c.is_multiple_of(self.groups)) {
             return wrong(format!("model.groups = {} does not divide {c} channels", self.groups));
         }
         if let Some(l) = self.attention_levels.iter().find(|&&l| l >= self.channels.len()) {
@@ -182,7 +179,7 @@ impl UNetConfig {
         let attended = self.attention_levels.iter().map(|&l| self.channels[l]);
         let middle = self.mid_attention.then(|| self.channels[self.channels.len() - 1]);
         if self.head_dim > 0
-            && let Some(c) = attended.chain(middle).find(|c| c % self.head_dim != 0)
+            && let Some(c) = attended.chain(middle).find(|c| !c.is_multiple_of(self.head_dim))
         {
             return wrong(format!("model.head_dim = {} does not divide {c} channels", self.head_dim));
         }

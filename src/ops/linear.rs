@@ -1,7 +1,7 @@
 //! Linear layers: `y = x w^T + bias` over the last dimension.
 //!
 //! A row of `x` is an image of one pixel and the layer a 1x1 convolution, so the kernels, the CPU implementation and
-//! the gradients are those of [`conv2d`](crate::ops::conv2d).
+//! the gradients are those of [`conv2d`].
 
 use crate::ops::conv2d::{self, Conv2dShape, Layer, Names};
 use crate::tape::Tape;

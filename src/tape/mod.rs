@@ -2,7 +2,7 @@
 //!
 //! Shapes are static, so a step is recorded once. Every op appends its forward node ([`Tape::push`]);
 //! [`Tape::backward`] walks the nodes in reverse and each appends its backward nodes; liveness then gives every
-//! intermediate an offset in one arena ([`plan`]), and the result is a flat list that a [`Session`] runs as often
+//! intermediate an offset in one arena ([`Plan`]), and the result is a flat list that a [`Session`] runs as often
 //! as wanted. What changes from step to step lives in persistent tensors, never in the list.
 //!
 //! Kernels overwrite, the tape accumulates: an op asks [`Tape::grad_slot`] where to write a gradient and reports it

@@ -1,6 +1,7 @@
 //! Configurations with a name.
 
-use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, SampleConfig, SamplerKind, TrainConfig};
+use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
+use super::sample_config::{SampleConfig, SamplerKind};
 use super::settings::nearest;
 use crate::nn::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};

@@ -167,7 +167,7 @@ mod tests {
         let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
         assert_eq!((config.train.steps, config.train.learning_rate), (7, 1.0));
         assert_eq!((config.data.source.as_str(), &config.model.channels[..]), ("some/dir", &[8, 16][..]));
-        assert_eq!(config.sample.sampler, crate::train::config::SamplerKind::Ddim);
+        assert_eq!(config.sample.sampler, crate::train::sample_config::SamplerKind::Ddim);
     }
 
     #[test]

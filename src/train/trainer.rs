@@ -4,12 +4,13 @@ use super::checkpoint::State;
 use super::config::{Config, Precision};
 use super::model_file::network;
 use super::program::{OptimizerState, PartInputs, record_part, record_update};
+use super::random::{initial_weights, timestep_draw};
 use super::schedule::{ema_decay, learning_rate};
 use crate::device::Device;
-use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule, TimestepDraw};
-use crate::nn::{Init, ParamSet, Weights};
+use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
+use crate::nn::{ParamSet, Weights};
 use crate::ops::adam::AdamHyper;
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::ops::philox::RngState;
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::tape::{Backend, Program, Session};
 use crate::tensor::{DType, Store, Tensor};
@@ -190,7 +191,7 @@ impl Trainer {
         let n = train.micro_batch();
         let values = model.image_size * model.image_size * model.in_channels;
         let first = part * n;
-        let draw = TimestepDraw { philox: timestep_words, seed: train.seed, stream: Stream::Timestep.id() };
+        let draw = timestep_draw(train.seed);
         let coefficients: Vec<ImageCoefficients> = (first..first + n)
             .map(|image| draw.time(self.step as u32, image as u32, self.schedule.steps()))
             .map(|t| ImageCoefficients::simple(&self.schedule, PredictionTarget::Epsilon, t, train.batch_size, values))
@@ -302,15 +303,6 @@ fn part_of(parts: &mut (Part, Option<Part>), part: usize) -> &mut Part {
     }
 }
 
-/// The words of the random numbers that times are drawn from.
-fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let seed = u64::from(key[1]) << 32 | u64::from(key[0]);
-    let state = RngState { seed, step: counter[2], first_image: counter[1] };
-    let mut words = [0; 4];
-    Philox::new(state, Stream::Timestep).fill_words(0, 4 * counter[0] as usize, &mut words);
-    words
-}
-
 /// The precision that a device can do and the configuration asks for.
 fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
     match (wanted, device.backend()) {
@@ -321,17 +313,4 @@ fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
         }
         (precision, _) => Ok(precision),
     }
-}
-
-/// Weights before training: a function of the seed alone.
-fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
-    let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Init);
-    params.initial(|p, init, values| match init {
-        Init::Uniform(bound) => {
-            philox.fill_uniform(p as u32, 0, values);
-            values.iter_mut().for_each(|v| *v = (2.0 * *v - 1.0) * bound);
-        }
-        Init::Normal => philox.fill_normal(p as u32, 0, values),
-        Init::Constant(c) => values.fill(c),
-    })
 }

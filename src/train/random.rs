@@ -1,0 +1,32 @@
+//! What a run draws on the host: the initial weights, and the times of every batch. All of it is a function of the seed,
+//! the step and an index.
+
+use crate::diffusion::TimestepDraw;
+use crate::nn::{Init, ParamSet};
+use crate::ops::philox::{Philox, RngState, Stream};
+
+/// Weights before training: a function of the seed alone.
+pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
+    let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Init);
+    params.initial(|p, init, values| match init {
+        Init::Uniform(bound) => {
+            philox.fill_uniform(p as u32, 0, values);
+            values.iter_mut().for_each(|v| *v = (2.0 * *v - 1.0) * bound);
+        }
+        Init::Normal => philox.fill_normal(p as u32, 0, values),
+        Init::Constant(c) => values.fill(c),
+    })
+}
+
+/// The times of a run: each a function of the seed, the step and the image's number in its batch.
+pub fn timestep_draw(seed: u64) -> TimestepDraw {
+    TimestepDraw { philox: timestep_words, seed, stream: Stream::Timestep.id() }
+}
+
+fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let seed = u64::from(key[1]) << 32 | u64::from(key[0]);
+    let state = RngState { seed, step: counter[2], first_image: counter[1] };
+    let mut words = [0; 4];
+    Philox::new(state, Stream::Timestep).fill_words(0, 4 * counter[0] as usize, &mut words);
+    words
+}
