@@ -66,7 +66,9 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
     }
     if !sanitizer.is_empty() {
         println!("cargo::rustc-cfg=ddpm_emu_sanitize=\"{sanitizer}\"");
-        println!("cargo::rustc-link-arg={}", flags[0]);
+        // rustc links without the compiler's default libraries. scripts/sanitize.sh preloads them: they must come first.
+        let runtimes: &[&str] = if sanitizer == "address" { &["asan", "ubsan"] } else { &["tsan"] };
+        runtimes.iter().for_each(|runtime| println!("cargo::rustc-link-lib=dylib={runtime}"));
     }
     Ok(())
 }
