@@ -189,6 +189,24 @@ fn a_run_may_begin_with_the_weights_of_another() {
     };
     assert!(forward(&first) == forward(&exported), "the exported model computes something else");
     assert!(forward(&first) == forward(&second), "the run began with other weights");
+
+    let third = run_in(&folder, "third");
+    let args = ["--init", &from_export, "--set", "model.channels=[8, 24]"];
+    let assert = ddpm().args(tiny_args(&third)).args(args).assert().code(2);
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(error.contains("wanted [24, 8, 3, 3], found [16, 8, 3, 3]"), "{error}");
+    assert!(!third.exists());
+
+    let last = second.join("checkpoints/step-00000012.safetensors");
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..whole.len() / 2]).unwrap();
+    let assert = ddpm().args(tiny_args(&second)).args(["--resume", "--set", "train.steps=13"]).assert();
+    let error = String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned();
+    assert!(error.contains("train.learning_rate"), "{error}");
+    let out = second.display().to_string();
+    let assert = ddpm().args(["train", "--resume", "--out", &out, "--set", "train.steps=13"]).assert();
+    let error = String::from_utf8_lossy(&assert.code(1).get_output().stderr).into_owned();
+    assert!(error.contains("step-00000012.safetensors: truncated"), "{error}");
 }
 
 #[test]
