@@ -189,6 +189,13 @@ fn a_run_may_begin_with_the_weights_of_another() {
     };
     assert!(forward(&first) == forward(&exported), "the exported model computes something else");
     assert!(forward(&first) == forward(&second), "the run began with other weights");
+
+    let third = run_in(&folder, "third");
+    let args = ["--init", &from_export, "--set", "model.channels=[8, 24]"];
+    let assert = ddpm().args(tiny_args(&third)).args(args).assert().code(2);
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(error.contains("wanted [24, 8, 3, 3], found [16, 8, 3, 3]"), "{error}");
+    assert!(!third.exists());
 }
 
 #[test]
@@ -234,4 +241,25 @@ fn a_step_that_is_not_finite_ends_the_run_and_leaves_the_last_good_checkpoint() 
     let last = run.join("checkpoints/step-00000001.safetensors");
     assert_eq!(ddpm::train::checkpoint::Checkpoint::open(&last).unwrap().header.step, 1);
     assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_run_goes_on_only_as_it_began_and_from_a_whole_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(&folder, "run");
+    train(&run, &["--set", "sample.n=0"]);
+    let out = run.display().to_string();
+    let resume = |setting: &str, code: i32| {
+        let assert = ddpm().args(["train", "--device", "cpu", "--resume", "--out", &out, "--set", setting]).assert();
+        String::from_utf8_lossy(&assert.code(code).get_output().stderr).into_owned()
+    };
+    assert!(resume("train.batch_size=8", 2).contains("train.batch_size = 8: the run began with 4"));
+    resume("train.steps=13", 0);
+    assert!(run.join("checkpoints/step-00000013.safetensors").exists());
+
+    let last = run.join("checkpoints/step-00000013.safetensors");
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..whole.len() / 2]).unwrap();
+    assert!(resume("train.steps=14", 1).contains("step-00000013.safetensors: truncated"));
+    assert_eq!(fs::read(&last).unwrap().len(), whole.len() / 2);
 }

@@ -21,7 +21,8 @@ pub fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// A flag that the first Ctrl-C (or a request to terminate) raises; the second ends the program at once.
+/// A flag that the first Ctrl-C raises; the second ends the program at once. Other signals do what the system does by
+/// default: a hang-up under `nohup` is no reason to stop, and a killed run resumes from its last checkpoint.
 ///
 /// # Errors
 /// When signals cannot be handled.

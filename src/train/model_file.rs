@@ -7,6 +7,7 @@ use super::run_dir::RunDir;
 use crate::nn::tensor_file::{self, TensorFile};
 use crate::nn::{ParamSet, UNet, diffusers, diffusers_config};
 use crate::{Error, Result};
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -94,7 +95,33 @@ impl ModelFile {
             let written_by_old_version = file.dims(name).is_none() && file.dims(&legacy).is_some();
             file.read(if written_by_old_version { &legacy } else { name }, dims)
         })?;
-        Ok(ModelFile { config, unet, params, values, origin: format!("diffusers model ({})", path.display()) })
+        Ok(ModelFile {
+            config,
+            unet,
+            params,
+            values,
+            origin: format!("weights of a diffusers model ({})", path.display()),
+        })
+    }
+
+    /// The weights as those of another network of the same layers.
+    ///
+    /// # Errors
+    /// The first tensor that is missing here or has other dimensions.
+    pub fn values_for(&self, params: &ParamSet) -> Result<Vec<f32>> {
+        let tensors = self.params.to_files(&self.values);
+        let by_name: HashMap<&str, (&[usize], &[f32])> =
+            tensors.iter().map(|(name, dims, values)| (&name[..], (&dims[..], &values[..]))).collect();
+        params.from_files(|name, wanted| match by_name.get(name) {
+            Some((dims, values)) if *dims == wanted => Ok(values.to_vec()),
+            Some((dims, _)) => Err(self.unfit(name, wanted, &format!("{dims:?}"))),
+            None => Err(self.unfit(name, wanted, "no such tensor")),
+        })
+    }
+
+    fn unfit(&self, name: &str, wanted: &[usize], found: &str) -> Error {
+        let origin = &self.origin;
+        Error::Config(format!("the {origin} are another model's: \"{name}\": wanted {wanted:?}, found {found}"))
     }
 
     /// Writes a diffusers model folder.

@@ -74,15 +74,16 @@ impl Run<'_> {
         let config = self.config;
         let dataset = open_data(config)?;
         let mut trainer = Trainer::new(device, config)?;
+        let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
         self.dir.create(trainer.config())?;
         checkpoint::tidy(&self.dir.checkpoints(), 0)?;
-        match (self.last_checkpoint()?, self.init) {
+        match (self.last_checkpoint()?, &init) {
             (Some((_, path)), _) => {
                 let state = Checkpoint::open(&path)?.state(trainer.params())?;
                 trainer.restore(&state)?;
             }
             (None, Some(init)) => {
-                trainer.start_from(&init.values)?;
+                trainer.start_from(init)?;
                 // A resumed run must not depend on the other model's still being there.
                 self.save(&mut trainer)?;
             }
