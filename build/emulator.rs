@@ -17,10 +17,10 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
     let (flags, host_flags): (&[&str], &[&str]) = match sanitizer.as_str() {
         "" => (&[], &[]),
         "address" => {
-            // vptr needs C++ symbols at link time; null misreads thread-local variables.
+            // vptr needs C++ symbols at link time.
             let flags = &[
                 "-fsanitize=address,undefined",
-                "-fno-sanitize=vptr,null",
+                "-fno-sanitize=vptr",
                 "-fno-sanitize-recover=all",
                 "-fno-omit-frame-pointer",
                 "-g",

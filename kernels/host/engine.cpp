@@ -10,8 +10,8 @@
 
 namespace emu {
 
-thread_local Engine* engine = nullptr;
-thread_local Fiber* running = nullptr;
+__thread Engine* engine = nullptr;
+__thread Fiber* running = nullptr;
 
 namespace {
 
@@ -119,9 +119,9 @@ bool Engine::run_block(uint3 block_idx, dim3 grid, dim3 block, size_t shared_byt
   engine = this;
   running = &root;
   sanitizer::adopt_os_thread(root.sanitizer_state);
-  sanitizer::release(this);
+  sanitizer::release(&block_begins);
   switch_to(ready.pop());
-  sanitizer::acquire(this);
+  sanitizer::acquire(&block_ends);
   engine = nullptr;
   running = nullptr;
   return error.empty();
@@ -191,7 +191,7 @@ void Engine::fiber_main() {
     engine->root.stack = {static_cast<char*>(const_cast<void*>(from_stack)), from_bytes};
   }
   for (;;) {
-    sanitizer::acquire(engine);
+    sanitizer::acquire(&engine->block_begins);
     engine->kernel(engine->args);
     Fiber* next = engine->finish_running();
     if (next->started || next == &engine->root || EMU_TSAN) {
@@ -211,7 +211,7 @@ Fiber* Engine::finish_running() {
   me->done = true;
   alive--;
   warp_exited[me->warp] |= 1u << me->lane;
-  sanitizer::release(this);
+  sanitizer::release(&block_ends);
   if (alive == 0) return &root;
   for (unsigned waiting = warp_arrived[me->warp]; waiting; waiting &= waiting - 1) {
     const Fiber& fiber = fibers[me->warp * 32 + __builtin_ctz(waiting)];
@@ -229,6 +229,7 @@ Fiber* Engine::finish_running() {
 void Engine::wait() {
   Fiber* next = ready.pop();
   if (!next) report_deadlock();
+  sanitizer::release(&block_ends);  // should the block fail before this thread runs again
   switch_to(next);
 }
 
@@ -239,6 +240,7 @@ void Engine::fail(const char* format, ...) {
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   error = text;
+  sanitizer::release(&block_ends);
   switch_to(&root);
   __builtin_unreachable();
 }
@@ -285,18 +287,20 @@ void Engine::barrier(unsigned id, unsigned wanted, const char* operation, Where 
     fail("divergent barrier: thread %u is in %s at %s:%d, others in %s at %s:%d", running->index, operation, at.file,
          at.line, barrier.operation, barrier.at.file, barrier.at.line);
   }
-  sanitizer::release(&barrier);
+  char* mark = &barrier.mark[barrier.round % 2];
+  sanitizer::release(mark);
   running->waits_in = operation;
   running->waits_at = at;
   barrier.waiting[barrier.arrived++] = running;
   if (barrier.arrived == (wanted ? wanted : alive)) release(barrier);
   wait();
-  sanitizer::acquire(&barrier);
+  sanitizer::acquire(mark);
 }
 
 void Engine::release(Barrier& barrier) {
   for (unsigned i = 0; i < barrier.arrived; i++) ready.push(barrier.waiting[i]);
   barrier.arrived = 0;
+  barrier.round++;
 }
 
 void Engine::warp_collective(unsigned mask, void* operand, void (*combine)(void** operands), const char* operation,

@@ -73,6 +73,10 @@ class Engine {
     unsigned arrived, threads;
     const char* operation;
     Where at;
+    // For the thread sanitizer: which of two marks orders this round. A thread that is slow to leave a round must not be
+    // ordered after those that have already arrived at the next.
+    unsigned round = 0;
+    char mark[2];
     Fiber* waiting[MAX_BLOCK];
   };
 
@@ -86,6 +90,7 @@ class Engine {
   [[noreturn]] static void fiber_main();
 
   Fiber root{};  // the OS thread itself
+  char block_begins, block_ends;  // for the thread sanitizer: what orders the root and the fibers
   std::vector<Fiber> fibers;
   std::vector<Stack> free_stacks;
   ReadyQueue ready;
@@ -99,8 +104,9 @@ class Engine {
   void** args = nullptr;
 };
 
-extern thread_local Engine* engine;  // of this OS thread while it runs a block
-extern thread_local Fiber* running;  // the CUDA thread that is executing
+// __thread, not thread_local: they need no initialisation, and are reached without asking for one.
+extern __thread Engine* engine;  // of this OS thread while it runs a block
+extern __thread Fiber* running;  // the CUDA thread that is executing
 
 inline void* dynamic_shared(size_t wanted_bytes) { return engine->dynamic_shared(wanted_bytes); }
 
