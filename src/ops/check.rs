@@ -7,10 +7,11 @@
 //!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
-use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
+use crate::device::{AsyncCopies, Cuda, Device, Emu, EmuOptions, Schedule};
 use crate::tape::{Backend, Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use half::bf16;
+use std::sync::OnceLock;
 
 /// How an input is stored, and whether its gradient is checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,19 +128,39 @@ pub fn targets() -> Vec<Target> {
     if Emu::new(EmuOptions::default()).is_ok() {
         let fifo = EmuOptions::default();
         let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, ..fifo };
-        for (dtype, options) in [
-            (DType::F32, fifo),
-            (DType::F32, EmuOptions { seed: 1, ..skew }),
-            (DType::Bf16, EmuOptions { seed: 2, ..skew }),
-            (DType::Bf16, EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew }),
-        ] {
+        let late = EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew };
+        let seeded = [EmuOptions { seed: 1, ..skew }, EmuOptions { seed: 2, ..skew }, late];
+        // ThreadSanitizer sees a race in any order, and is slow: one order will do.
+        let orders = if cfg!(ddpm_emu_sanitize = "thread") { [fifo; 3] } else { seeded };
+        let mut runs = vec![(DType::F32, fifo), (DType::F32, orders[0])];
+        runs.extend([(DType::Bf16, orders[1]), (DType::Bf16, orders[2])]);
+        runs.dedup();
+        for (dtype, options) in runs {
             let name =
                 format!("emu ({:?}, {:?} copies, seed {})", options.schedule, options.async_copies, options.seed);
             let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
             targets.push(Target { name, dtype, open });
         }
     }
+    if has_gpu() {
+        for dtype in [DType::F32, DType::Bf16] {
+            let open = Box::new(|| Device::Gpu(Box::new(Cuda::new(0).expect("it answered before"))));
+            targets.push(Target { name: "cuda".into(), dtype, open });
+        }
+    }
     targets
+}
+
+/// Whether a GPU answers. Where one is required and none does, the reason is the failure.
+fn has_gpu() -> bool {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    let answer = ANSWER.get_or_init(|| Cuda::new(0).map(drop).map_err(|e| e.to_string()));
+    if let Err(reason) = answer
+        && std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1")
+    {
+        panic!("DDPM_REQUIRE_GPU=1, but {reason}");
+    }
+    answer.is_ok()
 }
 
 /// Tolerances of a check; see the [module](self) documentation for what they mean.
