@@ -14,6 +14,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod grad_norm;
 pub mod group_norm;
+pub mod hybrid_loss;
 pub mod linear;
 pub mod noise_loss;
 pub mod philox;
