@@ -4,7 +4,7 @@
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
 use crate::diffusion::SamplerStep;
-use crate::nn::{Forward, UNet, UNetConfig, Weights};
+use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::ops::philox::{Philox, RngState, Stream};
 use crate::ops::sampler_step::sampler_step;
 use crate::report::{Picture, grid};
@@ -78,17 +78,18 @@ pub struct ImageSampler {
 
 impl ImageSampler {
     /// Reserves the tensors for chunks of `chunk` images.
-    pub fn reserve(store: &mut Store, model: &UNetConfig, dtype: DType, chunk: usize) -> ImageSampler {
-        let dims = [chunk, model.image_size, model.image_size, model.in_channels];
+    pub fn reserve(store: &mut Store, model: &ModelConfig, dtype: DType, chunk: usize) -> ImageSampler {
+        let [h, w, c] = model.sample_dims();
+        let dims = [chunk, h, w, c];
         let z = store.tensor(&dims, DType::F32);
         ImageSampler {
             z,
             input: if dtype == DType::F32 { z } else { store.tensor(&dims, dtype) },
             time: store.tensor(&[chunk], DType::F32),
-            labels: (model.classes > 0).then(|| store.tensor(&[chunk], DType::I32)),
+            labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
             coefficients: store.tensor(&[8], DType::F32),
             rng: RngState::tensor(store),
-            classes: model.classes,
+            classes: model.classes(),
             program: None,
         }
     }
@@ -97,11 +98,11 @@ impl ImageSampler {
     ///
     /// # Errors
     /// When the device has not enough memory.
-    pub fn load(&mut self, session: &mut Session, unet: &UNet, weights: &Weights) -> Result<()> {
+    pub fn load(&mut self, session: &mut Session, network: &Network, weights: &Weights) -> Result<()> {
         let mut weights = weights.clone();
         weights.gradients = Tensor::EMPTY;
         let mut tape = Tape::new(session.backend(), self.input.dtype());
-        let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
+        let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
         let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
         let x0 = tape.tensor(&self.z.dims(), DType::F32);
         sampler_step(&mut tape, [self.z, next_input, x0], out, self.coefficients, self.rng);
@@ -209,13 +210,13 @@ mod tests {
             [&settings[..], &["sample.sampler=ddim", "sample.steps=7"]].concat().iter().map(|s| (*s).into()).collect();
         let config = Config::default().with_settings(&settings).unwrap();
         let steps = config.sample.steps(&config.diffusion).unwrap();
-        let (unet, params) = network(&config).unwrap();
+        let (network, params) = network(&config).unwrap();
         let mut store = Store::new();
         // All weights are zero, and so is the network's output.
         let weights = Weights::reserve(&mut store, &params, DType::F32, false);
         let mut sampler = ImageSampler::reserve(&mut store, &config.model, DType::F32, 2);
         let mut session = Session::new(Device::Cpu, &store).unwrap();
-        sampler.load(&mut session, &unet, &weights).unwrap();
+        sampler.load(&mut session, &network, &weights).unwrap();
         let request = Request { steps: &steps, n: 3, seed: 1, class: None };
         let samples = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap();
         assert_eq!((samples.dims, samples.stage_grid), ([3, 4, 4, 3], [2, 8]));

@@ -101,7 +101,7 @@ fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples
     let mut sampler = ImageSampler::reserve(&mut store, &model.config.model, dtype, chunk_images(backend));
     let mut session = Session::new(device, &store)?;
     weights.write(&mut session, &model.values)?;
-    sampler.load(&mut session, &model.unet, &weights)?;
+    sampler.load(&mut session, &model.network, &weights)?;
 
     let bar = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{bar:28.cyan/blue} {pos}/{len} evaluations  {eta} left");

@@ -5,7 +5,7 @@
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
 use crate::diffusion::Schedule;
-use crate::nn::UNetConfig;
+use crate::nn::ModelConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The network.
-    pub model: UNetConfig,
+    #[serde(deserialize_with = "ModelConfig::deserialize_of_any_age")]
+    pub model: ModelConfig,
     /// The noise.
     pub diffusion: DiffusionConfig,
     /// The images.
@@ -199,13 +200,11 @@ impl Config {
         self.train.validate()?;
         self.sample.steps(&self.diffusion)?;
         let wrong = |message: String| Err(Error::Config(message));
-        if ![1, 3].contains(&self.model.in_channels) {
-            return wrong(format!("model.in_channels = {}: images have 1 or 3 channels", self.model.in_channels));
-        }
-        if self.model.out_channels != self.model.in_channels {
+        let ([_, _, c_in], c_out) = (self.model.sample_dims(), self.model.out_channels());
+        if c_out != c_in {
             return wrong(format!(
-                "model.out_channels = {} differs from model.in_channels = {}: the network predicts the noise of the image",
-                self.model.out_channels, self.model.in_channels
+                "model.out_channels = {c_out} differs from model.in_channels = {c_in}: the network predicts the noise of \
+                 the image"
             ));
         }
         if self.data.source.is_empty() {
@@ -231,10 +230,11 @@ impl DiffusionConfig {
 
 impl DataConfig {
     /// How the data are brought to the model's shape.
-    pub fn options(&self, model: &UNetConfig) -> DataOptions {
+    pub fn options(&self, model: &ModelConfig) -> DataOptions {
+        let [size, _, channels] = model.sample_dims();
         DataOptions {
-            size: Some(model.image_size),
-            channels: Some(model.in_channels),
+            size: Some(size),
+            channels: Some(channels),
             to_grey: self.grey,
             classes: (!self.classes.is_empty()).then(|| self.classes.clone()),
         }

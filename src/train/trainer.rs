@@ -63,7 +63,7 @@ impl Trainer {
         config.train.precision = precision(config.train.precision, &device)?;
         let dtype = if config.train.precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
         let backend = device.backend();
-        let (unet, params) = network(&config)?;
+        let (network, params) = network(&config)?;
 
         let mut store = Store::new();
         let weights = Weights::reserve(&mut store, &params, dtype, true);
@@ -85,7 +85,7 @@ impl Trainer {
 
         let mut session = Session::new(device, &store)?;
         let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
-            let (tape, loss) = record_part((backend, dtype), &unet, weights, &inputs, add_to);
+            let (tape, loss) = record_part((backend, dtype), &network, weights, &inputs, add_to);
             Ok(Part { program: session.load(tape)?, loss })
         };
         let first = part(&mut session, &weights, None)?;
@@ -97,7 +97,7 @@ impl Trainer {
         let further = further.transpose()?;
         let update = session.load(record_update((backend, dtype), &weights, &state, &config))?;
         if let Some(sampler) = &mut sampler {
-            sampler.load(&mut session, &unet, &average)?;
+            sampler.load(&mut session, &network, &average)?;
         }
         let mut trainer = Trainer {
             schedule: config.diffusion.schedule()?,
@@ -189,7 +189,7 @@ impl Trainer {
     fn write_part(&mut self, part: usize, images: &[f32], labels: &[i32]) -> Result<()> {
         let (train, model) = (&self.config.train, &self.config.model);
         let n = train.micro_batch();
-        let values = model.image_size * model.image_size * model.in_channels;
+        let values = model.sample_len();
         let first = part * n;
         let draw = timestep_draw(train.seed);
         let coefficients: Vec<ImageCoefficients> = (first..first + n)
