@@ -4,7 +4,9 @@
 
 pub mod checkpoint;
 pub mod config;
+mod diffusion_config;
 pub mod model_file;
+mod objective;
 pub mod presets;
 pub mod program;
 mod random;
