@@ -178,7 +178,8 @@ mod tests {
     /// Input of a test: clean images on the grid, both ends among them, and predictions near them.
     fn inputs([n, h, w, c]: [usize; 4]) -> [Input; 5] {
         let d = n * h * w * c;
-        let x: Vec<f32> = (0..d).map(|i| ((i * 37) % 256).min(if i % 5 == 0 { 0 } else { 255 }) as f32 / 127.5 - 1.0).collect();
+        let x: Vec<f32> =
+            (0..d).map(|i| ((i * 37) % 256).min(if i % 5 == 0 { 0 } else { 255 }) as f32 / 127.5 - 1.0).collect();
         let wave = |frequency: f32| (0..d).map(move |i| (i as f32 * frequency).sin());
         let z: Vec<f32> = x.iter().zip(wave(0.3)).map(|(x, noise)| x + 0.02 * noise).collect();
         [

@@ -259,7 +259,9 @@ impl TrainConfig {
             return wrong(format!("train.{name} = {v} must be a number of at least 0"));
         }
         if self.validate_every > 0 && self.validation_fraction == 0.0 {
-            return wrong("train.validate_every: there is nothing to validate on; set train.validation_fraction".into());
+            return wrong(
+                "train.validate_every: there is nothing to validate on; set train.validation_fraction".into(),
+            );
         }
         if self.patience > 0 && self.validate_every == 0 {
             return wrong("train.patience: nothing is validated; set train.validate_every".into());

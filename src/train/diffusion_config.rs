@@ -116,9 +116,7 @@ impl DiffusionConfig {
             NoiseSchedule::Cosine => Schedule::cosine(self.timesteps).map(Process::Discrete),
             NoiseSchedule::VpCosine => continuous(Continuous::VpCosine),
             NoiseSchedule::VpLinear => continuous(Continuous::VpLinear { b0: self.beta_start, b1: self.beta_end }),
-            NoiseSchedule::Ve => {
-                continuous(Continuous::Ve { sigma_min: self.sigma_min, sigma_max: self.sigma_max })
-            }
+            NoiseSchedule::Ve => continuous(Continuous::Ve { sigma_min: self.sigma_min, sigma_max: self.sigma_max }),
         };
         process.map_err(|e| Error::Config(format!("diffusion: {e}")))
     }

@@ -3,7 +3,9 @@
 use super::config::Config;
 use super::random::{hides_label, timestep_draw};
 use crate::Result;
-use crate::diffusion::{ImageCoefficients, LossWeighting, Posterior, PredictionTarget, Process, Reduction, TimestepDraw};
+use crate::diffusion::{
+    ImageCoefficients, LossWeighting, Posterior, PredictionTarget, Process, Reduction, TimestepDraw,
+};
 use crate::ops::hybrid_loss;
 use std::ops::Range;
 
@@ -65,14 +67,7 @@ impl Objective {
         let mut part = PartCoefficients::default();
         for image in images {
             let t = self.draw.time(step, image as u32, &self.process);
-            let c = ImageCoefficients::new(
-                &self.process,
-                self.target,
-                self.weighting,
-                t,
-                self.batch,
-                self.reduction,
-            )?;
+            let c = ImageCoefficients::new(&self.process, self.target, self.weighting, t, self.batch, self.reduction)?;
             part.time.push(c.time);
             part.noise.extend([c.a, c.sigma, c.c_x, c.c_eps]);
             part.weight.push(c.weight);
