@@ -13,7 +13,7 @@ use std::{fs, path::Path};
 pub use grid::{Picture, data_sheet, grid, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};
-pub use plot::{Plot, loss_curve, smooth};
+pub use plot::{Plot, data_scatter, loss_curve, smooth};
 pub use progress::Progress;
 pub use tensorboard::EventWriter;
 

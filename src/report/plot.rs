@@ -1,8 +1,9 @@
 //! Small line and scatter plots as SVG, readable on light and dark pages.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
-use super::Record;
+use super::{Record, replace_file};
+use crate::{Result, data::Dataset};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
@@ -115,6 +116,14 @@ impl Plot {
         self.draw_legend(&mut svg);
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// Writes [`Plot::svg`] to a file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        replace_file(path, self.svg().as_bytes())
     }
 
     fn draw_axes(&self, svg: &mut String, x: &Scale, y: &Scale) {
@@ -304,6 +313,22 @@ pub fn loss_curve(records: &[Record]) -> Plot {
     let smoothed = smooth(&losses, records.len() / 25);
     let smoothed = raw.iter().zip(smoothed).map(|(point, loss)| [point[0], loss]).collect();
     Plot::new("Training loss", "step", "loss").log_y().faint_line(raw).line("smoothed", smoothed)
+}
+
+/// The points of a data set at `indices`, a series for each class.
+///
+/// # Panics
+/// If the data set holds images.
+pub fn data_scatter(dataset: &Dataset, indices: &[usize]) -> Plot {
+    let points = dataset.points().expect("the data set holds points");
+    let mut classes = vec![Vec::new(); dataset.class_names().len().max(1)];
+    for &i in indices {
+        let class = dataset.labels().map_or(0, |labels| labels[i] as usize);
+        classes[class].push([f64::from(points[2 * i]), f64::from(points[2 * i + 1])]);
+    }
+    let names = dataset.class_names().iter().map(String::as_str).chain([""]);
+    let plot = Plot::new(dataset.name(), "x (standardised)", "y (standardised)");
+    classes.into_iter().zip(names).fold(plot, |plot, (points, name)| plot.scatter(name, points))
 }
 
 fn text(svg: &mut String, [x, y]: [f64; 2], anchor: &str, content: &str) {
