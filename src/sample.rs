@@ -224,7 +224,7 @@ mod tests {
             let state = RngState { seed: 1, step: 0, first_image: 0 };
             Philox::new(state, Stream::SampleInit).fill_normal(i as u32, 0, &mut z);
             for (z, got) in z.iter().zip(image) {
-                let want = steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0));
+                let want = steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
             }
         }

@@ -2,7 +2,7 @@
 //! op of the crate, on images of 12x20.
 
 use ddpm::device::Device;
-use ddpm::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
+use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
 use ddpm::nn::{Downsample, Init, Layout, ParamSet, Shortcut, UNet, UNetConfig, Upsample, Weights};
 use ddpm::ops::adam::AdamHyper;
 use ddpm::ops::check::targets;
@@ -52,7 +52,7 @@ struct Trace {
 
 fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
     let config = Config { model: model.clone(), ..Config::default() };
-    let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
+    let process = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap());
     let mut params = ParamSet::default();
     let unet = UNet::new(model, &mut params).unwrap();
     // Nothing starts at zero, so that every gradient says something.
@@ -90,8 +90,12 @@ fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
     let mut trace = Trace { losses: Vec::new(), gradients: Vec::new() };
     for step in 0..STEPS {
         let coefficients: Vec<ImageCoefficients> = [3, 250, 900]
-            .map(|t| t + 10 * step as usize)
-            .map(|t| ImageCoefficients::simple(&schedule, PredictionTarget::Epsilon, t, IMAGES, images.len() / IMAGES))
+            .map(|t| f64::from(t + 10 * step as u32))
+            .map(|t| {
+                let (target, weighting) = (PredictionTarget::Epsilon, LossWeighting::Simple);
+                let batch = [IMAGES, images.len() / IMAGES];
+                ImageCoefficients::new(&process, target, weighting, t, batch, Reduction::Mean).unwrap()
+            })
             .into();
         let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
         session.write(inputs.coefficients, &noise).unwrap();

@@ -1,8 +1,8 @@
 //! How samples are drawn: the `sample` section of a [`Config`](super::Config).
 
 use super::config::DiffusionConfig;
-use crate::diffusion::timesteps::{Spacing, subset};
-use crate::diffusion::{PredictionTarget, Sampler, SamplerStep, Variance};
+use crate::diffusion::timesteps::Spacing;
+use crate::diffusion::{PredictionTarget, Process, Sampler, SamplerStep, Variance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +60,13 @@ impl SampleConfig {
             SamplerKind::Ddpm => Sampler::Ancestral { variance: self.variance },
             SamplerKind::Ddim => Sampler::Ddim { eta: self.eta },
         };
-        let schedule = diffusion.schedule()?;
         let named = |e: Error| Error::Config(format!("sample: {e}"));
+        if self.variance == Variance::Learned {
+            return Err(named(Error::Config("variance = \"learned\": the network has no output for it".into())));
+        }
+        let process = Process::Discrete(diffusion.schedule()?);
         let evaluations = if self.steps == 0 { diffusion.timesteps } else { self.steps };
-        let times = subset(diffusion.timesteps, evaluations, Spacing::Linspace).map_err(named)?;
-        sampler.steps(&schedule, &times, PredictionTarget::Epsilon, self.clip_x0.then_some(1.0)).map_err(named)
+        let times = process.sampling_times(evaluations, Spacing::Linspace).map_err(named)?;
+        sampler.steps(&process, &times, PredictionTarget::Epsilon, self.clip_x0.then_some(1.0)).map_err(named)
     }
 }

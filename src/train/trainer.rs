@@ -7,7 +7,7 @@ use super::program::{OptimizerState, PartInputs, record_part, record_update};
 use super::random::{initial_weights, timestep_draw};
 use super::schedule::{ema_decay, learning_rate};
 use crate::device::Device;
-use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
+use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction};
 use crate::nn::{ParamSet, Weights};
 use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
@@ -30,7 +30,7 @@ pub struct StepResult {
 /// See the [module](self) documentation.
 pub struct Trainer {
     config: Config,
-    schedule: Schedule,
+    process: Process,
     params: ParamSet,
     session: Session,
     weights: Weights,
@@ -100,7 +100,7 @@ impl Trainer {
             sampler.load(&mut session, &unet, &average)?;
         }
         let mut trainer = Trainer {
-            schedule: config.diffusion.schedule()?,
+            process: Process::Discrete(config.diffusion.schedule()?),
             config,
             params,
             session,
@@ -193,9 +193,13 @@ impl Trainer {
         let first = part * n;
         let draw = timestep_draw(train.seed);
         let coefficients: Vec<ImageCoefficients> = (first..first + n)
-            .map(|image| draw.time(self.step as u32, image as u32, self.schedule.steps()))
-            .map(|t| ImageCoefficients::simple(&self.schedule, PredictionTarget::Epsilon, t, train.batch_size, values))
-            .collect();
+            .map(|image| draw.time(self.step as u32, image as u32, &self.process))
+            .map(|t| {
+                let (target, weighting) = (PredictionTarget::Epsilon, LossWeighting::Simple);
+                let batch = [train.batch_size, values];
+                ImageCoefficients::new(&self.process, target, weighting, t, batch, Reduction::Mean)
+            })
+            .collect::<Result<_>>()?;
         let column = |of: fn(&ImageCoefficients) -> f32| coefficients.iter().map(of).collect::<Vec<f32>>();
         let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
         let rng = RngState { seed: train.seed, step: self.step as u32, first_image: first as u32 };
