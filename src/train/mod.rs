@@ -7,7 +7,7 @@ pub mod config;
 pub mod model_file;
 pub mod presets;
 pub mod program;
-mod random;
+pub(crate) mod random;
 pub mod run;
 pub mod run_dir;
 pub mod sample_config;
