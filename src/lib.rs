@@ -11,6 +11,7 @@ mod error;
 pub mod eval;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod report;
 pub mod sample;
 pub mod tape;
