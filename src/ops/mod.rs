@@ -10,6 +10,7 @@ pub mod channel_bias;
 pub mod check;
 pub mod concat;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod grad_norm;

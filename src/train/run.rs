@@ -9,7 +9,7 @@ use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::device::Device;
-use crate::report::{EventWriter, MetricsLog, Record, grid, read_metrics, write_run_report};
+use crate::report::{EventWriter, MetricsLog, Record, read_metrics, sample_sheet, write_run_report};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -184,9 +184,11 @@ impl Run<'_> {
         watch: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let samples = trainer.sample()?;
-        let (sheet, path) = (grid(&samples.images, samples.dims, None), self.dir.sheet(step));
+        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         sheet.write_png(&path)?;
-        samples.strip().write_png(&self.dir.strip())?;
+        if !samples.are_points() {
+            samples.strip().write_png(&self.dir.strip())?;
+        }
         watch(Event::Sheet(&path));
         events.picture(step, "samples", &sheet)
     }
