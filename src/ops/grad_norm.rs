@@ -35,7 +35,7 @@ impl Op for GradNorm {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([norm], [g]) = mem.views([self.norm], [self.g]);
-        norm[0] = sum_of_squares(g).sqrt() as f32;
+        norm[0] = simd::dot(g, g).sqrt() as f32;
         norm[1] = norm[0].is_finite() as u8 as f32;
     }
     fn launch(&self, q: &mut Launches) {
@@ -44,30 +44,6 @@ impl Op for GradNorm {
         q.kernel_named("grad_norm_partial").grid([blocks, 1, 1]).args(&args);
         q.kernel_named("grad_norm_total").args(&[self.norm.into(), self.partial.into(), blocks.into()]);
     }
-}
-
-/// Elements that one task sums.
-const CHUNK: usize = 16 * 1024;
-
-/// Halves the range at fixed places, so that the order of the additions does not depend on the number of threads.
-fn sum_of_squares(g: &[f32]) -> f64 {
-    if g.len() > CHUNK {
-        let (head, tail) = g.split_at((g.len().div_ceil(CHUNK) / 2) * CHUNK);
-        let (head, tail) = rayon::join(|| sum_of_squares(head), || sum_of_squares(tail));
-        return head + tail;
-    }
-    simd::vectorize(
-        #[inline(always)]
-        || {
-            let mut sums = [0.0; 32];
-            for g in g.chunks(32) {
-                for (sum, g) in sums.iter_mut().zip(g) {
-                    *sum += g * g;
-                }
-            }
-            sums.iter().map(|&sum: &f32| sum as f64).sum()
-        },
-    )
 }
 
 /// A function of the number of elements alone, large enough to fill any GPU.

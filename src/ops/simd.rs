@@ -55,6 +55,30 @@ pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// `sum of a b`. The range is halved at fixed places, so that the order of the additions does not depend on the number
+/// of threads; runs of one task are summed in f32 by 32 lanes, everything else in f64.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len(), "slices of equal length");
+    if a.len() > CHUNK {
+        let middle = (a.len().div_ceil(CHUNK) / 2) * CHUNK;
+        let ((a, a_tail), (b, b_tail)) = (a.split_at(middle), b.split_at(middle));
+        let (head, tail) = rayon::join(|| dot(a, b), || dot(a_tail, b_tail));
+        return head + tail;
+    }
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; 32];
+            for (a, b) in a.chunks(32).zip(b.chunks(32)) {
+                for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                    *sum += a * b;
+                }
+            }
+            sums.iter().map(|&sum: &f32| sum as f64).sum()
+        },
+    )
+}
+
 /// One cache line: scratch memory is aligned to it, so that no vector load straddles two.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
