@@ -11,6 +11,7 @@ pub mod channel_bias;
 pub mod check;
 pub mod concat;
 pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod dropout;
 pub mod embedding;
 pub mod global_avg_pool;
