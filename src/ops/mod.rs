@@ -26,5 +26,6 @@ pub mod sampler_step;
 pub mod scale_add;
 pub mod silu;
 pub mod simd;
+pub mod time_input;
 pub mod timestep_embedding;
 pub mod upsample;
