@@ -223,7 +223,11 @@ mod tests {
     #[test]
     fn another_model_is_refused_by_tensor_and_shape() {
         let folder = tempfile::tempdir().unwrap();
-        let path = save(folder.path(), &Config::default(), &params(5), &state(&params(5), 7)).unwrap();
+        let path = {
+            let path = path(folder.path(), 7);
+            save(&path, &Config::default(), &params(5), &state(&params(5), 7)).unwrap();
+            path
+        };
         let message = Checkpoint::open(&path).unwrap().state(&params(6)).unwrap_err().to_string();
         assert!(message.ends_with("\"weights.conv.weight\": wanted [6, 2, 3, 3], found [5, 2, 3, 3]"), "{message}");
     }
@@ -233,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let params = params(1);
         for step in [100, 20, 3] {
-            save(folder.path(), &Config::default(), &params, &state(&params, step)).unwrap();
+            save(&path(folder.path(), step), &Config::default(), &params, &state(&params, step)).unwrap();
         }
         fs::write(folder.path().join(".step-00000400.safetensors.partial"), "half").unwrap();
         tidy(folder.path(), 2).unwrap();
