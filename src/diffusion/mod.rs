@@ -10,6 +10,8 @@
 //! alpha_bar_t)`; SNR is `a_t^2 / sigma_t^2`; `xi` is the fresh noise of a step back and `rho` its scale.
 
 pub mod continuous;
+pub mod guidance;
+pub mod mixture;
 pub mod posterior;
 pub mod prediction;
 pub mod process;
