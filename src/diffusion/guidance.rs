@@ -16,7 +16,7 @@ pub fn weights(w: f64) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::mixture::{Mixture, walk};
+    use crate::diffusion::mixture::{Mixture, standard_normal, walk};
     use crate::diffusion::timesteps::Spacing;
     use crate::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance};
 
@@ -53,7 +53,7 @@ mod tests {
         let mean = |w: f64| {
             let [on, off] = weights(w);
             let output = |z, point: &_| on * class.output(target, z, point) + off * both.output(target, z, point);
-            let samples = walk(&process, &steps, Mixture::standard_normal(4000, 1), 1, output);
+            let samples = walk(&process, &steps, standard_normal(4000, 1, 0), 1, output);
             samples.iter().sum::<f64>() / samples.len() as f64
         };
         let means = [-1.0, 0.0, 1.0, 3.0].map(mean);

@@ -54,13 +54,13 @@ impl Mixture {
         let x0 = target.x0(at);
         (self.x0(z, at.level) - x0.z * z) / x0.out
     }
+}
 
-    /// Standard normals, a function of the seed and their index.
-    pub fn standard_normal(n: usize, seed: u64) -> Vec<f64> {
-        let mut values = vec![0.0; n];
-        Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::SampleInit).fill_normal(0, 0, &mut values);
-        values.into_iter().map(f64::from).collect()
-    }
+/// Standard normals, a function of the seed, the number of the series and their index.
+pub fn standard_normal(n: usize, seed: u64, series: u32) -> Vec<f64> {
+    let mut values = vec![0.0; n];
+    Philox::new(RngState { seed, step: series, first_image: 0 }, Stream::SampleInit).fill_normal(0, 0, &mut values);
+    values.into_iter().map(f64::from).collect()
 }
 
 /// Takes samples `z` through the steps of a sampler; `output` is what the network says of a `z` at a time. The noise of
@@ -68,9 +68,21 @@ impl Mixture {
 pub fn walk(
     process: &Process,
     steps: &[SamplerStep],
+    z: Vec<f64>,
+    seed: u64,
+    output: impl Fn(f64, &TimePoint) -> f64,
+) -> Vec<f64> {
+    walk_watched(process, steps, z, seed, output, |_| {})
+}
+
+/// [`walk`], with a look at the samples after every step.
+pub fn walk_watched(
+    process: &Process,
+    steps: &[SamplerStep],
     mut z: Vec<f64>,
     seed: u64,
     output: impl Fn(f64, &TimePoint) -> f64,
+    mut watch: impl FnMut(&[f64]),
 ) -> Vec<f64> {
     let mut xi = vec![0.0; z.len()];
     let mut previous = vec![0.0; z.len()];
@@ -85,6 +97,7 @@ pub fn walk(
             let x0 = step.x0(*z, out);
             *z = step.apply(*z, out, std::mem::replace(previous, x0), f64::from(*xi));
         }
+        watch(&z);
     }
     z
 }

@@ -11,12 +11,18 @@
 
 pub mod continuous;
 pub mod guidance;
+pub mod interpolation;
+pub mod langevin;
+pub mod learned_variance;
+pub mod likelihood;
 pub mod mixture;
+pub mod normal;
 pub mod posterior;
 pub mod prediction;
 pub mod process;
 pub mod sampler;
 pub mod schedule;
+pub mod score_matching;
 pub mod timesteps;
 pub mod training;
 pub mod weighting;

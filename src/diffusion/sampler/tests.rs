@@ -1,5 +1,5 @@
 use super::*;
-use crate::diffusion::mixture::{Mixture, walk};
+use crate::diffusion::mixture::{Mixture, standard_normal, walk};
 use crate::diffusion::timesteps::Spacing;
 use crate::diffusion::{Continuous, Schedule};
 
@@ -205,7 +205,7 @@ fn drawn_samples_have_the_exact_moments() {
                 let [offset, slope] = best_prediction(*target, at);
                 offset + slope * z
             };
-            let samples = walk(&process, &plan, Mixture::standard_normal(n, 5), 5, output);
+            let samples = walk(&process, &plan, standard_normal(n, 5, 0), 5, output);
             let mean = samples.iter().sum::<f64>() / n as f64;
             let std = (samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt();
             let error = want_std / (n as f64).sqrt();
@@ -298,7 +298,7 @@ fn exploding_variance_recovers_the_data() {
     for (sampler, tolerance) in [(ANCESTRAL, 0.01), (Sampler::DpmSolver, 0.01), (Sampler::Ddim { eta: 0.0 }, 0.01)] {
         let steps = sampler.steps(&exploding(), &times, PredictionTarget::Epsilon, None).unwrap();
         let scale = sampler.start_scale(&exploding(), &times).unwrap();
-        let start = Mixture::standard_normal(10_000, 8).iter().map(|xi| scale * xi).collect();
+        let start = standard_normal(10_000, 8, 0).iter().map(|xi| scale * xi).collect();
         let samples = walk(&exploding(), &steps, start, 8, |z, at| {
             let [offset, slope] = best_prediction(PredictionTarget::Epsilon, at);
             offset + slope * z
