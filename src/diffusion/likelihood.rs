@@ -94,10 +94,10 @@ struct Step {
     level: NoiseLevel,
     x0: Estimate,
     posterior: Posterior,
-    /// `beta_tilde`, in the first step that of the second.
-    small: f64,
-    /// `rho^2` where it is fixed.
-    fixed: f64,
+    /// `ln beta_tilde` and `ln beta`; in the first step the former is that of the second.
+    log_range: [f64; 2],
+    /// `ln rho^2` where it is fixed.
+    log_fixed: f64,
 }
 
 /// One term of the bound.
@@ -138,15 +138,15 @@ impl Bound {
         let posteriors: Vec<Posterior> = levels.windows(2).map(|pair| Posterior::new(pair[1], pair[0])).collect();
         let steps = times.iter().enumerate().map(|(k, &t)| {
             let posterior = posteriors[k];
-            let small = posterior.clipped_variance(posteriors.get(k + 1));
+            let log_range = [posterior.clipped_variance(posteriors.get(k + 1)).ln(), posterior.forward_variance.ln()];
             let large = variance == Variance::FixedLarge && decoder != Decoder::Ambilduke && k > 0;
             Step {
                 time: process.network_time(t),
                 level: levels[k + 1],
                 x0: target.x0(&process.point(t)),
                 posterior,
-                small,
-                fixed: if large { posterior.forward_variance } else { small },
+                log_range,
+                log_fixed: log_range[usize::from(large)],
             }
         });
         Ok(Bound { steps: steps.collect(), variance, decoder, clip: clip_x0.unwrap_or(f64::INFINITY) })
@@ -155,7 +155,7 @@ impl Bound {
     /// Replaces the fixed variance of the decoder.
     #[must_use]
     pub fn with_decoder_variance(mut self, variance: f64) -> Bound {
-        self.steps[0].fixed = variance;
+        self.steps[0].log_fixed = variance.ln();
         self
     }
 
@@ -181,23 +181,23 @@ impl Bound {
     pub fn term(&self, k: usize, x0: &[f64], z: &[f64], out: &[f64], v: Option<&[f64]>) -> Term {
         assert!(x0.len() == z.len() && z.len() == out.len(), "one z and one output per value");
         let step = &self.steps[k];
+        let Step { posterior, log_range, .. } = step;
+        let learned = (self.variance == Variance::Learned).then(|| v.expect("the network's second output"));
         let mut sum = Term { nats: 0.0, squared_error: 0.0 };
         for (i, ((x0, z), out)) in x0.iter().zip(z).zip(out).enumerate() {
             let estimate = step.x0.apply(*z, *out).clamp(-self.clip, self.clip);
-            let variance = match (self.variance, v) {
-                (Variance::Learned, Some(v)) => {
-                    let clamp = |v: f64| if self.decoder == Decoder::Ambilduke { v.clamp(-1.0, 1.0) } else { v };
-                    log_variance([step.small.ln(), step.posterior.forward_variance.ln()], clamp(v[i])).exp()
-                }
-                (Variance::Learned, None) => panic!("a learned variance needs the network's second output"),
-                _ => step.fixed,
+            let log_rho2 = match learned {
+                Some(v) if self.decoder == Decoder::Ambilduke => log_variance(*log_range, v[i].clamp(-1.0, 1.0)),
+                Some(v) => log_variance(*log_range, v[i]),
+                None => step.log_fixed,
             };
-            let mean = step.posterior.z * z + step.posterior.x0 * estimate;
             sum.nats += if k == 0 {
-                self.decoder.nats(*x0, mean, variance)
+                self.decoder.nats(*x0, posterior.z * z + posterior.x0 * estimate, log_rho2.exp())
             } else {
-                let true_mean = step.posterior.z * z + step.posterior.x0 * x0;
-                gaussian_kl([true_mean, step.posterior.variance], [mean, variance])
+                // gaussian_kl of two means whose difference is that of the images, from the logarithms at hand.
+                let difference = posterior.x0 * (x0 - estimate);
+                let spread = (posterior.variance + difference * difference) * (-log_rho2).exp();
+                0.5 * (log_rho2 - log_range[0] + spread - 1.0)
             };
             sum.squared_error += (x0 - estimate).powi(2);
         }
