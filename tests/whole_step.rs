@@ -2,8 +2,8 @@
 //! op of the crate, on images of 12x20.
 
 use ddpm::device::Device;
-use ddpm::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
-use ddpm::nn::{Downsample, Init, Layout, ParamSet, Shortcut, UNet, UNetConfig, Upsample, Weights};
+use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
+use ddpm::nn::{Downsample, Init, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights};
 use ddpm::ops::adam::AdamHyper;
 use ddpm::ops::check::targets;
 use ddpm::ops::philox::{Philox, RngState, Stream};
@@ -16,7 +16,7 @@ const IMAGES: usize = 3;
 const SIZE: [usize; 2] = [12, 20];
 const STEPS: u64 = 5;
 
-fn networks() -> [UNetConfig; 3] {
+fn networks() -> [ModelConfig; 3] {
     let small = UNetConfig {
         image_size: 20,
         channels: vec![8, 16, 24],
@@ -42,6 +42,7 @@ fn networks() -> [UNetConfig; 3] {
         },
         UNetConfig { downsample: Downsample::AvgPool, upsample: Upsample::Nearest, groups: 1, ..small },
     ]
+    .map(ModelConfig::Unet)
 }
 
 /// What some steps leave: the loss of each, and the gradients of the first by weight name.
@@ -50,11 +51,11 @@ struct Trace {
     gradients: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
+fn train(model: &ModelConfig, device: Device, dtype: DType) -> Trace {
     let config = Config { model: model.clone(), ..Config::default() };
-    let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
+    let process = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap());
     let mut params = ParamSet::default();
-    let unet = UNet::new(model, &mut params).unwrap();
+    let network = Network::new(model, &mut params).unwrap();
     // Nothing starts at zero, so that every gradient says something.
     let philox = |step| Philox::new(RngState { seed: 11, step, first_image: 0 }, Stream::Init);
     let initial = params.initial(|p, init, values| {
@@ -75,7 +76,7 @@ fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
     let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), norm: array(2) };
     let mut session = Session::new(device, &store).unwrap();
     let on = (session.backend(), dtype);
-    let (tape, loss) = record_part(on, &unet, &weights, &inputs, None);
+    let (tape, loss) = record_part(on, &network, &weights, &inputs, None);
     let mut part = session.load(tape).unwrap();
     let mut update = session.load(record_update(on, &weights, &state, &config)).unwrap();
     weights.write(&mut session, &initial).unwrap();
@@ -90,8 +91,12 @@ fn train(model: &UNetConfig, device: Device, dtype: DType) -> Trace {
     let mut trace = Trace { losses: Vec::new(), gradients: Vec::new() };
     for step in 0..STEPS {
         let coefficients: Vec<ImageCoefficients> = [3, 250, 900]
-            .map(|t| t + 10 * step as usize)
-            .map(|t| ImageCoefficients::simple(&schedule, PredictionTarget::Epsilon, t, IMAGES, images.len() / IMAGES))
+            .map(|t| f64::from(t + 10 * step as u32))
+            .map(|t| {
+                let (target, weighting) = (PredictionTarget::Epsilon, LossWeighting::Simple);
+                let batch = [IMAGES, images.len() / IMAGES];
+                ImageCoefficients::new(&process, target, weighting, t, batch, Reduction::Mean).unwrap()
+            })
             .into();
         let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
         session.write(inputs.coefficients, &noise).unwrap();

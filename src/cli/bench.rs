@@ -36,8 +36,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     let mut config = from.resolve(None)?;
     config.sample.n = 0;
     let mut trainer = Trainer::new(open_device(device)?, &config)?;
-    let (model, batch) = (&config.model, config.train.batch_size);
-    let mut images = vec![0.0; batch * model.image_size * model.image_size * model.in_channels];
+    let batch = config.train.batch_size;
+    let mut images = vec![0.0; batch * config.model.sample_len()];
     Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut images);
     let labels = vec![0; batch];
 

@@ -54,7 +54,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
 /// The output, and with an upstream gradient every gradient, as tensors of a file.
 fn evaluate(model: &ModelFile, input: &Input, device: Device, dtype: DType) -> Result<Vec<NamedTensor>> {
     let [n, c_in, h, w] = input.dims;
-    let c_out = model.config.model.out_channels;
+    let c_out = model.config.model.out_channels();
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, &model.params, dtype, input.dout.is_some());
     let x = store.tensor(&[n, h, w, c_in], dtype);
@@ -67,7 +67,7 @@ fn evaluate(model: &ModelFile, input: &Input, device: Device, dtype: DType) -> R
     if dout.is_some() {
         tape.watch(x);
     }
-    let out = model.unet.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, y);
+    let out = model.network.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, y);
     tape.keep(out);
     let dx = dout.map_or(Tensor::EMPTY, |dout| {
         tape.seed_grad(out, dout);
@@ -114,7 +114,7 @@ impl Input {
     fn read(file: &TensorFile, model: &ModelFile) -> Result<Input> {
         let wrong = |reason: String| Error::format(file.path(), reason);
         let config = &model.config.model;
-        let (c_in, divisor) = (config.in_channels, config.size_divisor());
+        let [_, _, c_in] = config.sample_dims();
         let found = file.dims("x").ok_or_else(|| wrong(format!("tensor \"x\" [n, {c_in}, h, w] is missing")))?;
         let [n, c, h, w] = *found else {
             return Err(wrong(format!("tensor \"x\": wanted [n, {c_in}, h, w], found {found:?}")));
@@ -122,14 +122,12 @@ impl Input {
         if n == 0 || c != c_in {
             return Err(wrong(format!("tensor \"x\": wanted [n, {c_in}, h, w], found {found:?}")));
         }
-        if h == 0 || w == 0 || h % divisor != 0 || w % divisor != 0 {
-            return Err(wrong(format!("tensor \"x\" {found:?}: height and width must be multiples of {divisor}")));
+        config.check_size(h, w).map_err(|e| wrong(format!("tensor \"x\": {e}")))?;
+        let y = (config.classes() > 0).then(|| file.read("y", &[n])).transpose()?;
+        if let Some(bad) = y.iter().flatten().find(|&&y| y < 0.0 || y as usize > config.classes()) {
+            return Err(wrong(format!("tensor \"y\": label {bad} is not in 0..={}", config.classes())));
         }
-        let y = (config.classes > 0).then(|| file.read("y", &[n])).transpose()?;
-        if let Some(bad) = y.iter().flatten().find(|&&y| y < 0.0 || y as usize > config.classes) {
-            return Err(wrong(format!("tensor \"y\": label {bad} is not in 0..={}", config.classes)));
-        }
-        let dout = file.dims("dout").map(|_| file.read("dout", &[n, config.out_channels, h, w]));
+        let dout = file.dims("dout").map(|_| file.read("dout", &[n, config.out_channels(), h, w]));
         Ok(Input {
             dims: [n, c, h, w],
             x: file.read("x", found)?,

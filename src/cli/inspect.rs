@@ -3,7 +3,7 @@
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use crate::Result;
-use crate::nn::{Forward, ParamSet, UNet, Weights};
+use crate::nn::{Forward, Network, ParamSet, Weights};
 use crate::tape::{Backend, Op, Tape};
 use crate::tensor::{DType, Store};
 use crate::train::model_file::network;
@@ -28,10 +28,10 @@ pub fn run(args: Args) -> Result<()> {
     let saved = args.model.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
     let config = args.config.resolve(saved.as_ref().map(|model| &model.config))?;
     config.validate()?;
-    let (unet, params) = network(&config)?;
-    let layers = layers(&config, &unet, &params);
+    let (network, params) = network(&config)?;
+    let layers = layers(&config, &network, &params);
     let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
-    let (training_bytes, arena_bytes) = training_memory(&config, &unet, &params);
+    let (training_bytes, arena_bytes) = training_memory(&config, &network, &params);
 
     if args.json {
         say(json!({
@@ -77,12 +77,12 @@ impl Layer {
 }
 
 /// The nodes of the forward pass of one image.
-fn layers(config: &Config, unet: &UNet, params: &ParamSet) -> Vec<Layer> {
+fn layers(config: &Config, network: &Network, params: &ParamSet) -> Vec<Layer> {
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, params, DType::F32, false);
     let inputs = PartInputs::reserve(&mut store, &config.model, 1);
     let mut tape = Tape::new(Backend::Cpu, DType::F32);
-    unet.forward(&mut Forward::evaluate(&mut tape, &weights), inputs.images, inputs.time, inputs.labels);
+    network.forward(&mut Forward::evaluate(&mut tape, &weights), inputs.images, inputs.time, inputs.labels);
     tape.nodes().iter().map(|node| layer(node.as_ref(), params, &weights)).collect()
 }
 
@@ -106,11 +106,11 @@ fn layer(node: &dyn Op, params: &ParamSet, weights: &Weights) -> Layer {
 }
 
 /// Bytes that outlive a training step, and bytes of its arena.
-fn training_memory(config: &Config, unet: &UNet, params: &ParamSet) -> (u64, u64) {
+fn training_memory(config: &Config, network: &Network, params: &ParamSet) -> (u64, u64) {
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, params, DType::F32, true);
     let arrays = 3 + u64::from(config.train.accumulate > 1);
     let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
-    let (tape, _) = record_part((Backend::Cpu, DType::F32), unet, &weights, &inputs, None);
+    let (tape, _) = record_part((Backend::Cpu, DType::F32), network, &weights, &inputs, None);
     (store.bytes() + arrays * 4 * params.flat_len() as u64, tape.plan().bytes)
 }

@@ -5,7 +5,7 @@ use super::checkpoint::{self, Checkpoint, write_whole};
 use super::config::Config;
 use super::run_dir::RunDir;
 use crate::nn::tensor_file::{self, TensorFile};
-use crate::nn::{ParamSet, UNet, diffusers, diffusers_config};
+use crate::nn::{ModelConfig, Network, ParamSet, diffusers, diffusers_config};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ pub struct ModelFile {
     /// Its configuration; of a diffusers folder only the `model` section is known, the rest is default.
     pub config: Config,
     /// The network.
-    pub unet: UNet,
+    pub network: Network,
     /// Its parameters.
     pub params: ParamSet,
     /// Their values.
@@ -73,22 +73,22 @@ impl ModelFile {
     fn from_checkpoint(path: &Path, which: Which) -> Result<ModelFile> {
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.header.config.clone();
-        let (unet, params) = network(&config)?;
+        let (network, params) = network(&config)?;
         let (prefix, kind) = match which {
             Which::Average => ("ema", "averaged weights"),
             Which::Raw => ("weights", "weights"),
         };
         let values = checkpoint.flat(prefix, &params)?;
         let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
-        Ok(ModelFile { config, unet, params, values, origin })
+        Ok(ModelFile { config, network, params, values, origin })
     }
 
     fn from_folder(path: &Path) -> Result<ModelFile> {
         let config_path = path.join(FOLDER_CONFIG);
         let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
         let model = diffusers_config::from_json(&text).map_err(|e| Error::format(path, e.to_string()))?;
-        let config = Config { model, ..Config::default() };
-        let (unet, params) = network(&config)?;
+        let config = Config { model: ModelConfig::Unet(model), ..Config::default() };
+        let (network, params) = network(&config)?;
         let file = TensorFile::open(&path.join(FOLDER_WEIGHTS))?;
         let values = params.from_files(|name, dims| {
             let legacy = diffusers::legacy_name(name);
@@ -97,7 +97,7 @@ impl ModelFile {
         })?;
         Ok(ModelFile {
             config,
-            unet,
+            network,
             params,
             values,
             origin: format!("weights of a diffusers model ({})", path.display()),
@@ -129,7 +129,8 @@ impl ModelFile {
     /// # Errors
     /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
     pub fn export(&self, folder: &Path) -> Result<()> {
-        let config = diffusers_config::to_json(&self.config.model)?;
+        let ModelConfig::Unet(unet) = &self.config.model;
+        let config = diffusers_config::to_json(unet)?;
         if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
             return Err(Error::format(folder, "exists and is not empty"));
         }
@@ -144,8 +145,8 @@ impl ModelFile {
 ///
 /// # Errors
 /// A configuration of which there is none.
-pub fn network(config: &Config) -> Result<(UNet, ParamSet)> {
+pub fn network(config: &Config) -> Result<(Network, ParamSet)> {
     let mut params = ParamSet::default();
-    let unet = UNet::new(&config.model, &mut params)?;
-    Ok((unet, params))
+    let network = Network::new(&config.model, &mut params)?;
+    Ok((network, params))
 }

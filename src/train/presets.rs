@@ -3,7 +3,7 @@
 use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
 use super::sample_config::{SampleConfig, SamplerKind};
 use super::settings::nearest;
-use crate::nn::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
+use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 
 /// A configuration with a name.
@@ -56,7 +56,7 @@ pub fn get(name: &str) -> Result<Config> {
 
 fn quickstart() -> Config {
     Config {
-        model: UNetConfig {
+        model: ModelConfig::Unet(UNetConfig {
             image_size: 16,
             in_channels: 1,
             out_channels: 1,
@@ -66,7 +66,7 @@ fn quickstart() -> Config {
             groups: 8,
             downsample: Downsample::Conv,
             ..UNetConfig::default()
-        },
+        }),
         train: TrainConfig {
             steps: 2000,
             batch_size: 32,
@@ -85,7 +85,7 @@ fn quickstart() -> Config {
 
 fn mnist_small() -> Config {
     Config {
-        model: UNetConfig {
+        model: ModelConfig::Unet(UNetConfig {
             image_size: 32,
             in_channels: 1,
             out_channels: 1,
@@ -95,7 +95,7 @@ fn mnist_small() -> Config {
             groups: 8,
             downsample: Downsample::Conv,
             ..UNetConfig::default()
-        },
+        }),
         data: DataConfig { source: "data/mnist".into(), ..DataConfig::default() },
         train: TrainConfig {
             steps: 2000,
@@ -115,7 +115,7 @@ fn mnist_small() -> Config {
 
 fn ddpm_cifar10() -> Config {
     Config {
-        model: UNetConfig { dropout: 0.1, ..UNetConfig::default() },
+        model: ModelConfig::Unet(UNetConfig { dropout: 0.1, ..UNetConfig::default() }),
         data: DataConfig { source: "data/cifar10".into(), flip: true, ..DataConfig::default() },
         train: TrainConfig {
             steps: 800_000,
@@ -132,7 +132,7 @@ fn ddpm_cifar10() -> Config {
 
 fn mnist_123() -> Config {
     Config {
-        model: UNetConfig {
+        model: ModelConfig::Unet(UNetConfig {
             in_channels: 1,
             out_channels: 1,
             channels: vec![64, 128, 256, 512],
@@ -143,7 +143,7 @@ fn mnist_123() -> Config {
             norm_eps: 1e-5,
             dropout: 0.1,
             ..UNetConfig::default()
-        },
+        }),
         diffusion: DiffusionConfig { beta_start: 1e-3, ..DiffusionConfig::default() },
         data: DataConfig { source: "data/mnist".into(), classes: vec![1, 2, 3], ..DataConfig::default() },
         train: TrainConfig {
@@ -161,7 +161,7 @@ fn mnist_123() -> Config {
 
 fn unet64() -> Config {
     Config {
-        model: UNetConfig {
+        model: ModelConfig::Unet(UNetConfig {
             image_size: 64,
             channels: vec![64, 128, 192, 256],
             attention_levels: vec![2, 3],
@@ -169,7 +169,7 @@ fn unet64() -> Config {
             downsample: Downsample::AvgPool,
             upsample: Upsample::Nearest,
             ..UNetConfig::default()
-        },
+        }),
         data: DataConfig { source: "data/images64".into(), flip: true, ..DataConfig::default() },
         train: TrainConfig {
             steps: 200_000,

@@ -1,14 +1,15 @@
 //! The programs of a training run: one processes a part of a batch, one updates the weights.
 //!
 //! ```text
-//! part    images, times -> noise -> U-Net -> loss -> gradients of every weight
+//! part    images, times -> noise -> network -> loss -> gradients of every weight
 //! update  gradients -> norm -> clip, Adam, moving average, bf16 copy
 //! ```
 //! What changes from step to step lies in persistent tensors, so both are recorded once.
 
 use super::config::{Config, Optimizer};
-use crate::nn::{Forward, UNet, UNetConfig, Weights};
+use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::ops::adam::AdamTensors;
+use crate::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
 use crate::ops::philox::RngState;
 use crate::ops::{adam, add, grad_norm, noise_loss};
 use crate::tape::{Backend, Tape};
@@ -23,6 +24,8 @@ pub struct PartInputs {
     pub coefficients: Tensor,
     /// `[n]` f32: weight of each image's squared error.
     pub weight: Tensor,
+    /// `[n, 8]` f32: coefficients of the hybrid loss, where the network learns a variance; else absent.
+    pub hybrid: Tensor,
     /// `[n]` f32: time as the network is told it.
     pub time: Tensor,
     /// `[n]` i32, where the model is conditional.
@@ -33,18 +36,23 @@ pub struct PartInputs {
 
 impl PartInputs {
     /// Reserves the inputs for `n` images of the model's size.
-    pub fn reserve(store: &mut Store, model: &UNetConfig, n: usize) -> PartInputs {
-        PartInputs::reserve_sized(store, model, [n, model.image_size, model.image_size])
+    pub fn reserve(store: &mut Store, model: &ModelConfig, n: usize) -> PartInputs {
+        let [h, w, _] = model.sample_dims();
+        PartInputs::reserve_sized(store, model, [n, h, w])
     }
 
-    /// Reserves the inputs for `n` images of any size that the model can halve.
-    pub fn reserve_sized(store: &mut Store, model: &UNetConfig, [n, h, w]: [usize; 3]) -> PartInputs {
+    /// Reserves the inputs for `n` images of any size that the model can process.
+    pub fn reserve_sized(store: &mut Store, model: &ModelConfig, [n, h, w]: [usize; 3]) -> PartInputs {
+        let [_, _, c] = model.sample_dims();
+        let learns_variance = model.out_channels() > c;
+        let hybrid = learns_variance.then(|| store.tensor(&[n, hybrid_loss::COEFFICIENTS], DType::F32));
         PartInputs {
-            images: store.tensor(&[n, h, w, model.in_channels], DType::F32),
+            images: store.tensor(&[n, h, w, c], DType::F32),
             coefficients: store.tensor(&[n, 4], DType::F32),
             weight: store.tensor(&[n], DType::F32),
+            hybrid: hybrid.unwrap_or(Tensor::EMPTY),
             time: store.tensor(&[n], DType::F32),
-            labels: (model.classes > 0).then(|| store.tensor(&[n], DType::I32)),
+            labels: (model.classes() > 0).then(|| store.tensor(&[n], DType::I32)),
             rng: RngState::tensor(store),
         }
     }
@@ -54,15 +62,21 @@ impl PartInputs {
 /// gradients are then added to those of earlier parts.
 pub fn record_part(
     (backend, dtype): (Backend, DType),
-    unet: &UNet,
+    network: &Network,
     weights: &Weights,
     inputs: &PartInputs,
     add_to: Option<Tensor>,
 ) -> (Tape, Tensor) {
     let mut tape = Tape::new(backend, dtype);
     let (z, target) = noise_loss::noise(&mut tape, inputs.images, inputs.coefficients, inputs.rng);
-    let prediction = unet.forward(&mut Forward::train(&mut tape, weights, inputs.rng), z, inputs.time, inputs.labels);
-    let loss = noise_loss::loss(&mut tape, prediction, target, inputs.weight);
+    let mut cx = Forward::train(&mut tape, weights, inputs.rng);
+    let prediction = network.forward(&mut cx, z, inputs.time, inputs.labels);
+    let loss = if inputs.hybrid.is_empty() {
+        noise_loss::loss(&mut tape, prediction, target, inputs.weight)
+    } else {
+        let (x, coefficients) = (inputs.images, inputs.hybrid);
+        hybrid_loss(&mut tape, HybridLoss { pred: prediction, target, z, x, coefficients })
+    };
     tape.keep(loss.total);
     tape.backward();
     if let Some(sum) = add_to {

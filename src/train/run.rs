@@ -170,7 +170,8 @@ impl Run<'_> {
 /// Data that cannot be read, or that do not fit the model.
 pub fn open_data(config: &Config) -> Result<Dataset> {
     let dataset = data::open(&config.data.source, config.data.split, &config.data.options(&config.model))?;
-    let (wanted, found) = (config.model.classes, dataset.class_names().len());
+    dataset.check_flip(config.data.flip)?;
+    let (wanted, found) = (config.model.classes(), dataset.class_names().len());
     if wanted > 0 && wanted != found {
         return Err(Error::Config(format!("model.classes = {wanted}, but {} has {found} classes", dataset.name())));
     }
@@ -195,7 +196,7 @@ impl<'a> Feed<'a> {
         Feed {
             dataset,
             loader: Loader::new(images, n, config.train.seed, config.data.flip),
-            conditional: config.model.classes > 0,
+            conditional: config.model.classes() > 0,
             batch: Batch::default(),
             images: vec![0.0; n * dataset.image_dims().iter().product::<usize>()],
             labels: vec![0; n],

@@ -4,6 +4,7 @@
 //! the nearest name, and a value must have the type that stands there.
 
 use super::config::Config;
+use crate::nn::{ARCHITECTURE, ModelConfig};
 use crate::{Error, Result};
 use std::path::Path;
 use toml::{Table, Value};
@@ -53,6 +54,14 @@ impl Config {
 
     fn with(&self, settings: Vec<(String, Value)>) -> Result<Config> {
         let mut table = self.table();
+        // Another architecture has other settings, so it is chosen before they are looked up.
+        let architecture = settings.iter().rfind(|(key, _)| key.strip_prefix("model.") == Some(ARCHITECTURE));
+        if let Some((_, Value::String(name))) = architecture
+            && table["model"][ARCHITECTURE].as_str() != Some(name)
+        {
+            let config = Config { model: ModelConfig::named(name)?, ..self.clone() };
+            table = config.table();
+        }
         for (key, value) in settings {
             set(&mut table, &key, value)?;
         }
@@ -166,8 +175,22 @@ mod tests {
         ];
         let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
         assert_eq!((config.train.steps, config.train.learning_rate), (7, 1.0));
-        assert_eq!((config.data.source.as_str(), &config.model.channels[..]), ("some/dir", &[8, 16][..]));
+        assert_eq!(config.data.source, "some/dir");
+        let ModelConfig::Unet(unet) = &config.model;
+        assert_eq!(unet.channels, [8, 16]);
         assert_eq!(config.sample.sampler, crate::train::sample_config::SamplerKind::Ddim);
+    }
+
+    #[test]
+    fn a_model_of_no_architecture_is_a_unet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let whole = Config::default().to_toml();
+        let old = whole.replace("architecture = \"unet\"\n", "");
+        assert_eq!(old.len() + 22, whole.len());
+        std::fs::write(&path, &old).unwrap();
+        assert_eq!(Config::default().with_file(&path).unwrap(), Config::default());
+        assert_eq!(toml::from_str::<Config>(&old).unwrap(), Config::default());
     }
 
     #[test]
@@ -180,6 +203,8 @@ mod tests {
             ("train.steps=many", "train.steps: wanted a whole number, not \"many\""),
             ("train.steps=-1", "train.steps: wanted a whole number of at least 0, not -1"),
             ("sample.sampler=euler", "euler"),
+            ("model.architecture=transformer", "unknown variant `transformer`, expected `unet`"),
+            ("model.architecture=7", "model.architecture: wanted a string, not 7"),
             ("train.steps", "key=value"),
             ("qqq=1", "unknown setting \"qqq\""),
         ];
