@@ -5,7 +5,7 @@ pub mod diffusers;
 pub mod diffusers_config;
 #[cfg(test)]
 mod golden;
-mod layers;
+pub(crate) mod layers;
 mod model;
 mod params;
 pub mod tensor_file;
