@@ -9,5 +9,6 @@ pub mod features;
 pub mod frechet;
 pub mod kid;
 pub mod moments;
+pub mod nll;
 pub mod npz;
 pub mod predictions;
