@@ -10,6 +10,7 @@ pub mod diffusion;
 mod error;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod report;
 pub mod sample;
 pub mod tape;

@@ -10,11 +10,13 @@ use crate::ops::sampler_step::sampler_step;
 use crate::report::{Picture, grid};
 use crate::tape::{Backend, Program, Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
+use crate::train::sample_config::SamplePlan;
 use crate::{Error, Result};
 
-/// Images that go through the network together.
-pub fn chunk_images(backend: Backend) -> usize {
+/// Samples of `values` values each that go through the network together.
+pub fn chunk_images(backend: Backend, values: usize) -> usize {
     match backend {
+        _ if values <= 16 => 4096,
         Backend::Cpu => 16,
         Backend::Gpu => 64,
     }
@@ -29,13 +31,27 @@ const STAGE_IMAGES: usize = 6;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The way back in time.
-    pub steps: &'a [SamplerStep],
-    /// Number of samples.
-    pub n: usize,
+    pub plan: &'a SamplePlan,
+    /// Strength w of classifier-free guidance; read where the sampler was reserved for it.
+    pub guidance: f64,
     /// Names the samples: each is a function of it and its own number.
     pub seed: u64,
-    /// The class of all samples of a conditional model; without one, the classes take turns.
+    /// Number of samples.
+    pub n: usize,
+    /// The class of all samples of a conditional model, or the number of classes: no class. Without one, the classes
+    /// take turns.
     pub class: Option<usize>,
+    /// Where the samples start `[n, h, w, c]`, instead of noise.
+    pub start: Option<&'a [f32]>,
+    /// After how many steps the stages are kept, ascending; empty: some, evenly spread, from the start to the end.
+    pub stages: &'a [usize],
+}
+
+impl<'a> Request<'a> {
+    /// `n` samples from noise, unguided, of all classes in turn.
+    pub fn new(plan: &'a SamplePlan, n: usize, seed: u64) -> Request<'a> {
+        Request { plan, guidance: 0.0, seed, n, class: None, start: None, stages: &[] }
+    }
 }
 
 /// Samples, in [-1, 1] if the sampler clips.
@@ -64,11 +80,13 @@ impl Samples {
 pub struct ImageSampler {
     /// The samples on their way `[chunk, h, w, c]` f32.
     z: Tensor,
-    /// The same in the network's storage type; `z` itself where that is f32.
+    /// What the network sees: the same in its storage type, twice where guided; `z` itself where that is no different.
     input: Tensor,
-    /// `[chunk]`
+    /// The estimate of the clean samples `[chunk, h, w, c]` f32.
+    x0: Tensor,
+    /// `[chunk]`, or `[2 chunk]` where guided.
     time: Tensor,
-    /// `[chunk]`, where the model is conditional.
+    /// Like `time`, where the model is conditional.
     labels: Option<Tensor>,
     coefficients: Tensor,
     rng: Tensor,
@@ -77,17 +95,19 @@ pub struct ImageSampler {
 }
 
 impl ImageSampler {
-    /// Reserves the tensors for chunks of `chunk` images.
-    pub fn reserve(store: &mut Store, model: &ModelConfig, dtype: DType, chunk: usize) -> ImageSampler {
+    /// Reserves the tensors for chunks of `chunk` images. A guided sampler evaluates the network twice in a step, with
+    /// the label and without.
+    pub fn reserve(store: &mut Store, model: &ModelConfig, dtype: DType, chunk: usize, guided: bool) -> ImageSampler {
         let [h, w, c] = model.sample_dims();
-        let dims = [chunk, h, w, c];
-        let z = store.tensor(&dims, DType::F32);
+        let seen = if guided { 2 * chunk } else { chunk };
+        let z = store.tensor(&[chunk, h, w, c], DType::F32);
         ImageSampler {
             z,
-            input: if dtype == DType::F32 { z } else { store.tensor(&dims, dtype) },
-            time: store.tensor(&[chunk], DType::F32),
-            labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
-            coefficients: store.tensor(&[8], DType::F32),
+            input: if dtype == DType::F32 && !guided { z } else { store.tensor(&[seen, h, w, c], dtype) },
+            x0: store.tensor(&[chunk, h, w, c], DType::F32),
+            time: store.tensor(&[seen], DType::F32),
+            labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
+            coefficients: store.tensor(&[12], DType::F32),
             rng: RngState::tensor(store),
             classes: model.classes(),
             program: None,
@@ -104,8 +124,7 @@ impl ImageSampler {
         let mut tape = Tape::new(session.backend(), self.input.dtype());
         let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
         let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
-        let x0 = tape.tensor(&self.z.dims(), DType::F32);
-        sampler_step(&mut tape, [self.z, next_input, x0], out, self.coefficients, self.rng);
+        sampler_step(&mut tape, [self.z, next_input, self.x0], out, self.coefficients, self.rng);
         self.program = Some(session.load(tape)?);
         Ok(())
     }
@@ -124,27 +143,29 @@ impl ImageSampler {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Samples> {
         if let Some(class) = request.class
-            && class >= self.classes
+            && (self.classes == 0 || class > self.classes)
         {
             return Err(Error::Config(format!("class {class}: the model knows {} classes", self.classes)));
         }
         let [chunk, h, w, c] = self.z.dims()[..] else { unreachable!("images have four dimensions") };
-        let values = h * w * c;
+        let (values, steps) = (h * w * c, &request.plan.steps);
         let (chunks, rows) = (request.n.div_ceil(chunk), request.n.min(STAGE_IMAGES).min(chunk));
-        let shown = |step: usize| is_stage(step, request.steps.len());
+        let shown = |done: usize| match request.stages {
+            [] => done == 0 || is_stage(done, steps.len()),
+            stages => stages.contains(&done),
+        };
         let mut columns: Vec<Vec<f32>> = Vec::new();
         let mut images = Vec::with_capacity(chunks * chunk * values);
         for first in (0..chunks).map(|i| i * chunk) {
             self.start(session, request, first)?;
-            if first == 0 {
-                columns.push(session.read(self.z)?[..rows * values].to_vec());
-            }
-            for (k, step) in request.steps.iter().enumerate() {
-                self.step(session, request.seed, first, k, step)?;
-                if first == 0 && shown(k + 1) {
+            for done in 0..=steps.len() {
+                if first == 0 && shown(done) {
                     columns.push(session.read(self.z)?[..rows * values].to_vec());
                 }
-                progress(first / chunk * request.steps.len() + k + 1, chunks * request.steps.len());
+                if let Some(step) = steps.get(done) {
+                    self.step(session, request, first, done, step)?;
+                    progress(first / chunk * steps.len() + done + 1, chunks * steps.len());
+                }
             }
             images.extend(session.read(self.z)?);
         }
@@ -159,33 +180,52 @@ impl ImageSampler {
         Ok(Samples { images, dims: [request.n, h, w, c], stages: stages.collect(), stage_grid: [rows, columns.len()] })
     }
 
-    /// Fills a chunk with the noise that its samples start from.
+    /// Fills a chunk with what its samples start from: their own part of `request.start`, or noise.
     fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
         let chunk = self.z.dim(0);
+        let values = self.z.numel() / chunk;
         let state = RngState { seed: request.seed, step: 0, first_image: first as u32 };
         let philox = Philox::new(state, Stream::SampleInit);
-        let mut noise = vec![0.0; self.z.numel()];
-        noise
-            .chunks_exact_mut(self.z.numel() / chunk)
-            .enumerate()
-            .for_each(|(i, z)| philox.fill_normal(i as u32, 0, z));
-        session.write(self.z, &noise)?;
+        let mut z = vec![0.0; self.z.numel()];
+        match request.start {
+            Some(start) => {
+                let own = &start[first * values..];
+                let len = own.len().min(z.len());
+                z[..len].copy_from_slice(&own[..len]);
+            }
+            None => z.chunks_exact_mut(values).enumerate().for_each(|(i, z)| {
+                philox.fill_normal(i as u32, 0, z);
+                z.iter_mut().for_each(|v| *v *= request.plan.start_scale as f32);
+            }),
+        }
+        session.write(self.z, &z)?;
         if self.input != self.z {
-            session.write(self.input, &noise)?;
+            session.write(self.input, &z.repeat(self.input.dim(0) / chunk))?;
         }
         if let Some(labels) = self.labels {
-            let class = |i: usize| request.class.unwrap_or((first + i) % self.classes) as i32;
-            session.write_i32(labels, &(0..chunk).map(class).collect::<Vec<_>>())?;
+            let class = |i: usize| match i < chunk {
+                true => request.class.unwrap_or((first + i) % self.classes) as i32,
+                false => self.classes as i32,
+            };
+            session.write_i32(labels, &(0..labels.dim(0)).map(class).collect::<Vec<_>>())?;
         }
         Ok(())
     }
 
-    fn step(&mut self, session: &mut Session, seed: u64, first: usize, k: usize, step: &SamplerStep) -> Result<()> {
-        let SamplerStep { p_z, p_out, clip, m_z, m_x, m_out, rho, .. } = *step;
-        let coefficients = [p_z, p_out, clip, m_z, m_x, m_out, rho, 0.0].map(|c| c as f32);
-        session.write(self.coefficients, &coefficients)?;
-        session.write(self.time, &vec![step.time as f32; self.z.dim(0)])?;
-        session.write_i32(self.rng, &RngState { seed, step: k as u32, first_image: first as u32 }.words())?;
+    fn step(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+        first: usize,
+        k: usize,
+        step: &SamplerStep,
+    ) -> Result<()> {
+        let mut record = step.record();
+        record[11] = 1.0 + request.guidance as f32;
+        session.write(self.coefficients, &record)?;
+        session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
+        let rng = RngState { seed: request.seed, step: k as u32, first_image: first as u32 };
+        session.write_i32(self.rng, &rng.words())?;
         session.run(self.program.as_mut().expect("a network was loaded"))
     }
 }
@@ -209,15 +249,15 @@ mod tests {
         let settings: Vec<String> =
             [&settings[..], &["sample.sampler=ddim", "sample.steps=7"]].concat().iter().map(|s| (*s).into()).collect();
         let config = Config::default().with_settings(&settings).unwrap();
-        let steps = config.sample.steps(&config.diffusion).unwrap();
+        let plan = config.sample.plan(&config).unwrap();
         let (network, params) = network(&config).unwrap();
         let mut store = Store::new();
         // All weights are zero, and so is the network's output.
         let weights = Weights::reserve(&mut store, &params, DType::F32, false);
-        let mut sampler = ImageSampler::reserve(&mut store, &config.model, DType::F32, 2);
+        let mut sampler = ImageSampler::reserve(&mut store, &config.model, DType::F32, 2, false);
         let mut session = Session::new(Device::Cpu, &store).unwrap();
         sampler.load(&mut session, &network, &weights).unwrap();
-        let request = Request { steps: &steps, n: 3, seed: 1, class: None };
+        let request = Request::new(&plan, 3, 1);
         let samples = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap();
         assert_eq!((samples.dims, samples.stage_grid), ([3, 4, 4, 3], [2, 8]));
         for (i, image) in samples.images.chunks(48).enumerate() {
@@ -225,7 +265,7 @@ mod tests {
             let state = RngState { seed: 1, step: 0, first_image: 0 };
             Philox::new(state, Stream::SampleInit).fill_normal(i as u32, 0, &mut z);
             for (z, got) in z.iter().zip(image) {
-                let want = steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0));
+                let want = plan.steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
             }
         }

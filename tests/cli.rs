@@ -38,6 +38,7 @@ fn published_sizes() {
     assert_eq!(json("unet64")["parameters"], 20_494_211);
     let further = [
         ("mnist-123-conditional", 57_490_881),
+        ("mnist-123-learned", 57_490_434),
         ("mnist-dm1", 442_890),
         ("mnist-dm2", 1_842_989),
         ("cifar-c1", 1_844_215),

@@ -2,8 +2,8 @@
 //!
 //! `tests/golden/schedulers.json` is made by `scripts/golden.py`.
 
-use ddpm::diffusion::timesteps::{Spacing, subset};
-use ddpm::diffusion::{PredictionTarget, Sampler, Schedule, Variance};
+use ddpm::diffusion::timesteps::Spacing;
+use ddpm::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -39,12 +39,12 @@ impl Case {
         }
     }
 
-    fn schedule(&self) -> Schedule {
-        match self.schedule.as_str() {
+    fn process(&self) -> Process {
+        Process::Discrete(match self.schedule.as_str() {
             "linear" => Schedule::linear(self.train_steps, self.beta_first, self.beta_last).unwrap(),
             "cosine" => Schedule::cosine(self.train_steps).unwrap(),
             other => panic!("no such schedule: {other}"),
-        }
+        })
     }
 }
 
@@ -54,15 +54,15 @@ fn every_step_agrees_with_diffusers() {
     let network = |z: f64, time: f64| 0.9 * z + 0.4 * (2.0 * z + 0.01 * time).sin();
     assert!(!golden.cases.is_empty());
     for case in &golden.cases {
-        let (schedule, sampler) = (case.schedule(), case.sampler());
-        let times = subset(case.train_steps, case.z.len() - 1, Spacing::Leading).unwrap();
-        let steps = sampler.steps(&schedule, &times, PredictionTarget::Epsilon, case.clip).unwrap();
+        let (process, sampler) = (case.process(), case.sampler());
+        let times = process.sampling_times(case.z.len() - 1, Spacing::Leading).unwrap();
+        let steps = sampler.steps(&process, &times, PredictionTarget::Epsilon, case.clip).unwrap();
         assert_eq!(steps.len(), case.z.len() - 1);
         // Measured: 7e-16 with their tables in f64, 4e-6 as diffusers ships them, in f32.
         let tolerance = if case.tables == "float64" { 1e-13 } else { 2e-5 };
         for (k, step) in steps.iter().enumerate() {
             for ((&z, &want), &xi) in case.z[k].iter().zip(&case.z[k + 1]).zip(&golden.noise[k + 1]) {
-                let got = step.apply(z, network(z, step.time), xi);
+                let got = step.apply(z, network(z, step.time), 0.0, xi);
                 assert!(
                     (got - want).abs() <= tolerance * want.abs().max(1.0),
                     "{sampler:?}, {} schedule, step {k}: {got} instead of {want}",

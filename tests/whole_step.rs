@@ -2,7 +2,7 @@
 //! they lower. The networks together use every op that training uses.
 
 use ddpm::device::Device;
-use ddpm::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
+use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
 use ddpm::nn::{
     Activation, Downsample, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig, Shortcut,
     SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
@@ -97,7 +97,7 @@ struct Trace {
 /// Makes some steps: with other times, noise and dropout in each, or with the same.
 fn train(model: &ModelConfig, device: Device, dtype: DType, same_batch: bool) -> Trace {
     let config = Config { model: model.clone(), ..Config::default() };
-    let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
+    let process = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap());
     let mut params = ParamSet::default();
     let network = Network::new(model, &mut params).unwrap();
     // Nothing starts at zero, so that every gradient says something.
@@ -136,8 +136,12 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, same_batch: bool) ->
     for step in 0..STEPS {
         let draw = if same_batch { 0 } else { step };
         let coefficients: Vec<ImageCoefficients> = [3, 250, 900]
-            .map(|t| t + 10 * draw as usize)
-            .map(|t| ImageCoefficients::simple(&schedule, PredictionTarget::Epsilon, t, IMAGES, images.len() / IMAGES))
+            .map(|t| f64::from(t + 10 * draw as u32))
+            .map(|t| {
+                let (target, weighting) = (PredictionTarget::Epsilon, LossWeighting::Simple);
+                let batch = [IMAGES, images.len() / IMAGES];
+                ImageCoefficients::new(&process, target, weighting, t, batch, Reduction::Mean).unwrap()
+            })
             .into();
         let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
         session.write(inputs.coefficients, &noise).unwrap();

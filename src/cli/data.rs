@@ -1,11 +1,11 @@
 //! `ddpm data`
 
 use super::terminal::say;
-use crate::Result;
 use crate::data::{self, DataOptions, Split};
-use crate::report::data_sheet;
+use crate::report::{data_scatter, data_sheet};
+use crate::{Error, Result};
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,22 +22,22 @@ enum Command {
         #[command(flatten)]
         source: Source,
     },
-    /// A sheet of images of a data set
+    /// A sheet of images of a data set, or a plot of its points
     Preview {
         #[command(flatten)]
         source: Source,
-        /// Number of images
-        #[arg(long, default_value_t = 100)]
-        n: usize,
-        /// The sheet to write
-        #[arg(long, value_name = "FILE.png", default_value = "preview.png")]
-        out: PathBuf,
+        /// Number of images or points [default: 100 images, 2000 points]
+        #[arg(long)]
+        n: Option<usize>,
+        /// The file to write, .png for images, .svg for points [default: preview.png, preview.svg]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
 #[derive(clap::Args)]
 struct Source {
-    /// `glyphs`, or the path of a file or folder
+    /// A name that `ddpm data list` gives, or the path of a file or folder
     source: String,
     /// train or test
     #[arg(long, default_value = "train")]
@@ -72,9 +72,21 @@ pub fn run(args: Args) -> Result<()> {
         Command::Info { source } => say(data::info(&source.source, source.split, &source.options())?),
         Command::Preview { source, n, out } => {
             let dataset = data::open(&source.source, source.split, &source.options())?;
-            let indices = data::spread(&dataset, n);
-            data_sheet(&dataset, &indices, None).write_png(&out)?;
-            say(format!("{}: {} of {} images", out.display(), indices.len(), dataset.len()));
+            let (default_n, extension, what) = match dataset.points() {
+                Some(_) => (2000, "svg", "points"),
+                None => (100, "png", "images"),
+            };
+            let out = out.unwrap_or_else(|| Path::new("preview").with_extension(extension));
+            if out.extension().is_none_or(|found| found != extension) {
+                let reason = format!("{what} are shown in a file .{extension}, not {}", out.display());
+                return Err(Error::Config(format!("{}: {reason}", dataset.name())));
+            }
+            let indices = data::spread(&dataset, n.unwrap_or(default_n));
+            match dataset.points() {
+                Some(_) => data_scatter(&dataset, &indices).write(&out)?,
+                None => data_sheet(&dataset, &indices, None).write_png(&out)?,
+            }
+            say(format!("{}: {} of {} {what}", out.display(), indices.len(), dataset.len()));
         }
     }
     Ok(())

@@ -2,20 +2,19 @@
 
 use super::open_device;
 use super::terminal::say;
-use crate::nn::Weights;
 use crate::report::grid;
-use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Backend, Session};
-use crate::tensor::{DType, Store};
-use crate::train::{ModelFile, Which};
+use crate::sample::{Request, Samples};
+use crate::train::{LoadedModel, ModelFile, Which};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Examples:
   ddpm sample runs/quickstart-001
   ddpm sample runs/quickstart-001 --n 16 --sampler ddim --steps 20 --seed 3 --out digits.png
+  ddpm sample runs/mnist-123-001 --class 2 --guidance 1 --sampler dpm-solver --steps 20
   ddpm sample path/to/ddpm-cifar10-32 --n 4 --steps 100 --strip denoising.png";
 
 #[derive(clap::Args)]
@@ -26,7 +25,7 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(long)]
     n: Option<usize>,
-    /// The rule for the way back from noise, ddpm or ddim [default: that of the run]
+    /// The rule for the way back from noise: ddpm, ddim, dpm-solver or langevin [default: that of the run]
     #[arg(long)]
     sampler: Option<String>,
     /// Network evaluations per sample; 0: one for every noise level [default: that of the run]
@@ -35,7 +34,7 @@ pub struct Args {
     /// Noise of the DDIM sampler, from 0 to 1 [default: that of the run]
     #[arg(long)]
     eta: Option<f64>,
-    /// Variance of the ancestral sampler's noise, fixed-small or fixed-large [default: that of the run]
+    /// Variance of the ancestral sampler's noise: fixed-small, fixed-large or learned [default: that of the run]
     #[arg(long)]
     variance: Option<String>,
     /// Clip the predicted image to [-1, 1] in every step [default: as in the run]
@@ -44,9 +43,12 @@ pub struct Args {
     /// Names the samples: the same seed and number give the same sample [default: that of the run]
     #[arg(long)]
     seed: Option<u64>,
-    /// The class to draw, of a conditional model; otherwise the classes take turns
+    /// The class to draw, of a conditional model, or "none"; otherwise the classes take turns
     #[arg(long)]
-    class: Option<usize>,
+    class: Option<Class>,
+    /// Strength w of classifier-free guidance, (1 + w) with label - w without [default: that of the run]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    guidance: Option<f64>,
     /// Use the weights themselves, not their moving average
     #[arg(long)]
     raw: bool,
@@ -56,6 +58,24 @@ pub struct Args {
     /// Also write the way of the first samples from noise to image
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
+}
+
+/// The label that samples are drawn with.
+#[derive(Clone, Copy, Debug)]
+enum Class {
+    Number(usize),
+    None,
+}
+
+impl FromStr for Class {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Class, String> {
+        match text {
+            "none" => Ok(Class::None),
+            _ => text.parse().map(Class::Number).map_err(|_| "wanted a class number, or none".into()),
+        }
+    }
 }
 
 impl Args {
@@ -68,6 +88,7 @@ impl Args {
             ("eta", self.eta.map(|v| format!("{v:?}"))),
             ("variance", self.variance.clone()),
             ("clip_x0", self.clip_x0.map(|v| v.to_string())),
+            ("guidance", self.guidance.map(|v| format!("{v:?}"))),
             ("seed", self.seed.map(|v| v.to_string())),
         ];
         settings.into_iter().filter_map(|(key, value)| Some(format!("sample.{key}={}", value?))).collect()
@@ -80,7 +101,14 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     if model.config.sample.n == 0 {
         return Err(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }
-    let samples = draw(&model, args.class, device)?;
+    let classes = model.config.model.classes();
+    let class = args.class.map(|class| match class {
+        Class::Number(class) if class < classes => Ok(class),
+        Class::Number(class) => Err(Error::Config(format!("--class {class}: the model knows {classes} classes"))),
+        Class::None if classes == 0 => Err(Error::Config("--class none: the model knows no classes anyway".into())),
+        Class::None => Ok(classes),
+    });
+    let samples = draw(&model, class.transpose()?, device)?;
     let out = args.out.unwrap_or_else(|| default_path(&args.model));
     grid(&samples.images, samples.dims, None).write_png(&out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
@@ -93,21 +121,15 @@ pub fn run(args: Args, device: &str) -> Result<()> {
 
 fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
-    let steps = settings.steps(&model.config.diffusion)?;
-    let device = open_device(device)?;
-    let (backend, mut store) = (device.backend(), Store::new());
-    let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
-    let weights = Weights::reserve(&mut store, &model.params, dtype, false);
-    let mut sampler = ImageSampler::reserve(&mut store, &model.config.model, dtype, chunk_images(backend));
-    let mut session = Session::new(device, &store)?;
-    weights.write(&mut session, &model.values)?;
-    sampler.load(&mut session, &model.network, &weights)?;
+    let plan = settings.plan(&model.config)?;
+    let mut loaded = LoadedModel::new(model, open_device(device)?)?;
 
     let bar = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{bar:28.cyan/blue} {pos}/{len} evaluations  {eta} left");
     bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
-    let request = Request { steps: &steps, n: settings.n, seed: settings.seed, class };
-    let samples = sampler.draw(&mut session, request, &mut |done, total| {
+    let from_noise = Request::new(&plan, settings.n, settings.seed);
+    let request = Request { class, guidance: settings.guidance, ..from_noise };
+    let samples = loaded.sample(request, &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });

@@ -4,7 +4,7 @@ use std::{fs, path::Path, path::PathBuf};
 
 use rayon::prelude::*;
 
-use super::dataset::{Dataset, Pixels};
+use super::dataset::{Dataset, Samples};
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -46,7 +46,7 @@ pub(super) fn read(source: &Path, batches: &[PathBuf]) -> Result<Dataset> {
         height: SIDE,
         width: SIDE,
         channels: 3,
-        pixels: Pixels::Memory(pixels.collect()),
+        samples: Samples::in_memory(pixels.collect()),
         labels: Some(records.iter().step_by(RECORD).map(|&label| u32::from(label)).collect()),
         class_names: class_names(&batches[0]),
     })

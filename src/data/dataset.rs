@@ -1,4 +1,4 @@
-//! A set of 8-bit images of one size, and the way from them to a batch of numbers in [-1, 1].
+//! A set of 8-bit images of one size, or of points of the plane, and the way from them to a batch of numbers.
 
 use std::{fmt, str::FromStr};
 
@@ -38,7 +38,7 @@ impl FromStr for Split {
     }
 }
 
-/// Images `[n, h, w, c]` of 8 bits, with their labels where there are any.
+/// Samples `[n, h, w, c]`, images of 8 bits or points of the plane, with their labels where there are any.
 #[derive(Debug)]
 pub struct Dataset {
     pub(super) name: String,
@@ -47,13 +47,28 @@ pub struct Dataset {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
-    pub(super) pixels: Pixels,
+    pub(super) samples: Samples,
     pub(super) labels: Option<Vec<u32>>,
     /// One per class, empty where there are no labels.
     pub(super) class_names: Vec<String>,
 }
 
-/// Where the bytes of the images lie.
+/// What is in a data set.
+#[derive(Debug)]
+pub(super) enum Samples {
+    /// `[n, h, w, c]`
+    Images(Pixels),
+    /// `[n, 1, 1, 2]`, as a model sees them.
+    Points(Vec<f32>),
+}
+
+impl Samples {
+    pub(super) fn in_memory(bytes: Vec<u8>) -> Samples {
+        Samples::Images(Pixels::Memory(bytes))
+    }
+}
+
+/// Where the bytes of images lie.
 #[derive(Debug)]
 pub(super) enum Pixels {
     Memory(Vec<u8>),
@@ -74,7 +89,7 @@ impl Pixels {
 }
 
 impl Dataset {
-    /// The source's name: `glyphs`, or the last part of its path.
+    /// The source's name: that of a set which the program draws, or the last part of a path.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -84,18 +99,18 @@ impl Dataset {
         &self.format
     }
 
-    /// The number of images, at least 1.
-    #[expect(clippy::len_without_is_empty, reason = "a data set without images is an error when it is opened")]
+    /// The number of samples, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a data set without samples is an error when it is opened")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Height, width and channels of every image.
+    /// Height, width and channels of every image; 1, 1, 2 of points.
     pub fn image_dims(&self) -> [usize; 3] {
         [self.height, self.width, self.channels]
     }
 
-    /// The label of every image, below the number of classes.
+    /// The label of every sample, below the number of classes.
     pub fn labels(&self) -> Option<&[u32]> {
         self.labels.as_deref()
     }
@@ -105,25 +120,63 @@ impl Dataset {
         &self.class_names
     }
 
-    /// Image `i`, `[h, w, c]`.
-    pub fn image_u8(&self, i: usize) -> &[u8] {
-        let bytes = self.image_bytes();
-        &self.pixels.bytes()[i * bytes..][..bytes]
+    /// The points, `[n, 2]`, of a data set that holds points.
+    pub fn points(&self) -> Option<&[f32]> {
+        match &self.samples {
+            Samples::Points(points) => Some(points),
+            Samples::Images(_) => None,
+        }
     }
 
-    pub(super) fn image_bytes(&self) -> usize {
+    /// Image `i`, `[h, w, c]`.
+    ///
+    /// # Panics
+    /// If the data set holds [`Dataset::points`].
+    pub fn image_u8(&self, i: usize) -> &[u8] {
+        let bytes = self.sample_numbers();
+        &self.pixels().bytes()[i * bytes..][..bytes]
+    }
+
+    fn pixels(&self) -> &Pixels {
+        match &self.samples {
+            Samples::Images(pixels) => pixels,
+            Samples::Points(_) => panic!("{} holds points, which are not images of 8 bits", self.name),
+        }
+    }
+
+    fn sample_numbers(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Writes the images at `indices`, each mirrored left to right if its flip is set, to `out`, `[batch, h, w, c]`,
-    /// scaled from {0, ..., 255} to [-1, 1].
+    /// Refuses to mirror what is not an image.
+    ///
+    /// # Errors
+    /// If `flip` is set and the data set holds points.
+    pub fn check_flip(&self, flip: bool) -> Result<()> {
+        match &self.samples {
+            Samples::Points(_) if flip => Err(Error::Config(format!(
+                "{} holds points of the plane, of which no mirror image can be learnt from: use data.flip = false",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the samples at `indices` to `out`, `[batch, h, w, c]`: images scaled from {0, ..., 255} to [-1, 1], each
+    /// mirrored left to right if its flip is set, and points as they are.
     ///
     /// # Panics
-    /// If the lengths of `indices`, `flips` and `out` do not fit together, or an index is out of range.
+    /// If the lengths of `indices`, `flips` and `out` do not fit together, an index is out of range, or a point is to
+    /// be flipped.
     pub fn fill_batch(&self, indices: &[usize], flips: &[bool], out: &mut [f32]) {
-        assert_eq!(indices.len(), flips.len(), "one flip per image");
-        assert_eq!(out.len(), indices.len() * self.image_bytes(), "a batch of {} images", indices.len());
-        let images = out.par_chunks_exact_mut(self.image_bytes());
+        assert_eq!(indices.len(), flips.len(), "one flip per sample");
+        assert_eq!(out.len(), indices.len() * self.sample_numbers(), "a batch of {} samples", indices.len());
+        if let Samples::Points(points) = &self.samples {
+            assert!(!flips.contains(&true), "points are not mirrored");
+            out.chunks_exact_mut(2).zip(indices).for_each(|(out, &i)| out.copy_from_slice(&points[2 * i..][..2]));
+            return;
+        }
+        let images = out.par_chunks_exact_mut(self.sample_numbers());
         images.zip(indices).zip(flips).for_each(|((out, &i), &flip)| {
             let image = self.image_u8(i);
             if flip {
@@ -138,7 +191,7 @@ impl Dataset {
         });
     }
 
-    /// Writes the labels of the images at `indices` to `out`.
+    /// Writes the labels of the samples at `indices` to `out`.
     ///
     /// # Panics
     /// If the data set has no labels.
@@ -147,14 +200,21 @@ impl Dataset {
         out.iter_mut().zip(indices).for_each(|(out, &i)| *out = labels[i] as i32);
     }
 
-    /// The images of the chosen classes only.
+    /// The samples of the chosen classes only.
     pub(super) fn select(self, filter: &ClassFilter) -> Result<Dataset> {
         let labels = self.labels.as_deref().unwrap_or_default();
         let chosen = filter.apply(&self.name, labels, &self.class_names)?;
-        let pixels = chosen.kept.iter().flat_map(|&i| self.image_u8(i)).copied().collect();
+        let samples = match &self.samples {
+            Samples::Images(_) => {
+                Samples::in_memory(chosen.kept.iter().flat_map(|&i| self.image_u8(i)).copied().collect())
+            }
+            Samples::Points(points) => {
+                Samples::Points(chosen.kept.iter().flat_map(|&i| &points[2 * i..][..2]).copied().collect())
+            }
+        };
         Ok(Dataset {
             len: chosen.kept.len(),
-            pixels: Pixels::Memory(pixels),
+            samples,
             labels: Some(chosen.labels),
             class_names: chosen.class_names,
             ..self
@@ -168,14 +228,14 @@ impl Dataset {
         let mut pixels = vec![0; self.len * size * size * self.channels];
         pixels
             .par_chunks_exact_mut(size * size * self.channels)
-            .zip(self.pixels.bytes().par_chunks_exact(self.image_bytes()))
+            .zip(self.pixels().bytes().par_chunks_exact(self.sample_numbers()))
             .for_each(|(out, image)| resize.apply(image, self.channels, out));
-        Ok(Dataset { height: size, width: size, pixels: Pixels::Memory(pixels), ..self })
+        Ok(Dataset { height: size, width: size, samples: Samples::in_memory(pixels), ..self })
     }
 
     /// The images with 1 or 3 channels.
     pub(super) fn with_channels(self, channels: Option<usize>, to_grey: bool) -> Result<Dataset> {
-        let bytes = self.pixels.bytes();
+        let bytes = self.pixels().bytes();
         let pixels = match (self.channels, channels) {
             (_, None) => return Ok(self),
             (have, Some(want)) if have == want => return Ok(self),
@@ -186,7 +246,7 @@ impl Dataset {
                 return Err(Error::Config(format!("{} has {have} channels, the model wants {want}", self.name)));
             }
         };
-        Ok(Dataset { channels: channels.unwrap_or(self.channels), pixels: Pixels::Memory(pixels), ..self })
+        Ok(Dataset { channels: channels.unwrap_or(self.channels), samples: Samples::in_memory(pixels), ..self })
     }
 }
 

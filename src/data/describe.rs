@@ -4,7 +4,7 @@ use std::fmt;
 
 use rayon::prelude::*;
 
-use super::{DataOptions, Dataset, Split, open};
+use super::{DataOptions, Dataset, Split, open, points::Standardisation};
 use crate::Result;
 
 /// A source that can be named.
@@ -22,6 +22,13 @@ pub fn list() -> &'static [Known] {
         Known {
             source: "glyphs",
             description: "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size",
+        },
+        Known { source: "clusters", description: "points of the plane: four Gaussians at the corners of a square" },
+        Known { source: "rings", description: "points: two circular bands that overlap" },
+        Known { source: "swiss-roll", description: "points: a spiral of one and a half turns, without classes" },
+        Known {
+            source: "waves",
+            description: "points: two sinusoids, one above the other; of each set 40,000 + 10,000",
         },
         Known {
             source: "DIR with idx files",
@@ -45,7 +52,7 @@ pub struct Info {
     pub name: String,
     pub format: String,
     pub split: Split,
-    /// Images, height, width, channels.
+    /// Samples, height, width, channels; of points, 1, 1, 2 after their number.
     pub dims: [usize; 4],
     /// The classes in the order of their labels, with the number of images of each.
     pub classes: Vec<(String, usize)>,
@@ -53,7 +60,7 @@ pub struct Info {
     pub statistics: Vec<ChannelStatistics>,
 }
 
-/// Mean and standard deviation of a channel, in the units that a model sees: [-1, 1].
+/// Mean and standard deviation of a channel, in the units that a model sees: [-1, 1] for images.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelStatistics {
     pub mean: f64,
@@ -79,8 +86,13 @@ pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
     })
 }
 
-/// Exact sums of bytes and their squares, hence the same at any thread count.
+/// For images exact sums of bytes and their squares, hence the same at any thread count.
 fn statistics(dataset: &Dataset) -> Vec<ChannelStatistics> {
+    if let Some(values) = dataset.points() {
+        let points: Vec<[f64; 2]> = values.chunks_exact(2).map(|p| [f64::from(p[0]), f64::from(p[1])]).collect();
+        let Standardisation { mean, std } = Standardisation::of(&points);
+        return [0, 1].map(|k| ChannelStatistics { mean: mean[k], std: std[k] }).to_vec();
+    }
     let [height, width, channels] = dataset.image_dims();
     let add = |a: Vec<[u64; 2]>, b: Vec<[u64; 2]>| a.iter().zip(b).map(|(x, y)| [x[0] + y[0], x[1] + y[1]]).collect();
     let sums = (0..dataset.len())
@@ -117,17 +129,22 @@ pub fn spread(dataset: &Dataset, n: usize) -> Vec<usize> {
 
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [images, height, width, channels] = self.dims;
-        let colours = if channels == 1 { "grey" } else { "RGB" };
+        let [samples, height, width, channels] = self.dims;
+        let points = self.dims[1..] == [1, 1, 2];
         writeln!(f, "name      {}", self.name)?;
         writeln!(f, "format    {}", self.format)?;
         writeln!(f, "split     {}", self.split)?;
-        writeln!(f, "images    {images}")?;
-        writeln!(f, "size      {width}x{height}, {colours}")?;
+        if points {
+            writeln!(f, "points    {samples}")?;
+        } else {
+            writeln!(f, "images    {samples}")?;
+            writeln!(f, "size      {width}x{height}, {}", if channels == 1 { "grey" } else { "RGB" })?;
+        }
         let row = |of: fn(&ChannelStatistics) -> f64| {
             self.statistics.iter().map(|s| format!("{:+.4}", of(s))).collect::<Vec<_>>().join("  ")
         };
-        writeln!(f, "mean      {}   (of pixels scaled to [-1, 1])", row(|s| s.mean))?;
+        let note = if points { "x and y" } else { "of pixels scaled to [-1, 1]" };
+        writeln!(f, "mean      {}   ({note})", row(|s| s.mean))?;
         writeln!(f, "std       {}", row(|s| s.std))?;
         if self.classes.is_empty() {
             return write!(f, "classes   none");

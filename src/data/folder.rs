@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     DataOptions,
-    dataset::{ClassFilter, Dataset, Pixels, luma, refuse_grey},
+    dataset::{ClassFilter, Dataset, Samples, luma, refuse_grey},
     locate::display_name,
     resize::Resize,
 };
@@ -81,7 +81,7 @@ pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Re
         height,
         width,
         channels,
-        pixels: Pixels::Memory(pixels),
+        samples: Samples::in_memory(pixels),
         labels: listing.labels,
         class_names: listing.class_names,
     })

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     counter::Draws,
-    dataset::{Dataset, Pixels, Split},
+    dataset::{Dataset, Samples, Split},
 };
 use crate::ops::philox::Stream;
 
@@ -113,7 +113,7 @@ pub(super) fn dataset(split: Split, size: usize) -> Dataset {
         height: size,
         width: size,
         channels: 1,
-        pixels: Pixels::Memory(pixels),
+        samples: Samples::in_memory(pixels),
         labels: Some((0..images as u32).map(|i| i % CLASSES).collect()),
         class_names: (0..CLASSES).map(|c| c.to_string()).collect(),
     }

@@ -9,7 +9,7 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::dataset::{Dataset, Pixels};
+use super::dataset::{Dataset, Pixels, Samples};
 use crate::{Error, Result, device::map_file};
 
 /// What the first bytes say.
@@ -79,7 +79,7 @@ pub(super) fn read(source: &Path, images: &Path, labels: Option<&Path>) -> Resul
         height,
         width,
         channels,
-        pixels: elements,
+        samples: Samples::Images(elements),
         labels,
         class_names: (0..classes).map(|class| class.to_string()).collect(),
     })

@@ -1,9 +1,9 @@
-//! Images to learn from: where they come from, how they are brought to the model's size, and which make up a batch.
+//! Samples to learn from: where they come from, how they are brought to the model's size, and which make up a batch.
 //!
-//! A source is a name (`glyphs`, drawn by the program itself) or the path of a file or folder, whose format is
-//! recognised by content: MNIST's idx, CIFAR-10's binary batches, PNG and JPEG images. Whatever the source, a
-//! [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load; [`Dataset::fill_batch`] scales them
-//! to [-1, 1], and a [`Loader`] says which images a step sees.
+//! A source is a name (`glyphs` and the sets of [`points`], drawn by the program itself) or the path of a file or
+//! folder, whose format is recognised by content: MNIST's idx, CIFAR-10's binary batches, PNG and JPEG images. A
+//! [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load, or points of the plane;
+//! [`Dataset::fill_batch`] scales images to [-1, 1], and a [`Loader`] says which samples a step sees.
 
 mod cifar;
 mod counter;
@@ -14,6 +14,7 @@ mod glyphs;
 mod idx;
 mod loader;
 mod locate;
+pub mod points;
 mod resize;
 
 use std::path::Path;
@@ -25,14 +26,15 @@ pub use loader::{Batch, Loader};
 use crate::{Error, Result};
 use dataset::ClassFilter;
 use locate::Found;
+use points::PointSet;
 
 /// How a data set is adapted to a model. The default takes the data as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataOptions {
     /// Side of the square images, in pixels. Larger images are first cropped to a centred square.
-    /// `None`: the size of the data (of the first image, for a folder; 16 for glyphs).
+    /// `None`: the size of the data (of the first image, for a folder; 16 for glyphs). Points have size 1.
     pub size: Option<usize>,
-    /// 1 or 3. Grey images become RGB by repetition. `None`: as in the data.
+    /// 1 or 3; 2 for points. Grey images become RGB by repetition. `None`: as in the data.
     pub channels: Option<usize>,
     /// Whether colour may be given up when one channel is asked for.
     pub to_grey: bool,
@@ -40,11 +42,14 @@ pub struct DataOptions {
     pub classes: Option<Vec<u32>>,
 }
 
-/// Opens a split of `source`: `"glyphs"`, or the path of a file or folder.
+/// Opens a split of `source`: the name of a set that the program draws, or the path of a file or folder.
 ///
 /// # Errors
 /// One line that names the file and what is wrong with it, or the option that does not fit the data.
 pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset> {
+    if let Some(set) = PointSet::from_name(source) {
+        return points::dataset(set, split, options);
+    }
     if options.size == Some(0) {
         return Err(Error::Config("the image size must be at least 1 pixel".into()));
     }
@@ -65,7 +70,8 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
         select(glyphs::dataset(split, options.size.unwrap_or(glyphs::DEFAULT_SIZE)))?
     } else if !path.exists() {
         return Err(Error::Config(format!(
-            "no data set \"{source}\": it is neither \"glyphs\" nor a file or folder here"
+            "no data set \"{source}\": it is neither glyphs, {} nor a file or folder here",
+            PointSet::ALL.map(PointSet::name).join(", ")
         )));
     } else {
         match locate::locate(path, split)? {

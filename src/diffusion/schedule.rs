@@ -4,6 +4,7 @@
 //! at once are `q(z_t | x_0) = N(a_t x_0, sigma_t^2 I)` with `a_t^2 = alpha_bar_t = alpha_1 ... alpha_t` and `sigma_t^2
 //! = 1 - alpha_bar_t`.
 
+use super::Posterior;
 use crate::{Error, Result};
 
 /// Signal and noise scale at one time: `z = a x_0 + sigma eps`. Discrete or continuous time, variance preserving or
@@ -23,6 +24,16 @@ impl NoiseLevel {
     /// The variance-preserving level whose squared signal scale is `alpha_bar`.
     pub fn variance_preserving(alpha_bar: f64) -> NoiseLevel {
         NoiseLevel { a: alpha_bar.sqrt(), sigma: (1.0 - alpha_bar).sqrt() }
+    }
+
+    /// Signal-to-noise ratio, `a^2 / sigma^2`; infinite for clean data.
+    pub fn snr(self) -> f64 {
+        (self.a / self.sigma).powi(2)
+    }
+
+    /// `sqrt(a^2 + sigma^2)`: the size of `z` for data of unit variance; 1 where variance is preserved.
+    pub fn norm(self) -> f64 {
+        self.a.hypot(self.sigma)
     }
 
     /// Logarithm of the signal-to-noise ratio, `ln(a^2 / sigma^2)`; infinite for clean data.
@@ -108,12 +119,20 @@ impl Schedule {
     pub fn level(&self, t: usize) -> NoiseLevel {
         NoiseLevel::variance_preserving(self.alpha_bar[t])
     }
+
+    /// `beta_tilde_t`, the variance of `q(z_{t-1} | z_t, x_0)`. The first step's own is 0, of which there is no
+    /// logarithm: it has that of the second (Nichol and Dhariwal 2021), and if it is the only one, `beta_1`.
+    pub fn clipped_posterior_variance(&self, t: usize) -> f64 {
+        match t.max(2) {
+            t if t <= self.steps() => Posterior::new(self.level(t), self.level(t - 1)).variance,
+            _ => self.beta(1),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::Posterior;
 
     /// Equal to `digits` significant digits, as a table in a paper would be checked.
     fn assert_digits(what: &str, got: f64, want: f64, digits: i32) {
@@ -144,8 +163,8 @@ mod tests {
             assert_digits(&format!("{name}: log SNR at 1"), schedule.level(1).log_snr(), log_snr_1, 4);
             assert_digits(&format!("{name}: log SNR at T"), schedule.level(last).log_snr(), log_snr_last, 4);
             assert_eq!((1..=last).find(|&t| schedule.alpha_bar(t) <= 0.5), Some(half), "{name}: half of the signal");
-            let posterior = Posterior::new(schedule.level(2), schedule.level(1));
-            assert_digits(&format!("{name}: beta_tilde_2"), posterior.variance, beta_tilde_2, 5);
+            assert_digits(&format!("{name}: beta_tilde_2"), schedule.clipped_posterior_variance(2), beta_tilde_2, 5);
+            assert_eq!(schedule.clipped_posterior_variance(1), schedule.clipped_posterior_variance(2), "{name}");
             let alpha_bar = schedule.alpha_bar(last);
             let kl_bits = 0.5 * (alpha_bar - alpha_bar - (-alpha_bar).ln_1p()) / std::f64::consts::LN_2;
             assert_digits(&format!("{name}: prior KL"), kl_bits, prior_kl, 2);
@@ -163,7 +182,8 @@ mod tests {
 
     #[test]
     fn one_step_is_a_schedule() {
-        assert_eq!(Schedule::linear(1, 0.1, 0.2).unwrap().beta(1), 0.1);
+        let schedule = Schedule::linear(1, 0.1, 0.2).unwrap();
+        assert_eq!((schedule.beta(1), schedule.clipped_posterior_variance(1)), (0.1, 0.1));
     }
 
     #[test]

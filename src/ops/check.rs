@@ -70,6 +70,11 @@ impl Input {
         Input { kind: Kind::Constant, dims: dims.into(), values }
     }
 
+    /// Values in the storage type, without a gradient.
+    pub fn stored(dims: &[usize], values: Vec<f32>) -> Input {
+        Input { kind: Kind::Detached, dims: dims.into(), values }
+    }
+
     /// Integer labels.
     pub fn labels(values: &[i32]) -> Input {
         let bits = values.iter().map(|&v| v as f32).collect();

@@ -17,6 +17,7 @@ pub mod embedding;
 pub mod global_avg_pool;
 pub mod grad_norm;
 pub mod group_norm;
+pub mod hybrid_loss;
 pub mod linear;
 pub mod max_pool;
 pub mod noise_loss;

@@ -35,6 +35,8 @@ pub enum Stream {
     LabelDrop,
     /// The shapes of the embedded data set.
     Glyphs,
+    /// The embedded sets of points of the plane.
+    Points,
     /// The mask of a dropout layer, numbered.
     Dropout(u32),
 }
@@ -52,6 +54,7 @@ impl Stream {
             Stream::Shuffle => 6,
             Stream::LabelDrop => 7,
             Stream::Glyphs => 8,
+            Stream::Points => 9,
             Stream::Dropout(layer) => 256 + layer,
         }
     }

@@ -1,4 +1,4 @@
-//! `report.html`: all there is to see of a run on one page that needs nothing else, neither files nor network.
+//! Pages that need nothing else, neither files nor network; `report.html` shows all there is to see of a run.
 
 use std::{
     fs,
@@ -23,6 +23,10 @@ figure{margin:0}figcaption{font-size:.85rem;color:var(--soft)}\
 img{display:block;max-width:100%;height:auto;border-radius:.4rem;image-rendering:pixelated}\
 .sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;margin-top:.8rem}.sheets img{image-rendering:auto}\
 .plot{display:block;width:100%;height:auto;border-radius:.5rem}\
+.wide{overflow-x:auto}table{border-collapse:collapse;margin:.4rem 0 1.2rem;font-size:.9rem}th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--edge);text-align:left;vertical-align:top}\
+th{font-weight:600}.right{text-align:right;font-variant-numeric:tabular-nums}.caption{margin:1.2rem 0 .2rem;font-weight:600}\
+.claim{margin:.5rem 0;padding:.1rem .9rem;border:1px solid var(--edge);border-left:5px solid #888;border-radius:.5rem;background:var(--card)}\
+.claim p{margin:.4rem 0}.claim.confirmed{border-left-color:#009e73}.claim.refuted{border-left-color:#d55e00}\
 pre{overflow:auto;padding:1rem;border:1px solid var(--edge);border-radius:.5rem;background:var(--card);font-size:.85rem}";
 
 /// The contents of a page.
@@ -49,25 +53,13 @@ pub struct Sheet {
 impl Report {
     /// The page.
     pub fn html(&self) -> String {
-        let title = escape(&self.title);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
-             <style>{STYLE}</style>\n<h1>{title}</h1>\n<p class=\"soft\">A training run of ddpm.</p>\n"
-        );
-        if !self.facts.is_empty() {
-            page += "<dl>\n";
-            for (name, value) in &self.facts {
-                page += &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
-            }
-            page += "</dl>\n";
-        }
+        let mut page = facts_list(&self.facts);
         if let Some((last, earlier)) = self.sheets.split_last() {
             page += "<h2>Samples</h2>\n";
-            page += &figure(last);
+            page += &png_figure(&last.caption, &last.png);
             if !earlier.is_empty() {
                 page += "<div class=\"sheets\">\n";
-                earlier.iter().for_each(|sheet| page += &figure(sheet));
+                earlier.iter().for_each(|sheet| page += &png_figure(&sheet.caption, &sheet.png));
                 page += "</div>\n";
             }
         }
@@ -78,16 +70,42 @@ impl Report {
         if !self.config.is_empty() {
             page += &format!("<h2>Configuration</h2>\n<pre>{}</pre>\n", escape(self.config.trim_end()));
         }
-        page + "</html>\n"
+        document(&self.title, "A training run of ddpm.", &page)
     }
 }
 
-fn figure(sheet: &Sheet) -> String {
-    let caption = escape(&sheet.caption);
-    let data = base64(&sheet.png);
+/// A page around `body`, which is HTML.
+pub fn document(title: &str, subtitle: &str, body: &str) -> String {
+    let (title, subtitle) = (escape(title), escape(subtitle));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n<h1>{title}</h1>\n<p class=\"soft\">{subtitle}</p>\n{body}</html>\n"
+    )
+}
+
+/// Names and values in boxes; nothing where there are none.
+pub fn facts_list(facts: &[(String, String)]) -> String {
+    let fact =
+        |(name, value): &(String, String)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
+    if facts.is_empty() {
+        String::new()
+    } else {
+        format!("<dl>\n{}</dl>\n", facts.iter().map(fact).collect::<String>())
+    }
+}
+
+/// A PNG image inside the page.
+pub fn png_figure(caption: &str, png: &[u8]) -> String {
+    let (caption, data) = (escape(caption), base64(png));
     format!(
         "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>\n"
     )
+}
+
+/// An SVG document inside the page.
+pub fn svg_figure(caption: &str, svg: &str) -> String {
+    format!("<figure>{svg}<figcaption>{}</figcaption></figure>\n", escape(caption))
 }
 
 /// Writes `report.html` and `loss.svg` from what a run directory holds (`metrics.jsonl`, `samples/*.png` and

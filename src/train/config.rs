@@ -2,9 +2,10 @@
 //!
 //! `config.toml` in a run directory is complete: a run started from it repeats the run.
 
+pub use super::diffusion_config::{DiffusionConfig, Loss, NoiseSchedule};
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
-use crate::diffusion::Schedule;
+use crate::diffusion::Process;
 use crate::nn::ModelConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -24,30 +25,6 @@ pub struct Config {
     pub train: TrainConfig,
     /// The sheets of samples, while training and from `ddpm sample`.
     pub sample: SampleConfig,
-}
-
-/// How images are turned to noise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DiffusionConfig {
-    /// Number of noise levels T.
-    pub timesteps: usize,
-    /// How the noise grows.
-    pub schedule: NoiseSchedule,
-    /// Variance of the first step; read by the linear schedule.
-    pub beta_start: f64,
-    /// Variance of the last step; read by the linear schedule.
-    pub beta_end: f64,
-}
-
-/// How the noise grows with time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NoiseSchedule {
-    /// beta linear in time (Ho et al. 2020).
-    Linear,
-    /// alpha_bar a squared cosine of time (Nichol and Dhariwal 2021).
-    Cosine,
 }
 
 /// Which images are learnt.
@@ -108,6 +85,14 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between the points of the TensorBoard curves.
     pub log_every: u64,
+    /// Share of the data, drawn by the seed, that is not trained on but validates.
+    pub validation_fraction: f64,
+    /// Steps between validations; 0: never.
+    pub validate_every: u64,
+    /// Stop when so many validations in a row have not lowered the loss, and go back to the best weights; 0: never.
+    pub patience: u64,
+    /// What counts as lower, for `patience`.
+    pub min_delta: f64,
     /// Seed of the initial weights, the order of the images, the times, the noise and the dropout.
     pub seed: u64,
 }
@@ -144,12 +129,6 @@ pub enum Precision {
     Bf16,
 }
 
-impl Default for DiffusionConfig {
-    fn default() -> Self {
-        DiffusionConfig { timesteps: 1000, schedule: NoiseSchedule::Linear, beta_start: 1e-4, beta_end: 0.02 }
-    }
-}
-
 impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
@@ -184,47 +163,41 @@ impl Default for TrainConfig {
             keep_checkpoints: 2,
             sample_every: 0,
             log_every: 10,
+            validation_fraction: 0.0,
+            validate_every: 0,
+            patience: 0,
+            min_delta: 0.001,
             seed: 0,
         }
     }
 }
 
 impl Config {
+    /// Whether the network has channels for the variance of a step back.
+    pub fn learns_variance(&self) -> bool {
+        self.model.out_channels() > self.model.sample_dims()[2]
+    }
+
     /// Checks every setting that can be checked without looking at the data.
     ///
     /// # Errors
     /// The first impossible setting, by its name.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
-        self.diffusion.schedule()?;
+        self.diffusion.validate()?;
         self.train.validate()?;
-        self.sample.steps(&self.diffusion)?;
         let wrong = |message: String| Err(Error::Config(message));
-        let ([_, _, c_in], c_out) = (self.model.sample_dims(), self.model.out_channels());
-        if c_out != c_in {
-            return wrong(format!(
-                "model.out_channels = {c_out} differs from model.in_channels = {c_in}: the network predicts the noise of \
-                 the image"
-            ));
+        if self.learns_variance() && matches!(self.diffusion.process()?, Process::Continuous { .. }) {
+            return wrong(
+                "model.out_channels: a learned variance needs a discrete noise schedule, linear or cosine".into(),
+            );
         }
+        self.sample.plan(self)?;
+        self.sample.check_guidance(self)?;
         if self.data.source.is_empty() {
             return wrong("data.source is empty: \"glyphs\", or the path of a file or folder, is needed".into());
         }
         Ok(())
-    }
-}
-
-impl DiffusionConfig {
-    /// The table of noise levels.
-    ///
-    /// # Errors
-    /// Settings of which there is none.
-    pub fn schedule(&self) -> Result<Schedule> {
-        let named = |e: Error| Error::Config(format!("diffusion: {e}"));
-        match self.schedule {
-            NoiseSchedule::Linear => Schedule::linear(self.timesteps, self.beta_start, self.beta_end).map_err(named),
-            NoiseSchedule::Cosine => Schedule::cosine(self.timesteps).map_err(named),
-        }
     }
 }
 
@@ -267,14 +240,31 @@ impl TrainConfig {
                 self.accumulate, self.batch_size
             ));
         }
-        let fractions = [("beta1", self.beta1), ("beta2", self.beta2), ("ema_decay", self.ema_decay)];
+        let fractions = [
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("ema_decay", self.ema_decay),
+            ("validation_fraction", self.validation_fraction),
+        ];
         if let Some((name, v)) = fractions.iter().find(|(_, v)| !(0.0..1.0).contains(v)) {
             return wrong(format!("train.{name} = {v} is not in [0, 1)"));
         }
-        let amounts =
-            [("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)];
+        let amounts = [
+            ("learning_rate", self.learning_rate),
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+            ("min_delta", self.min_delta),
+        ];
         if let Some((name, v)) = amounts.iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
             return wrong(format!("train.{name} = {v} must be a number of at least 0"));
+        }
+        if self.validate_every > 0 && self.validation_fraction == 0.0 {
+            return wrong(
+                "train.validate_every: there is nothing to validate on; set train.validation_fraction".into(),
+            );
+        }
+        if self.patience > 0 && self.validate_every == 0 {
+            return wrong("train.patience: nothing is validated; set train.validate_every".into());
         }
         if !(self.eps > 0.0 && self.eps.is_finite()) {
             return wrong(format!("train.eps = {} must be positive", self.eps));

@@ -4,7 +4,10 @@
 
 pub mod checkpoint;
 pub mod config;
+mod diffusion_config;
+mod loaded;
 pub mod model_file;
+mod objective;
 pub mod presets;
 pub mod program;
 mod random;
@@ -16,6 +19,7 @@ mod settings;
 pub mod trainer;
 
 pub use config::Config;
+pub use loaded::LoadedModel;
 pub use model_file::{ModelFile, Which};
 pub use run_dir::RunDir;
 pub use settings::nearest;

@@ -46,6 +46,11 @@ pub const ALL: &[Preset] = &[
         config: networks::mnist_123_conditional,
     },
     Preset {
+        name: "mnist-123-learned",
+        about: "the same network learning the variance of a step back too; needs --data DIR",
+        config: networks::mnist_123_learned,
+    },
+    Preset {
         name: "mnist-dm1",
         about: "MNIST at 32x32, plain encoder-decoder, 0.44 M parameters, T = 500; needs --data DIR",
         config: networks::mnist_dm1,

@@ -9,6 +9,7 @@
 use super::config::{Config, Optimizer};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::ops::adam::AdamTensors;
+use crate::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
 use crate::ops::philox::RngState;
 use crate::ops::{adam, add, grad_norm, noise_loss};
 use crate::tape::{Backend, Tape};
@@ -23,6 +24,8 @@ pub struct PartInputs {
     pub coefficients: Tensor,
     /// `[n]` f32: weight of each image's squared error.
     pub weight: Tensor,
+    /// `[n, 8]` f32: coefficients of the hybrid loss, where the network learns a variance; else absent.
+    pub hybrid: Tensor,
     /// `[n]` f32: time as the network is told it.
     pub time: Tensor,
     /// `[n]` i32, where the model is conditional.
@@ -41,10 +44,13 @@ impl PartInputs {
     /// Reserves the inputs for `n` images of any size that the model can process.
     pub fn reserve_sized(store: &mut Store, model: &ModelConfig, [n, h, w]: [usize; 3]) -> PartInputs {
         let [_, _, c] = model.sample_dims();
+        let learns_variance = model.out_channels() > c;
+        let hybrid = learns_variance.then(|| store.tensor(&[n, hybrid_loss::COEFFICIENTS], DType::F32));
         PartInputs {
             images: store.tensor(&[n, h, w, c], DType::F32),
             coefficients: store.tensor(&[n, 4], DType::F32),
             weight: store.tensor(&[n], DType::F32),
+            hybrid: hybrid.unwrap_or(Tensor::EMPTY),
             time: store.tensor(&[n], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[n], DType::I32)),
             rng: RngState::tensor(store),
@@ -65,7 +71,12 @@ pub fn record_part(
     let (z, target) = noise_loss::noise(&mut tape, inputs.images, inputs.coefficients, inputs.rng);
     let mut cx = Forward::train(&mut tape, weights, inputs.rng);
     let prediction = network.forward(&mut cx, z, inputs.time, inputs.labels);
-    let loss = noise_loss::loss(&mut tape, prediction, target, inputs.weight);
+    let loss = if inputs.hybrid.is_empty() {
+        noise_loss::loss(&mut tape, prediction, target, inputs.weight)
+    } else {
+        let (x, coefficients) = (inputs.images, inputs.hybrid);
+        hybrid_loss(&mut tape, HybridLoss { pred: prediction, target, z, x, coefficients })
+    };
     tape.keep(loss.total);
     tape.backward();
     if let Some(sum) = add_to {

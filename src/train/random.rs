@@ -30,3 +30,10 @@ fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     Philox::new(state, Stream::Timestep).fill_words(0, 4 * counter[0] as usize, &mut words);
     words
 }
+
+/// Whether the label of an image of a batch is hidden, with the given probability.
+pub fn hides_label(seed: u64, step: u32, image: u32, probability: f64) -> bool {
+    let mut u = [0.0];
+    Philox::new(RngState { seed, step, first_image: image }, Stream::LabelDrop).fill_uniform(0, 0, &mut u);
+    f64::from(u[0]) < probability
+}

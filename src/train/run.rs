@@ -170,6 +170,7 @@ impl Run<'_> {
 /// Data that cannot be read, or that do not fit the model.
 pub fn open_data(config: &Config) -> Result<Dataset> {
     let dataset = data::open(&config.data.source, config.data.split, &config.data.options(&config.model))?;
+    dataset.check_flip(config.data.flip)?;
     let (wanted, found) = (config.model.classes(), dataset.class_names().len());
     if wanted > 0 && wanted != found {
         return Err(Error::Config(format!("model.classes = {wanted}, but {} has {found} classes", dataset.name())));

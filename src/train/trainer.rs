@@ -3,11 +3,11 @@
 use super::checkpoint::State;
 use super::config::{Config, Precision};
 use super::model_file::network;
+use super::objective::Objective;
 use super::program::{OptimizerState, PartInputs, record_part, record_update};
-use super::random::{initial_weights, timestep_draw};
+use super::random::initial_weights;
 use super::schedule::{ema_decay, learning_rate};
 use crate::device::Device;
-use crate::diffusion::{ImageCoefficients, PredictionTarget, Schedule};
 use crate::nn::{ParamSet, Weights};
 use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
@@ -30,7 +30,7 @@ pub struct StepResult {
 /// See the [module](self) documentation.
 pub struct Trainer {
     config: Config,
-    schedule: Schedule,
+    objective: Objective,
     params: ParamSet,
     session: Session,
     weights: Weights,
@@ -80,8 +80,10 @@ impl Trainer {
             norm: store.tensor(&[2], DType::F32),
         };
         let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
-        let mut sampler = (config.sample.n > 0)
-            .then(|| ImageSampler::reserve(&mut store, &config.model, dtype, chunk_images(backend)));
+        let mut sampler = (config.sample.n > 0).then(|| {
+            let chunk = chunk_images(backend, config.model.sample_len());
+            ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
+        });
 
         let mut session = Session::new(device, &store)?;
         let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
@@ -100,7 +102,7 @@ impl Trainer {
             sampler.load(&mut session, &network, &average)?;
         }
         let mut trainer = Trainer {
-            schedule: config.diffusion.schedule()?,
+            objective: Objective::new(&config)?,
             config,
             params,
             session,
@@ -187,25 +189,24 @@ impl Trainer {
 
     /// Writes the inputs of one part of a batch.
     fn write_part(&mut self, part: usize, images: &[f32], labels: &[i32]) -> Result<()> {
-        let (train, model) = (&self.config.train, &self.config.model);
+        let (train, values, step) = (&self.config.train, self.config.model.sample_len(), self.step as u32);
         let n = train.micro_batch();
-        let values = model.sample_len();
         let first = part * n;
-        let draw = timestep_draw(train.seed);
-        let coefficients: Vec<ImageCoefficients> = (first..first + n)
-            .map(|image| draw.time(self.step as u32, image as u32, self.schedule.steps()))
-            .map(|t| ImageCoefficients::simple(&self.schedule, PredictionTarget::Epsilon, t, train.batch_size, values))
-            .collect();
-        let column = |of: fn(&ImageCoefficients) -> f32| coefficients.iter().map(of).collect::<Vec<f32>>();
-        let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
-        let rng = RngState { seed: train.seed, step: self.step as u32, first_image: first as u32 };
+        let coefficients = self.objective.part(step, first..first + n, !self.inputs.hybrid.is_empty())?;
+        let rng = RngState { seed: train.seed, step, first_image: first as u32 };
         self.session.write(self.inputs.images, &images[first * values..][..n * values])?;
-        self.session.write(self.inputs.coefficients, &noise)?;
-        self.session.write(self.inputs.weight, &column(|c| c.weight))?;
-        self.session.write(self.inputs.time, &column(|c| c.time))?;
+        self.session.write(self.inputs.coefficients, &coefficients.noise)?;
+        self.session.write(self.inputs.weight, &coefficients.weight)?;
+        self.session.write(self.inputs.time, &coefficients.time)?;
         self.session.write_i32(self.inputs.rng, &rng.words())?;
+        if !self.inputs.hybrid.is_empty() {
+            self.session.write(self.inputs.hybrid, &coefficients.hybrid)?;
+        }
         match self.inputs.labels {
-            Some(tensor) => self.session.write_i32(tensor, &labels[first..][..n]),
+            Some(tensor) => {
+                let shown = self.objective.shown_labels(step, first, &labels[first..][..n]);
+                self.session.write_i32(tensor, &shown)
+            }
             None => Ok(()),
         }
     }
@@ -260,8 +261,8 @@ impl Trainer {
             self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
-        let steps = settings.steps(&self.config.diffusion)?;
-        let request = Request { steps: &steps, n: settings.n, seed: settings.seed, class: None };
+        let plan = settings.plan(&self.config)?;
+        let request = Request { guidance: settings.guidance, ..Request::new(&plan, settings.n, settings.seed) };
         self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
     }
 

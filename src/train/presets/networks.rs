@@ -1,12 +1,16 @@
 //! Presets of the further networks: the plain encoder-decoders of a student report, the networks of a thesis, and the
-//! conditional one of Ambilduke et al.
+//! variants of that of Ambilduke et al.
 
 use super::super::config::{Config, DataConfig, DiffusionConfig, NoiseSchedule, Precision, TrainConfig};
 use super::super::sample_config::SampleConfig;
 use crate::nn::{Activation, MlpConfig, ModelConfig, Pool, ResnetUnetConfig, SkipNetConfig, TimeVector};
 
-/// What the plain encoder-decoders have in common: batches of 128 and a constant rate, without moving average.
-fn plain(model: SkipNetConfig, source: &str, timesteps: usize) -> Config {
+const MNIST: &str = "data/mnist";
+const CIFAR10: &str = "data/cifar10";
+
+/// What the plain encoder-decoders have in common: a fifth of the training data validates, batches of 128, a constant
+/// rate, no moving average. Training stops when `patience` epochs have brought nothing; 0: after its last step.
+fn plain(model: SkipNetConfig, source: &str, timesteps: usize, patience: u64) -> Config {
     Config {
         model: ModelConfig::SkipNet(model),
         diffusion: DiffusionConfig { timesteps, ..DiffusionConfig::default() },
@@ -19,6 +23,10 @@ fn plain(model: SkipNetConfig, source: &str, timesteps: usize) -> Config {
             clip_norm: 0.0,
             ema_decay: 0.0,
             sample_every: 1875,
+            validation_fraction: 0.2,
+            validate_every: if source == MNIST { 375 } else { 313 },
+            patience,
+            min_delta: 0.001,
             ..TrainConfig::default()
         },
         ..Config::default()
@@ -39,19 +47,19 @@ pub(super) fn mnist_dm1() -> Config {
         time_rows: 500,
         ..SkipNetConfig::default()
     };
-    plain(model, "data/mnist", 500)
+    plain(model, MNIST, 500, 0)
 }
 
 pub(super) fn mnist_dm2() -> Config {
-    plain(SkipNetConfig { in_channels: 1, out_channels: 1, ..without_norms() }, "data/mnist", 500)
+    plain(SkipNetConfig { in_channels: 1, out_channels: 1, ..without_norms() }, MNIST, 500, 10)
 }
 
 pub(super) fn cifar_c1() -> Config {
-    plain(without_norms(), "data/cifar10", 500)
+    plain(without_norms(), CIFAR10, 500, 0)
 }
 
 pub(super) fn cifar_c2() -> Config {
-    plain(SkipNetConfig::default(), "data/cifar10", 1000)
+    plain(SkipNetConfig::default(), CIFAR10, 1000, 10)
 }
 
 pub(super) fn cifar_c3() -> Config {
@@ -60,7 +68,7 @@ pub(super) fn cifar_c3() -> Config {
         attention_blocks: vec![0, 1, 2, 3, 4],
         ..SkipNetConfig::default()
     };
-    plain(model, "data/cifar10", 1000)
+    plain(model, CIFAR10, 1000, 13)
 }
 
 /// Attention in the two deepest encoder blocks and the bottleneck only.
@@ -71,8 +79,8 @@ fn without_norms() -> SkipNetConfig {
 pub(super) fn cifar_thesis() -> Config {
     Config {
         model: ModelConfig::ResnetUnet(ResnetUnetConfig::default()),
-        diffusion: DiffusionConfig { schedule: NoiseSchedule::Cosine, ..DiffusionConfig::default() },
-        data: DataConfig { source: "data/cifar10".into(), ..DataConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::VpCosine, ..DiffusionConfig::default() },
+        data: DataConfig { source: CIFAR10.into(), ..DataConfig::default() },
         train: TrainConfig {
             steps: 100_000,
             batch_size: 128,
@@ -88,6 +96,7 @@ pub(super) fn cifar_thesis() -> Config {
 pub(super) fn points_2d() -> Config {
     Config {
         model: ModelConfig::Mlp(MlpConfig::default()),
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::VpCosine, ..DiffusionConfig::default() },
         data: DataConfig { source: "clusters".into(), ..DataConfig::default() },
         train: TrainConfig {
             // 100 epochs of 40,000 points.
@@ -100,7 +109,6 @@ pub(super) fn points_2d() -> Config {
             ..TrainConfig::default()
         },
         sample: SampleConfig { clip_x0: false, ..SampleConfig::default() },
-        ..Config::default()
     }
 }
 
@@ -108,6 +116,14 @@ pub(super) fn mnist_123_conditional() -> Config {
     let mut config = super::mnist_123();
     if let ModelConfig::Unet(unet) = &mut config.model {
         unet.classes = config.data.classes.len();
+    }
+    config
+}
+
+pub(super) fn mnist_123_learned() -> Config {
+    let mut config = super::mnist_123();
+    if let ModelConfig::Unet(unet) = &mut config.model {
+        unet.out_channels = 2 * unet.in_channels;
     }
     config
 }

@@ -1,0 +1,128 @@
+//! What a network says of noisy samples: the window through which losses, likelihoods and features of a trained network
+//! are measured. The results are values on the host; whatever is computed of them is computed in `f64`.
+
+use crate::Result;
+use crate::diffusion::NoiseLevel;
+use crate::nn::{Forward, ModelConfig, Network, Weights};
+use crate::ops::noise_loss::noise;
+use crate::ops::philox::RngState;
+use crate::tape::{Program, Session, Tape};
+use crate::tensor::{DType, Store, Tensor};
+
+/// The recorded evaluation, and the tensors that it reads.
+pub struct Probe {
+    images: Tensor,
+    coefficients: Tensor,
+    time: Tensor,
+    labels: Option<Tensor>,
+    rng: Tensor,
+    recorded: Option<Recorded>,
+}
+
+struct Recorded {
+    program: Program,
+    z: Tensor,
+    eps: Tensor,
+    out: Tensor,
+}
+
+/// One sample's time: how noisy it is made, and what the network is told.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbePoint {
+    /// Signal and noise scale.
+    pub level: NoiseLevel,
+    /// The time as the network is told it.
+    pub network_time: f64,
+}
+
+/// What came of it, of as many samples as were asked about.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The noisy samples `[n, h, w, c]`, as the network saw them.
+    pub z: Vec<f32>,
+    /// Their noise `[n, h, w, c]`.
+    pub eps: Vec<f32>,
+    /// What the network said `[n, h, w, out_channels]`.
+    pub out: Vec<f32>,
+}
+
+impl Probe {
+    /// Reserves the tensors for up to `chunk` samples at a time.
+    pub fn reserve(store: &mut Store, model: &ModelConfig, chunk: usize) -> Probe {
+        let [h, w, c] = model.sample_dims();
+        Probe {
+            images: store.tensor(&[chunk, h, w, c], DType::F32),
+            coefficients: store.tensor(&[chunk, 4], DType::F32),
+            time: store.tensor(&[chunk], DType::F32),
+            labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
+            rng: RngState::tensor(store),
+            recorded: None,
+        }
+    }
+
+    /// Samples that go through the network together.
+    pub fn chunk(&self) -> usize {
+        self.time.dim(0)
+    }
+
+    /// Records the evaluation of a network with these weights, in the storage type of activations.
+    ///
+    /// # Errors
+    /// When the device has not enough memory.
+    pub fn load(&mut self, session: &mut Session, network: &Network, weights: &Weights, dtype: DType) -> Result<()> {
+        let mut weights = weights.clone();
+        weights.gradients = Tensor::EMPTY;
+        let mut tape = Tape::new(session.backend(), dtype);
+        let (z, eps) = noise(&mut tape, self.images, self.coefficients, self.rng);
+        let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), z, self.time, self.labels);
+        for kept in [z, eps, out] {
+            tape.keep(kept);
+        }
+        self.recorded = Some(Recorded { program: session.load(tape)?, z, eps, out });
+        Ok(())
+    }
+
+    /// Makes the samples `[n, h, w, c]` noisy, each to its own point, and asks the network. The noise is a function of
+    /// `rng` and of a sample's place; `labels` are read where the model is conditional.
+    ///
+    /// # Errors
+    /// What the device reports.
+    ///
+    /// # Panics
+    /// If there are more samples than [`Probe::chunk`], or no network was loaded.
+    pub fn ask(
+        &mut self,
+        session: &mut Session,
+        samples: &[f32],
+        points: &[ProbePoint],
+        labels: &[i32],
+        rng: RngState,
+    ) -> Result<Answers> {
+        let (chunk, n) = (self.chunk(), points.len());
+        let values = self.images.numel() / chunk;
+        assert!(n <= chunk && samples.len() == n * values, "{} values in {n} samples", samples.len());
+        let padded = |mut v: Vec<f32>, len: usize| {
+            v.resize(len, 0.0);
+            v
+        };
+        let coefficients = points.iter().flat_map(|p| [p.level.a as f32, p.level.sigma as f32, 0.0, 1.0]).collect();
+        let time = points.iter().map(|p| p.network_time as f32).collect();
+        session.write(self.images, &padded(samples.to_vec(), chunk * values))?;
+        session.write(self.coefficients, &padded(coefficients, 4 * chunk))?;
+        session.write(self.time, &padded(time, chunk))?;
+        session.write_i32(self.rng, &rng.words())?;
+        if let Some(tensor) = self.labels {
+            let mut labels = labels.to_vec();
+            labels.resize(chunk, 0);
+            session.write_i32(tensor, &labels)?;
+        }
+        let Recorded { program, z, eps, out } = self.recorded.as_mut().expect("a network was loaded");
+        session.run(program)?;
+        let mut read = |t: Tensor| -> Result<Vec<f32>> {
+            let mut values = session.read_in(program, t)?;
+            values.truncate(t.numel() / chunk * n);
+            Ok(values)
+        };
+        Ok(Answers { z: read(*z)?, eps: read(*eps)?, out: read(*out)? })
+    }
+}

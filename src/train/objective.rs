@@ -1,0 +1,134 @@
+//! What a step of training asks of the network, as coefficients of each image.
+
+use super::config::Config;
+use super::random::{hides_label, timestep_draw};
+use crate::Result;
+use crate::diffusion::{
+    ImageCoefficients, LossWeighting, Posterior, PredictionTarget, Process, Reduction, TimestepDraw,
+};
+use crate::ops::hybrid_loss;
+use std::ops::Range;
+
+/// The objective of a run.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    process: Process,
+    target: PredictionTarget,
+    weighting: LossWeighting,
+    reduction: Reduction,
+    vb_weight: f64,
+    label_drop: f64,
+    classes: usize,
+    /// Images of a batch, and values of an image.
+    batch: [usize; 2],
+    seed: u64,
+    draw: TimestepDraw,
+}
+
+/// What the images of a part of a batch are told and count.
+#[derive(Clone, Debug, Default)]
+pub struct PartCoefficients {
+    /// `[n]` time as the network is told it.
+    pub time: Vec<f32>,
+    /// `[n, 4]` a, sigma, c_x, c_eps.
+    pub noise: Vec<f32>,
+    /// `[n]` factor of the squared error, summed over an image's values.
+    pub weight: Vec<f32>,
+    /// `[n, 8]` as [`hybrid_loss`](crate::ops::hybrid_loss) reads them; empty unless the variance is learned.
+    pub hybrid: Vec<f32>,
+}
+
+impl Objective {
+    /// The objective of a configuration.
+    ///
+    /// # Errors
+    /// An impossible noise schedule.
+    pub fn new(config: &Config) -> Result<Objective> {
+        let diffusion = &config.diffusion;
+        Ok(Objective {
+            process: diffusion.process()?,
+            target: diffusion.target,
+            weighting: diffusion.weighting(),
+            reduction: diffusion.reduction,
+            vb_weight: diffusion.vb_weight,
+            label_drop: diffusion.label_drop,
+            classes: config.model.classes(),
+            batch: [config.train.batch_size, config.model.sample_len()],
+            seed: config.train.seed,
+            draw: timestep_draw(config.train.seed),
+        })
+    }
+
+    /// What images `images` of the batch of `step` are told and count; each has a time of its own.
+    ///
+    /// # Errors
+    /// A weighting that the process does not allow.
+    pub fn part(&self, step: u32, images: Range<usize>, learns_variance: bool) -> Result<PartCoefficients> {
+        let mut part = PartCoefficients::default();
+        for image in images {
+            let t = self.draw.time(step, image as u32, &self.process);
+            let c = ImageCoefficients::new(&self.process, self.target, self.weighting, t, self.batch, self.reduction)?;
+            part.time.push(c.time);
+            part.noise.extend([c.a, c.sigma, c.c_x, c.c_eps]);
+            part.weight.push(c.weight);
+            if learns_variance {
+                part.hybrid.extend(self.hybrid(t, c.weight));
+            }
+        }
+        Ok(part)
+    }
+
+    /// Coefficients of the hybrid loss at `t` (Nichol and Dhariwal 2021, eq. 15-16).
+    fn hybrid(&self, t: f64, weight: f32) -> [f32; hybrid_loss::COEFFICIENTS] {
+        let Process::Discrete(schedule) = &self.process else { unreachable!("refused with the configuration") };
+        let (at, step) = (self.process.point(t), t as usize);
+        let (x0, posterior) = (self.target.x0(&at), Posterior::new(at.level, at.before));
+        let [images, values] = self.batch.map(|n| n as f64);
+        let log_min = schedule.clipped_posterior_variance(step).ln();
+        let log_max = schedule.beta(step).ln();
+        let w_vb = self.vb_weight / (images * values);
+        let decodes = f64::from(u8::from(step == 1));
+        let c = [f64::from(weight), w_vb, x0.z, x0.out, posterior.x0, log_min, log_max, decodes];
+        c.map(|v| v as f32)
+    }
+
+    /// The labels that the network is shown in `step`: some are replaced by the null label.
+    pub fn shown_labels(&self, step: u32, first: usize, labels: &[i32]) -> Vec<i32> {
+        let shown = |(i, &label): (usize, &i32)| {
+            let hidden = hides_label(self.seed, step, (first + i) as u32, self.label_drop);
+            if hidden { self.classes as i32 } else { label }
+        };
+        labels.iter().enumerate().map(shown).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_hidden_labels_is_the_probability() {
+        let mut config = Config::default().with_settings(&["model.classes=3".into()]).unwrap();
+        let hidden = |config: &Config| {
+            let labels = vec![1; 1000];
+            let objective = Objective::new(config).unwrap();
+            let shown = (0..10).flat_map(|step| objective.shown_labels(step, 0, &labels));
+            shown.filter(|&label| label == 3).count()
+        };
+        // Three standard deviations of a count of mean 2,000.
+        assert!(hidden(&config).abs_diff(2000) <= 120, "{}", hidden(&config));
+        config.diffusion.label_drop = 0.0;
+        assert_eq!(hidden(&config), 0);
+        config.diffusion.label_drop = 1.0;
+        assert_eq!(hidden(&config), 10_000);
+    }
+
+    #[test]
+    fn parts_make_up_the_batch() {
+        let objective = Objective::new(&Config::default()).unwrap();
+        let [whole, first, second] = [0..8, 0..3, 3..8].map(|images| objective.part(5, images, true).unwrap());
+        assert_eq!([first.noise, second.noise].concat(), whole.noise);
+        assert_eq!([first.hybrid, second.hybrid].concat(), whole.hybrid);
+        assert_eq!((whole.hybrid.len(), whole.time.len()), (64, 8));
+    }
+}
