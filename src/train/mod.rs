@@ -5,18 +5,20 @@
 pub mod checkpoint;
 pub mod config;
 mod diffusion_config;
+pub mod feed;
 mod loaded;
 pub mod model_file;
 mod objective;
 pub mod presets;
 pub mod program;
-mod random;
+pub(crate) mod random;
 pub mod run;
 pub mod run_dir;
 pub mod sample_config;
 pub mod schedule;
 mod settings;
 pub mod trainer;
+pub mod validation;
 
 pub use config::Config;
 pub use loaded::LoadedModel;
