@@ -36,6 +36,20 @@ fn published_sizes() {
     assert!(cifar["arena_bytes"].as_u64().unwrap() > 0);
     assert_eq!(json("mnist-123")["parameters"], 57_489_857);
     assert_eq!(json("unet64")["parameters"], 20_494_211);
+    let further = [
+        ("mnist-123-conditional", 57_490_881),
+        ("mnist-123-learned", 57_490_434),
+        ("mnist-dm1", 442_890),
+        ("mnist-dm2", 1_842_989),
+        ("cifar-c1", 1_844_215),
+        ("cifar-c2", 1_852_657),
+        ("cifar-c3", 65_950_050),
+        ("cifar-thesis", 58_326_675),
+        ("points-2d", 83_330),
+    ];
+    for (preset, parameters) in further {
+        assert_eq!(json(preset)["parameters"], parameters, "{preset}");
+    }
     let small = json("mnist-small")["forward_gflop_per_image"].as_f64().unwrap();
     assert!(small <= 0.25, "{small} GFLOP");
     let table = stdout(&["inspect", "--preset", "quickstart"]);
