@@ -7,6 +7,7 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     input.safetensors    x [n, c, h, w], t [n], dout [n, c, h, w]
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
+OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
 OUT/schedulers.json      trajectories of diffusers' DDPM and DDIM schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
@@ -27,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benches" / "pytorch"))
+from golden_networks import Mlp, ResnetUnet, SkipNet  # noqa: E402
 from paired_unet import PairedUNet  # noqa: E402
 
 DOWN, ATTN_DOWN, UP, ATTN_UP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
@@ -61,6 +63,35 @@ UNETS = {
     ),
 }  # fmt: skip
 PAIRED = dict(in_channels=1, out_channels=2, channels=(2, 4), layers=2, attention_levels=(1,), groups=2, dropout=0.0)
+
+# Between them: both poolings, both activations, with and without norms and attention; a learned table and an MLP of
+# sinusoids; one head and several; the time as it is and as sinusoids. The keys are those of
+# our configuration.
+NETWORKS = {
+    "skip-net-plain": dict(
+        architecture="skip-net", size=(4, 8), times=(0, 6),
+        config=dict(in_channels=1, out_channels=1, channels=[3, 4, 6], pool="average", activation="relu", groups=0,
+                    attention_blocks=[], mid_attention=False, time="table", time_rows=7, time_dim=2),
+    ),
+    "skip-net-attention": dict(
+        architecture="skip-net", size=(6, 10), times=(3, 700),
+        config=dict(in_channels=3, out_channels=6, channels=[8, 8], pool="max", activation="silu", groups=4,
+                    attention_blocks=[0], mid_attention=True, time="mlp", time_rows=1, time_dim=6),
+    ),
+    "resnet-unet": dict(
+        architecture="resnet-unet", size=(4, 6), times=(0, 31),
+        config=dict(in_channels=1, out_channels=2, channels=[2, 4, 4], halvings=1, mid_channels=[4], last_channels=2,
+                    layers_per_block=2, heads=2, groups=2, time_dim=4),
+    ),
+    "mlp-time": dict(
+        architecture="mlp", size=(1, 1), times=(1.5, 500, 999, 20),
+        config=dict(in_channels=2, out_channels=2, layers=5, width=9, time_dim=0),
+    ),
+    "mlp-sinusoids": dict(
+        architecture="mlp", size=(1, 1), times=(1.5, 999),
+        config=dict(in_channels=3, out_channels=6, layers=3, width=8, time_dim=4),
+    ),
+}  # fmt: skip
 
 # The keys that google/ddpm-cifar10-32 has; a file of 2022 lacks the others.
 OLD_KEYS = """_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types
@@ -143,6 +174,16 @@ def write_paired(folder: Path, seed: int) -> None:
     write_case(folder, model, model, (PAIRED["in_channels"], 6, 10), PAIRED["out_channels"], (1, 40), generator)
 
 
+def write_network(folder: Path, architecture: str, size, times, config: dict, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    folder.mkdir()
+    model = {"skip-net": SkipNet, "resnet-unet": ResnetUnet, "mlp": Mlp}[architecture](**config)
+    (folder / "model.json").write_text(json.dumps({"architecture": architecture} | config) + "\n")
+    randomise(model, generator, torch.float32)
+    save_file(model.state_dict(), folder / "weights.safetensors", {"format": "pt"})
+    write_case(folder, model, model, (config["in_channels"], *size), config["out_channels"], times, generator)
+
+
 VALUES, STEPS = 4, 10  # of a trajectory
 
 
@@ -212,6 +253,8 @@ def main() -> None:
     for seed, (name, case) in enumerate(UNETS.items()):
         write_unet(out / name, **case, seed=seed)
     write_paired(out / "paired", seed=100)
+    for seed, (name, case) in enumerate(NETWORKS.items()):
+        write_network(out / name, **case, seed=300 + seed)
     write_schedulers(out / "schedulers.json", seed=200)
     for file in out.rglob("*.*"):
         file.chmod(0o755 if file.is_dir() else 0o644)

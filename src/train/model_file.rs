@@ -129,7 +129,9 @@ impl ModelFile {
     /// # Errors
     /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
     pub fn export(&self, folder: &Path) -> Result<()> {
-        let ModelConfig::Unet(unet) = &self.config.model;
+        let ModelConfig::Unet(unet) = &self.config.model else {
+            return Err(Error::Config("model.architecture: diffusers' UNet2DModel cannot compute this network".into()));
+        };
         let config = diffusers_config::to_json(unet)?;
         if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
             return Err(Error::format(folder, "exists and is not empty"));
