@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod diffusion;
 mod error;
+pub mod eval;
 pub mod experiment;
 pub mod nn;
 pub mod ops;

@@ -34,12 +34,12 @@ impl<'a> Forward<'a> {
         Forward { tape, weights, dropout_rng: Some(rng), dropout_layers: 0 }
     }
 
-    pub(super) fn param(&mut self, id: ParamId) -> Tensor {
+    pub(crate) fn param(&mut self, id: ParamId) -> Tensor {
         self.weights.tensor(self.tape, id)
     }
 
     /// Drops activations with probability `p` while training.
-    pub(super) fn dropout(&mut self, x: Tensor, p: f32) -> Tensor {
+    pub(crate) fn dropout(&mut self, x: Tensor, p: f32) -> Tensor {
         match self.dropout_rng {
             Some(rng) if p > 0.0 => {
                 self.dropout_layers += 1;
@@ -52,7 +52,7 @@ impl<'a> Forward<'a> {
 
 /// How a layer's weights start.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Start {
+pub(crate) enum Start {
     /// Uniform in +-1/sqrt(fan_in), as PyTorch does.
     FanIn,
     /// Zero, so that a residual branch starts as the identity (Ho et al. 2020).
@@ -70,7 +70,7 @@ impl Start {
 
 /// Convolution with bias.
 #[derive(Clone, Debug)]
-pub(super) struct Conv {
+pub(crate) struct Conv {
     weight: ParamId,
     bias: ParamId,
     stride: usize,
@@ -130,7 +130,7 @@ impl DoublingConv {
 
 /// Linear map of the last dimension, with bias.
 #[derive(Clone, Debug)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     weight: ParamId,
     bias: ParamId,
 }
@@ -161,7 +161,7 @@ impl Linear {
 
 /// Group norm with scale and shift, optionally followed by SiLU.
 #[derive(Clone, Debug)]
-pub(super) struct GroupNorm {
+pub(crate) struct GroupNorm {
     gamma: ParamId,
     beta: ParamId,
     groups: usize,
@@ -184,7 +184,7 @@ impl GroupNorm {
 
 /// What the blocks of one network have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BlockStyle {
+pub(crate) struct BlockStyle {
     pub groups: usize,
     pub eps: f32,
     pub time_dim: usize,
@@ -197,7 +197,7 @@ pub(super) struct BlockStyle {
 
 /// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`.
 #[derive(Clone, Debug)]
-pub(super) struct ResBlock {
+pub(crate) struct ResBlock {
     norm1: GroupNorm,
     conv1: Conv,
     time: Linear,

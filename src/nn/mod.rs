@@ -6,7 +6,7 @@ pub mod diffusers;
 pub mod diffusers_config;
 #[cfg(test)]
 mod golden;
-mod layers;
+pub(crate) mod layers;
 mod mlp;
 mod model;
 mod params;

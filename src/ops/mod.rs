@@ -12,6 +12,7 @@ pub mod check;
 pub mod concat;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod global_avg_pool;

@@ -89,6 +89,8 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
 /// Makes renames in a folder durable, where the system can.
 fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
+        // The parent of a bare file name is the empty path.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
     }
     Ok(())

@@ -10,7 +10,7 @@ pub mod model_file;
 mod objective;
 pub mod presets;
 pub mod program;
-mod random;
+pub(crate) mod random;
 pub mod run;
 pub mod run_dir;
 pub mod sample_config;

@@ -1,0 +1,121 @@
+//! Statistics of features as a file: the `.npz` of pytorch-fid, with the arrays `mu [d]` and `sigma [d, d]`.
+
+use super::moments::Moments;
+use crate::train::checkpoint::write_whole;
+use crate::{Error, Result};
+use npyz::{DType, NpyFile, WriterBuilder, npz};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// Reads statistics.
+///
+/// # Errors
+/// A file that is missing, is no `.npz`, or holds something else.
+pub fn read(path: &Path) -> Result<Moments> {
+    let refuse = |reason: String| Error::format(path, reason);
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| refuse(format!("no .npz file: {e}")))?;
+    let mut array = |name: &str| -> Result<(Vec<u64>, Vec<f64>)> {
+        let entry = archive
+            .by_name(&npz::file_name_from_array_name(name))
+            .map_err(|e| refuse(format!("array \"{name}\" cannot be read: {e}")))?;
+        floats(entry).map_err(|e| refuse(format!("array \"{name}\" cannot be read: {e}")))
+    };
+    let ((mu_shape, mean), (sigma_shape, covariance)) = (array("mu")?, array("sigma")?);
+    let d = mean.len() as u64;
+    if mu_shape != [d] || sigma_shape != [d, d] || d == 0 {
+        return Err(refuse(format!("wanted mu [d] and sigma [d, d], found mu {mu_shape:?}, sigma {sigma_shape:?}")));
+    }
+    if !mean.iter().chain(&covariance).all(|v| v.is_finite()) {
+        return Err(refuse("the statistics are not finite".into()));
+    }
+    Ok(Moments { mean, covariance })
+}
+
+/// Shape and values of an array of floats. Row-major or column-major is the same for a symmetric matrix.
+fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
+    let array = NpyFile::new(entry)?;
+    let shape = array.shape().to_vec();
+    let single = matches!(&array.dtype(), DType::Plain(kind) if kind.size_field() == 4);
+    let values =
+        if single { array.into_vec::<f32>()?.into_iter().map(f64::from).collect() } else { array.into_vec::<f64>()? };
+    Ok((shape, values))
+}
+
+/// Writes statistics.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, moments: &Moments) -> Result<()> {
+    let d = moments.dims() as u64;
+    write_whole(path, |partial| {
+        let save = || -> io::Result<()> {
+            let mut archive = ZipWriter::new(BufWriter::new(File::create(partial)?));
+            let arrays = [("mu", &moments.mean, vec![d]), ("sigma", &moments.covariance, vec![d, d])];
+            for (name, values, shape) in arrays {
+                let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+                archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
+                let mut array =
+                    npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+                array.extend(values.iter().copied())?;
+                array.finish()?;
+            }
+            archive.finish()?.flush()
+        };
+        save().map_err(Error::io(partial))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn numpys_file_is_read() {
+        let moments = read(Path::new("tests/golden/statistics.npz")).unwrap();
+        assert_eq!(moments, Moments { mean: vec![0.5, -1.25], covariance: vec![2.0, 0.5, 0.5, 1.0] });
+    }
+
+    #[test]
+    fn statistics_survive_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.npz");
+        let d = 37;
+        let moments = Moments {
+            mean: (0..d).map(|i| f64::from(i).sin()).collect(),
+            covariance: (0..d * d).map(|i| f64::from(i % d * (i / d)).cos()).collect(),
+        };
+        write(&path, &moments).unwrap();
+        assert_eq!(read(&path).unwrap(), moments);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn other_files_are_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.npz");
+        let refused = |wanted: &str| {
+            let line = read(&path).unwrap_err().to_string();
+            assert!(line.contains("stats.npz") && line.contains(wanted) && !line.contains('\n'), "{line}");
+        };
+        refused("No such file");
+        fs::write(&path, "text").unwrap();
+        refused("no .npz file");
+        let nan = Moments { mean: vec![f64::NAN], covariance: vec![1.0] };
+        write(&path, &nan).unwrap();
+        refused("not finite");
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            refused("");
+        }
+        let mut archive = ZipWriter::new(File::create(&path).unwrap());
+        archive.start_file("pixels.npy", SimpleFileOptions::default()).unwrap();
+        archive.finish().unwrap();
+        refused("\"mu\"");
+    }
+}
