@@ -8,7 +8,7 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
 OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
-OUT/schedulers.json      trajectories of diffusers' DDPM and DDIM schedulers on given noise and a given network
+OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM and DPM-Solver++ schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
 float32 (trajectories: in full). Equal versions of the packages write equal files.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file, save_file
 
@@ -195,12 +195,14 @@ def network(z: torch.Tensor, t: int) -> torch.Tensor:
 def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
     """z before the first and after every step. `case` is also what the test reads."""
     train = case["train_steps"]
-    kind = DDPMScheduler if case["sampler"] == "ddpm" else DDIMScheduler
+    kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}[case["sampler"]]
     settings = {"variance_type": case["variance"]} if case["sampler"] == "ddpm" else {}
+    if case["sampler"] != "dpm-solver":  # which has no such clipping
+        settings |= dict(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
     schedule = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[case["schedule"]]
     scheduler = kind(
         num_train_timesteps=train, beta_start=case["beta_first"], beta_end=case["beta_last"], beta_schedule=schedule,
-        clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0, **settings,
+        **settings,
     )  # fmt: skip
     if case["tables"] == "float64":
         beta = torch.linspace(case["beta_first"], case["beta_last"], train, dtype=torch.float64)
@@ -215,9 +217,10 @@ def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
         out = network(z, t)
         if case["sampler"] == "ddpm":
             scheduling_ddpm.randn_tensor = lambda *_, **__: xi  # noqa: B023 the noise of this step
-            z = scheduler.step(out, t, z).prev_sample
-        else:
-            z = scheduler.step(out, t, z, eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None).prev_sample
+        settings = {}
+        if case["sampler"] == "ddim":
+            settings = dict(eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None)
+        z = scheduler.step(out, t, z, **settings).prev_sample
         visited.append(z[0].tolist())
     return visited
 
@@ -233,6 +236,10 @@ def write_schedulers(path: Path, seed: int) -> None:
     # As shipped, with diffusers' own float32 tables; its linear and its cosine schedule.
     cases += [base | sampler | dict(tables="float32") for base in (linear, linear | dict(schedule="cosine"))
               for sampler in (small, large, ddim[1])]  # fmt: skip
+    # DPM-Solver++ rounds z to float32 whatever its tables are. The times are its own, here as ours: index + 1.
+    times = [1 + round(k * 999 / STEPS) for k in range(1, STEPS + 1)]
+    cases += [linear | dict(schedule=name, sampler="dpm-solver", clip=None, tables="float32", times=times)
+              for name in ("linear", "cosine")]  # fmt: skip
     document = {
         "diffusers": diffusers.__version__,
         "network": "out = 0.9 z + 0.4 sin(2 z + 0.01 t), t the time as the network is told it",

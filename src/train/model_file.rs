@@ -45,7 +45,7 @@ impl Which {
 }
 
 impl ModelFile {
-    /// Opens a run directory, a checkpoint or a diffusers folder.
+    /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint or a diffusers folder.
     ///
     /// # Errors
     /// One line that says what is missing, damaged, or not supported.
@@ -63,6 +63,9 @@ impl ModelFile {
         let run = RunDir::new(path);
         if !run.config().exists() {
             return Err(Error::format(path, "neither a run (config.toml) nor a diffusers model (config.json)"));
+        }
+        if run.best().exists() {
+            return ModelFile::from_checkpoint(&run.best(), which);
         }
         match checkpoint::list(&run.checkpoints())?.pop() {
             Some((_, last)) => ModelFile::from_checkpoint(&last, which),
