@@ -13,6 +13,7 @@ mod points_2d;
 mod runs;
 mod schedules;
 mod snr_weights;
+mod thesis;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -100,6 +101,65 @@ pub const ALL: &[Experiment] = &[
         needs: &[Need::Mnist],
         sizes: ["a run of ens-table-1, and seconds", "the same run, full size"],
         run: ens::strip,
+    },
+    Experiment {
+        name: "thesis-table-4.1",
+        about: "Losses and samples of networks that predict x, ε, v or the score of points, weighted or by the bound",
+        source: "Kumar, Table 4.1",
+        needs: &[],
+        sizes: [
+            "clusters, weighted, x, ε and v, one seed: 6 minutes on two cores",
+            "96 networks: some hours on 16 cores",
+        ],
+        run: thesis::table_4_1,
+    },
+    Experiment {
+        name: "thesis-loss-curves",
+        about: "Weighted and rescaled test losses against the epoch",
+        source: "Kumar, Fig. 4.8",
+        needs: &[],
+        sizes: ["clusters, one seed", "four sets, three seeds"],
+        run: thesis::loss_curves,
+    },
+    Experiment {
+        name: "thesis-nelbo-curves",
+        about: "The variational bound against the epoch, and how near it comes to the best that is possible",
+        source: "Kumar, Fig. 4.9",
+        needs: &[],
+        sizes: ["clusters, one seed", "four sets, three seeds"],
+        run: thesis::nelbo_curves,
+    },
+    Experiment {
+        name: "thesis-loss-by-t",
+        about: "Where in time the loss of each target lies, early in training and late",
+        source: "Kumar, Fig. 4.14 and appendix 1 to 3",
+        needs: &[],
+        sizes: ["clusters", "four sets"],
+        run: thesis::loss_by_time,
+    },
+    Experiment {
+        name: "thesis-loss-variance",
+        about: "How much the loss of single points varies, against time",
+        source: "Kumar, Fig. 4.11",
+        needs: &[],
+        sizes: ["clusters", "four sets"],
+        run: thesis::variance_by_time,
+    },
+    Experiment {
+        name: "thesis-samples-2d",
+        about: "Samples of every target and training beside the data",
+        source: "Kumar, Fig. 4.12",
+        needs: &[],
+        sizes: ["clusters, 4,000 samples by 512 steps", "four sets, 10,000 samples by 512 steps"],
+        run: thesis::samples_2d,
+    },
+    Experiment {
+        name: "thesis-steps-sweep",
+        about: "Samples by 4 to 512 steps for every target",
+        source: "Kumar, Fig. 4.13 and appendix 4 to 6",
+        needs: &[],
+        sizes: ["clusters, weighted, 4,000 samples", "four sets, both trainings, 10,000 samples"],
+        run: thesis::steps_sweep,
     },
 ];
 
