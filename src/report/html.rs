@@ -86,10 +86,13 @@ pub fn document(title: &str, subtitle: &str, body: &str) -> String {
 
 /// Names and values in boxes; nothing where there are none.
 pub fn facts_list(facts: &[(String, String)]) -> String {
-    let fact = |(name, value): &(String, String)| {
-        format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value))
-    };
-    if facts.is_empty() { String::new() } else { format!("<dl>\n{}</dl>\n", facts.iter().map(fact).collect::<String>()) }
+    let fact =
+        |(name, value): &(String, String)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
+    if facts.is_empty() {
+        String::new()
+    } else {
+        format!("<dl>\n{}</dl>\n", facts.iter().map(fact).collect::<String>())
+    }
 }
 
 /// A PNG image inside the page.

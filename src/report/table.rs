@@ -40,7 +40,9 @@ impl Table {
 
     /// GitHub's Markdown.
     pub fn markdown(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+        let line = |cells: &[String]| {
+            format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+        };
         let rules: Vec<String> =
             (0..self.header.len()).map(|i| if self.to_the_right(i) { "---:" } else { "---" }.into()).collect();
         let rows: String = self.rows.iter().map(|row| line(row)).collect();

@@ -106,7 +106,8 @@ impl Figure {
             let middle = layout.top(row) + self.panel_size[1] / 2.0;
             upright(&mut svg, " class=\"panel\"", 16.0, middle, title);
         }
-        let united: Vec<[f64; 2]> = if self.shared { self.panels.iter().flat_map(Plot::extent).collect() } else { vec![] };
+        let united: Vec<[f64; 2]> =
+            if self.shared { self.panels.iter().flat_map(Plot::extent).collect() } else { vec![] };
         for (i, panel) in self.panels.iter().enumerate() {
             let (row, column) = (i / self.columns, i % self.columns);
             let points = if self.shared { united.clone() } else { panel.extent().collect() };
@@ -341,7 +342,8 @@ mod tests {
     #[test]
     fn a_long_legend_wraps_and_the_panels_make_room() {
         let names: Vec<String> = (0..12).map(|i| format!("a rather long name, number {i}")).collect();
-        let plot = names.iter().fold(Plot::new("t", "x", "y"), |plot, name| plot.line(name, vec![[0.0, 0.0], [1.0, 1.0]]));
+        let plot =
+            names.iter().fold(Plot::new("t", "x", "y"), |plot, name| plot.line(name, vec![[0.0, 0.0], [1.0, 1.0]]));
         let few = Plot::new("t", "x", "y").line("a", vec![[0.0, 0.0], [1.0, 1.0]]);
         let height = |svg: &str| -> f64 {
             let view = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split('"').next().unwrap();

@@ -19,7 +19,9 @@ impl Plot {
                 let cloud = self.cloud_path(&series.points, x, y);
                 add(
                     svg,
-                    format_args!("<g transform=\"scale(.1)\"><path class=\"cloud\" stroke=\"{colour}\" d=\"{cloud}\"/></g>"),
+                    format_args!(
+                        "<g transform=\"scale(.1)\"><path class=\"cloud\" stroke=\"{colour}\" d=\"{cloud}\"/></g>"
+                    ),
                 );
             }
             Mark::Band => {
