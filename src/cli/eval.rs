@@ -292,9 +292,12 @@ fn publish(args: &Args, evaluation: &Evaluation) -> Result<()> {
     if args.json {
         say(&json);
     } else {
-        say(format!("{:42} {} ({})", "samples", evaluation.samples, evaluation.n));
-        say(format!("{:42} {}", "compared with", evaluation.reference));
-        evaluation.rows().iter().for_each(|(name, value)| say(format!("{name:42} {value}")));
+        let (samples, n) = (&evaluation.samples, evaluation.n);
+        let mut rows = vec![("samples".to_owned(), format!("{samples} ({n})"))];
+        rows.push(("compared with".into(), evaluation.reference.clone()));
+        rows.extend(evaluation.rows());
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        rows.iter().for_each(|(name, value)| say(format!("{name:width$}  {value}")));
     }
     let run = args.samples.as_deref().filter(|path| !args.topline && path.join("config.toml").exists());
     let path = args.out.clone().or_else(|| run.map(|run| run.join("eval.json")));

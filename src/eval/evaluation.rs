@@ -223,28 +223,31 @@ impl Evaluation {
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |name: &str, value: Option<String>| rows.extend(value.map(|value| (name.to_owned(), value)));
-        let number = |v: f64| format!("{v:.4}");
         let percent = |v: f64| format!("{:.1} %", 100.0 * v);
         let features = self.features.as_deref().unwrap_or_default();
-        row(&format!("Fréchet distance ({features} features)"), self.frechet_distance.map(number));
-        row(
-            &format!("kernel distance x 1000 ({features} features)"),
-            self.kernel_distance.map(|k| format!("{} ± {}", number(1e3 * k.mean), number(1e3 * k.standard_error))),
-        );
-        row("mean distance", self.mean_distance.map(number));
-        row("covariance distance", self.covariance_distance.map(number));
-        row("energy distance", self.energy_distance.map(|v| format!("{v:.6}")));
+        let plus_minus = |k: Kid| format!("{} ± {}", significant(k.mean), significant(k.standard_error));
+        row(&format!("Fréchet distance ({features} features)"), self.frechet_distance.map(significant));
+        row(&format!("kernel distance ({features} features)"), self.kernel_distance.map(plus_minus));
+        row("mean distance", self.mean_distance.map(significant));
+        row("covariance distance", self.covariance_distance.map(significant));
+        row("energy distance", self.energy_distance.map(significant));
         if let Some(classes) = &self.classes {
             row("classifier, right on test data", Some(percent(classes.classifier_accuracy)));
             row(&format!("samples of a class with p > {VALID}"), Some(percent(classes.valid_share)));
             row("samples of the requested class", classes.requested_share.map(percent));
-            row("variance within a class", Some(number(classes.diversity)));
+            row("variance within a class", Some(significant(classes.diversity)));
             for ClassShare { name, share } in &classes.shares {
                 row(&format!("class {name}"), Some(percent(*share)));
             }
         }
         rows
     }
+}
+
+/// Four significant digits.
+fn significant(v: f64) -> String {
+    let magnitude = if v == 0.0 { 0.0 } else { v.abs().log10().floor() };
+    format!("{v:.*}", (3.0 - magnitude).clamp(0.0, 12.0) as usize)
 }
 
 #[cfg(test)]
@@ -267,6 +270,12 @@ mod tests {
         for points in [false, true] {
             Metric::defaults(points, true).into_iter().try_for_each(|metric| metric.check(points)).unwrap();
         }
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        let shown = [451.859_66, -0.000_065_123, 12_345.6, 0.0, 9.99996, 1.0].map(significant);
+        assert_eq!(shown, ["451.9", "-0.00006512", "12346", "0.000", "10.000", "1.000"]);
     }
 
     #[test]
