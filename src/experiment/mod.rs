@@ -7,11 +7,13 @@
 pub mod bayes;
 mod context;
 mod ens;
+mod ho;
 mod images;
 mod page;
 mod points_2d;
 mod runs;
 mod schedules;
+mod score;
 mod snr_weights;
 mod thesis;
 
@@ -160,6 +162,60 @@ pub const ALL: &[Experiment] = &[
         needs: &[],
         sizes: ["clusters, weighted, 4,000 samples", "four sets, both trainings, 10,000 samples"],
         run: thesis::steps_sweep,
+    },
+    Experiment {
+        name: "ho-bound",
+        about: "The ends of the variational bound, and its weights of ε against time",
+        source: "notes on Ho et al. (2020), the bound",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: ho::bound,
+    },
+    Experiment {
+        name: "ho-interpolation",
+        about: "Two images mixed at several noise levels and decoded",
+        source: "notes on Ho et al. (2020), interpolation",
+        needs: &[],
+        sizes: [
+            "digits of 16x16, a run of ens-table-1 (needs MNIST), and a minute",
+            "CIFAR-10 (needs it); a GPU, a day",
+        ],
+        run: ho::interpolation,
+    },
+    Experiment {
+        name: "ho-progressive-coding",
+        about: "Rate and distortion of sending an image step by step",
+        source: "notes on Ho et al. (2020), progressive coding",
+        needs: &[],
+        sizes: [
+            "digits of 16x16, a run of ens-table-1 (needs MNIST), 8 images",
+            "CIFAR-10 (needs it), 256 images; a GPU, a day",
+        ],
+        run: ho::coding,
+    },
+    Experiment {
+        name: "ho-ablation",
+        about: "The bound against the simple loss, μ against ε, learned against fixed variance",
+        source: "notes on Ho et al. (2020), ablation; Ambilduke et al., section 4.1",
+        needs: &[Need::Mnist],
+        sizes: ["as ens-table-1, three more runs; about 12 minutes on two cores", "the same, full size; a GPU, hours"],
+        run: ho::ablation,
+    },
+    Experiment {
+        name: "langevin",
+        about: "Langevin dynamics between two modes, annealed and plain",
+        source: "Ambilduke et al., section 1; Kumar, section 3.2",
+        needs: &[],
+        sizes: ["20,000 samples, seconds", "100,000 samples, a minute"],
+        run: score::langevin,
+    },
+    Experiment {
+        name: "score-matching",
+        about: "Implicit, sliced and denoising score matching find a score that is known",
+        source: "Kumar, section 3.2",
+        needs: &[],
+        sizes: ["100,000 samples, a second", "1,000,000 samples, seconds"],
+        run: score::score_matching,
     },
 ];
 
