@@ -27,21 +27,22 @@ def main():
     for name, numbers in SHAPES:
         if sys.argv[1:] and not any(wanted in name for wanted in sys.argv[1:]):
             continue
-        n, size, c_in, c_out, k, stride = map(int, numbers.split(","))
+        n, size, c_in, c_out, kh, kw, stride = map(int, numbers.split(","))
         x = torch.randn(n, c_in, size, size).to(memory_format=torch.channels_last)
-        w = torch.randn(c_out, c_in, k, k).to(memory_format=torch.channels_last)
+        w = torch.randn(c_out, c_in, kh, kw).to(memory_format=torch.channels_last)
         bias = torch.randn(c_out)
-        y = torch.conv2d(x, w, bias, stride, k // 2)
+        padding = [(kh - 1) // 2, (kw - 1) // 2]
+        y = torch.conv2d(x, w, bias, stride, padding)
         dy = torch.randn_like(y)
-        flops = 2 * y.numel() * c_in * k * k
+        flops = 2 * y.numel() * c_in * kh * kw
 
         def backward(mask):
             return torch.ops.aten.convolution_backward(
-                dy, x, w, [c_out], [stride] * 2, [k // 2] * 2, [1, 1], False, [0, 0], 1, mask
+                dy, x, w, [c_out], [stride] * 2, padding, [1, 1], False, [0, 0], 1, mask
             )
 
         with torch.no_grad():
-            forward = rate(flops, lambda: torch.conv2d(x, w, bias, stride, k // 2))
+            forward = rate(flops, lambda: torch.conv2d(x, w, bias, stride, padding))
             dx = rate(flops, lambda: backward([True, False, False]))
             dw = rate(flops, lambda: backward([False, True, True]))
         print(f"{name:26} {forward:8.1f} {dx:8.1f} {dw:8.1f}", flush=True)

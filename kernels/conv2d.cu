@@ -1,9 +1,11 @@
 // 2-D convolution, NHWC, as implicit matrix products: no patch is ever written to global memory.
 //
 //   y [p, o]        = bias[o] + sum over (r, q, c) of x[p * stride - pad + (r, q), c] * w[o, r, q, c]
-//   dx[p, c]        =           sum over (r, q, o) of dy[(p + pad - (r, q)) / stride, o] * w[o, r, q, c]
+//   dx[p, c]        = bias[c] + sum over (r, q, o) of dy[(p + pad - (r, q)) / stride, o] * w[o, r, q, c]
 //   dw[o, r, q, c]  =           sum over p of dy[p, o] * x[p * stride - pad + (r, q), c]
 //   dbias[o]        =           sum over p of dy[p, o]
+//
+// The bias of dx is null but where this gradient is the forward pass of a transposed convolution.
 //
 // p is a pixel (image, row, column), (r, q) a tap of the kernel. As C[m, n] = sum of A[m, k] B[n, k] (common/gemm.cuh):
 //
@@ -56,9 +58,10 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
 // Block (x, y, z): TILE input pixels of phase z, TILE input channels.
 template <class T, int TILE>
 __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
-    conv2d_bwd_dx(T* __restrict__ dx,        // [n, h, width, c_in]
-                  const T* __restrict__ dy,  // [n, out_h, out_w, c_out]
-                  const T* __restrict__ w,   // [c_out, kh, kw, c_in]
+    conv2d_bwd_dx(T* __restrict__ dx,              // [n, h, width, c_in]
+                  const T* __restrict__ dy,        // [n, out_h, out_w, c_out]
+                  const T* __restrict__ w,         // [c_out, kh, kw, c_in]
+                  const float* __restrict__ bias,  // [c_in] or null
                   int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                   int out_h, int out_w) {
   using TileA = KTile<T, TILE, 2 * TILE>;
@@ -75,7 +78,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
   WeightColumns<T, TileB> b(w, rows, columns, stride, c_out, kh, kw, c_in, n0);
   const int steps = (rows.count * columns.count * whole_chunks<T>(c_out) + TileA::BK - 1) / TileA::BK;
   Gemm<TileA, TileB, T>::run(
-      a, b, steps, [](int) { return 0.f; },
+      a, b, steps, [&](int column) { return bias && n0 + column < c_in ? bias[n0 + column] : 0.f; },
       [&](int row, int column) {
         const Pixel p = Pixel::at(m0 + row, phase_h, phase_w);
         const size_t pixel = size_t(p.image * h + p.i * stride + i0) * width + p.j * stride + j0;

@@ -7,7 +7,8 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     input.safetensors    x [n, c, h, w], t [n], dout [n, c, h, w]
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
-OUT/schedulers.json      trajectories of diffusers' DDPM and DDIM schedulers on given noise and a given network
+OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
+OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM and DPM-Solver++ schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
 float32 (trajectories: in full). Equal versions of the packages write equal files.
@@ -21,12 +22,13 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benches" / "pytorch"))
+from golden_networks import Mlp, ResnetUnet, SkipNet  # noqa: E402
 from paired_unet import PairedUNet  # noqa: E402
 
 DOWN, ATTN_DOWN, UP, ATTN_UP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
@@ -61,6 +63,35 @@ UNETS = {
     ),
 }  # fmt: skip
 PAIRED = dict(in_channels=1, out_channels=2, channels=(2, 4), layers=2, attention_levels=(1,), groups=2, dropout=0.0)
+
+# Between them: both poolings, both activations, with and without norms and attention; a learned table and an MLP of
+# sinusoids; one head and several; the time as it is and as sinusoids. The keys are those of
+# our configuration.
+NETWORKS = {
+    "skip-net-plain": dict(
+        architecture="skip-net", size=(4, 8), times=(0, 6),
+        config=dict(in_channels=1, out_channels=1, channels=[3, 4, 6], pool="average", activation="relu", groups=0,
+                    attention_blocks=[], mid_attention=False, time="table", time_rows=7, time_dim=2),
+    ),
+    "skip-net-attention": dict(
+        architecture="skip-net", size=(6, 10), times=(3, 700),
+        config=dict(in_channels=3, out_channels=6, channels=[8, 8], pool="max", activation="silu", groups=4,
+                    attention_blocks=[0], mid_attention=True, time="mlp", time_rows=1, time_dim=6),
+    ),
+    "resnet-unet": dict(
+        architecture="resnet-unet", size=(4, 6), times=(0, 31),
+        config=dict(in_channels=1, out_channels=2, channels=[2, 4, 4], halvings=1, mid_channels=[4], last_channels=2,
+                    layers_per_block=2, heads=2, groups=2, time_dim=4),
+    ),
+    "mlp-time": dict(
+        architecture="mlp", size=(1, 1), times=(1.5, 500, 999, 20),
+        config=dict(in_channels=2, out_channels=2, layers=5, width=9, time_dim=0),
+    ),
+    "mlp-sinusoids": dict(
+        architecture="mlp", size=(1, 1), times=(1.5, 999),
+        config=dict(in_channels=3, out_channels=6, layers=3, width=8, time_dim=4),
+    ),
+}  # fmt: skip
 
 # The keys that google/ddpm-cifar10-32 has; a file of 2022 lacks the others.
 OLD_KEYS = """_class_name act_fn attention_head_dim block_out_channels center_input_sample down_block_types
@@ -143,6 +174,16 @@ def write_paired(folder: Path, seed: int) -> None:
     write_case(folder, model, model, (PAIRED["in_channels"], 6, 10), PAIRED["out_channels"], (1, 40), generator)
 
 
+def write_network(folder: Path, architecture: str, size, times, config: dict, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    folder.mkdir()
+    model = {"skip-net": SkipNet, "resnet-unet": ResnetUnet, "mlp": Mlp}[architecture](**config)
+    (folder / "model.json").write_text(json.dumps({"architecture": architecture} | config) + "\n")
+    randomise(model, generator, torch.float32)
+    save_file(model.state_dict(), folder / "weights.safetensors", {"format": "pt"})
+    write_case(folder, model, model, (config["in_channels"], *size), config["out_channels"], times, generator)
+
+
 VALUES, STEPS = 4, 10  # of a trajectory
 
 
@@ -154,12 +195,14 @@ def network(z: torch.Tensor, t: int) -> torch.Tensor:
 def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
     """z before the first and after every step. `case` is also what the test reads."""
     train = case["train_steps"]
-    kind = DDPMScheduler if case["sampler"] == "ddpm" else DDIMScheduler
+    kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}[case["sampler"]]
     settings = {"variance_type": case["variance"]} if case["sampler"] == "ddpm" else {}
+    if case["sampler"] != "dpm-solver":  # which has no such clipping
+        settings |= dict(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
     schedule = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[case["schedule"]]
     scheduler = kind(
         num_train_timesteps=train, beta_start=case["beta_first"], beta_end=case["beta_last"], beta_schedule=schedule,
-        clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0, **settings,
+        **settings,
     )  # fmt: skip
     if case["tables"] == "float64":
         beta = torch.linspace(case["beta_first"], case["beta_last"], train, dtype=torch.float64)
@@ -174,9 +217,10 @@ def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
         out = network(z, t)
         if case["sampler"] == "ddpm":
             scheduling_ddpm.randn_tensor = lambda *_, **__: xi  # noqa: B023 the noise of this step
-            z = scheduler.step(out, t, z).prev_sample
-        else:
-            z = scheduler.step(out, t, z, eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None).prev_sample
+        settings = {}
+        if case["sampler"] == "ddim":
+            settings = dict(eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None)
+        z = scheduler.step(out, t, z, **settings).prev_sample
         visited.append(z[0].tolist())
     return visited
 
@@ -192,6 +236,10 @@ def write_schedulers(path: Path, seed: int) -> None:
     # As shipped, with diffusers' own float32 tables; its linear and its cosine schedule.
     cases += [base | sampler | dict(tables="float32") for base in (linear, linear | dict(schedule="cosine"))
               for sampler in (small, large, ddim[1])]  # fmt: skip
+    # DPM-Solver++ rounds z to float32 whatever its tables are. The times are its own, here as ours: index + 1.
+    times = [1 + round(k * 999 / STEPS) for k in range(1, STEPS + 1)]
+    cases += [linear | dict(schedule=name, sampler="dpm-solver", clip=None, tables="float32", times=times)
+              for name in ("linear", "cosine")]  # fmt: skip
     document = {
         "diffusers": diffusers.__version__,
         "network": "out = 0.9 z + 0.4 sin(2 z + 0.01 t), t the time as the network is told it",
@@ -212,6 +260,8 @@ def main() -> None:
     for seed, (name, case) in enumerate(UNETS.items()):
         write_unet(out / name, **case, seed=seed)
     write_paired(out / "paired", seed=100)
+    for seed, (name, case) in enumerate(NETWORKS.items()):
+        write_network(out / name, **case, seed=300 + seed)
     write_schedulers(out / "schedulers.json", seed=200)
     for file in out.rglob("*.*"):
         file.chmod(0o755 if file.is_dir() else 0o644)

@@ -20,6 +20,9 @@ pub enum Error {
     /// A device that is missing or failed.
     #[error("device {device}: {reason}")]
     Device { device: String, reason: String },
+    /// The user wanted to stop before the end.
+    #[error("stopped; what was done is kept")]
+    Stopped,
     /// A loss or gradient that is infinite or not a number.
     #[error("step {step}: {what} is not finite; first produced by {op}")]
     NonFinite { step: u64, what: String, op: String },

@@ -9,6 +9,7 @@ pub mod device;
 pub mod diffusion;
 mod error;
 pub mod eval;
+pub mod experiment;
 pub mod nn;
 pub mod ops;
 pub mod probe;

@@ -68,6 +68,11 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Whether they are points of the plane, not images.
+    pub fn are_points(&self) -> bool {
+        self.dims[1..] == [1, 1, 2]
+    }
+
     /// The way from noise to images, one sample a row.
     pub fn strip(&self) -> Picture {
         let [rows, columns] = self.stage_grid;

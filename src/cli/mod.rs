@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod data;
 mod eval;
+mod experiment;
 mod forward;
 mod inspect;
 mod sample;
@@ -70,6 +71,8 @@ enum Command {
         /// Print this one
         name: Option<String>,
     },
+    /// Reproduce the tables and figures of the papers
+    Experiment(experiment::Args),
     /// Measure speed
     Bench(bench::Args),
     /// Print a completion script for a shell
@@ -85,7 +88,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::from(if matches!(error, Error::Config(_)) { 2 } else { 1 })
+            ExitCode::from(match error {
+                Error::Config(_) => 2,
+                Error::Stopped => 130,
+                _ => 1,
+            })
         }
     }
 }
@@ -108,6 +115,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Presets { name: None } => {
             presets::ALL.iter().for_each(|preset| say(format!("{:14} {}", preset.name, preset.about)));
         }
+        Command::Experiment(args) => experiment::run(args, device)?,
         Command::Bench(args) => bench::run(args, device)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut std::io::stdout());

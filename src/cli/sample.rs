@@ -2,7 +2,7 @@
 
 use super::open_device;
 use super::terminal::{bar, say};
-use crate::report::grid;
+use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile, Which};
 use crate::{Error, Result};
@@ -109,9 +109,12 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     });
     let samples = draw(&model, class.transpose()?, device)?;
     let out = args.out.unwrap_or_else(|| default_path(&args.model));
-    grid(&samples.images, samples.dims, None).write_png(&out)?;
+    sample_sheet(&samples.images, samples.dims).write_png(&out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
+        if samples.are_points() {
+            return Err(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
+        }
         samples.strip().write_png(strip)?;
         say(format!("{}: from noise to images", strip.display()));
     }

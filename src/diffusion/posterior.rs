@@ -40,6 +40,16 @@ impl Posterior {
             forward_variance: var_ts,
         }
     }
+
+    /// The variance, or where it is 0, since the step ends at clean data, that of the step taken before it (Nichol and
+    /// Dhariwal 2021, section 3.1); `forward_variance` if there is none. A network's own variance needs a logarithm.
+    pub fn clipped_variance(&self, before: Option<&Posterior>) -> f64 {
+        match before {
+            _ if self.variance > 0.0 => self.variance,
+            Some(before) => before.variance,
+            None => self.forward_variance,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,14 @@ impl Process {
         }
     }
 
+    /// The time of which the network is told this: the inverse of [`Process::network_time`].
+    pub fn time_told(&self, network_time: f64) -> f64 {
+        match self {
+            Process::Discrete(_) => network_time + 1.0,
+            Process::Continuous { .. } => network_time / 1000.0,
+        }
+    }
+
     /// A uniform word as a uniform time: on `1..=T`, or inside `(t_min, t_max)`.
     pub fn time(&self, word: u32) -> f64 {
         match self {
@@ -186,6 +194,7 @@ mod tests {
     fn the_network_is_told_the_index_or_a_thousand_times_the_time() {
         assert_eq!((table().network_time(1.0), table().network_time(1000.0)), (0.0, 999.0));
         assert_eq!(cosine(0.0, 1.0).network_time(0.25), 250.0);
+        assert_eq!((table().time_told(999.0), cosine(0.0, 1.0).time_told(250.0)), (1000.0, 0.25));
     }
 
     #[test]

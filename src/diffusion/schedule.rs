@@ -120,13 +120,15 @@ impl Schedule {
         NoiseLevel::variance_preserving(self.alpha_bar[t])
     }
 
-    /// `beta_tilde_t`, the variance of `q(z_{t-1} | z_t, x_0)`. The first step's own is 0, of which there is no
-    /// logarithm: it has that of the second (Nichol and Dhariwal 2021), and if it is the only one, `beta_1`.
+    /// `q(z_{t-1} | z_t, x_0)`.
+    pub fn posterior(&self, t: usize) -> Posterior {
+        Posterior::new(self.level(t), self.level(t - 1))
+    }
+
+    /// `beta_tilde_t`, the variance of [`Schedule::posterior`]; at `t = 1`, where that is 0, the one at `t = 2`.
     pub fn clipped_posterior_variance(&self, t: usize) -> f64 {
-        match t.max(2) {
-            t if t <= self.steps() => Posterior::new(self.level(t), self.level(t - 1)).variance,
-            _ => self.beta(1),
-        }
+        let before = (t < self.steps()).then(|| self.posterior(t + 1));
+        self.posterior(t).clipped_variance(before.as_ref())
     }
 }
 
@@ -183,7 +185,8 @@ mod tests {
     #[test]
     fn one_step_is_a_schedule() {
         let schedule = Schedule::linear(1, 0.1, 0.2).unwrap();
-        assert_eq!((schedule.beta(1), schedule.clipped_posterior_variance(1)), (0.1, 0.1));
+        assert_eq!(schedule.beta(1), 0.1);
+        assert!((schedule.clipped_posterior_variance(1) - 0.1).abs() <= 1e-15);
     }
 
     #[test]

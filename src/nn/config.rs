@@ -43,13 +43,15 @@ pub enum Upsample {
     BilinearConv,
 }
 
-/// The residual block's way around its convolutions where the number of channels changes.
+/// The residual block's way around its convolutions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shortcut {
     /// 1x1 convolution where needed, else the identity.
     #[default]
     Pointwise,
+    /// 1x1 convolution in every block.
+    PointwiseAlways,
     /// 3x3 convolution in every block.
     Conv3x3,
 }

@@ -1,7 +1,9 @@
-//! The U-Net against PyTorch: outputs and every gradient of tiny networks that diffusers (and a PyTorch version of the
-//! paired layout) computed in float64; `scripts/golden.py` makes the files.
+//! The networks against PyTorch: outputs and every gradient of tiny networks that diffusers, or for what it does not have
+//! a PyTorch version of ours, computed in float64; `scripts/golden.py` makes the files.
 
-use super::{Downsample, Forward, Layout, ParamSet, Shortcut, UNet, UNetConfig, Upsample, Weights, diffusers};
+use super::{
+    Downsample, Forward, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights, diffusers,
+};
 use crate::nn::diffusers_config;
 use crate::ops::check::{Target, targets};
 use crate::tape::{Backend, Session, Tape};
@@ -27,7 +29,7 @@ fn channels_last(values: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
 }
 
 struct Golden<'a> {
-    config: UNetConfig,
+    config: ModelConfig,
     weights: &'a [u8],
     input: &'a [u8],
     expected: &'a [u8],
@@ -38,7 +40,7 @@ impl Golden<'_> {
         let device = target.open();
         let backend = if matches!(device, crate::device::Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
         let mut params = ParamSet::default();
-        let unet = UNet::new(&self.config, &mut params).unwrap();
+        let network = Network::new(&self.config, &mut params).unwrap();
         let weights = tensors(self.weights);
         let flat =
             params.from_files(|name, _| Ok(weights.get(name).unwrap_or_else(|| panic!("no {name}")).clone())).unwrap();
@@ -57,7 +59,7 @@ impl Golden<'_> {
         let mut session = Session::new(device, &store).unwrap();
         let mut tape = Tape::new(backend, target.dtype);
         tape.watch(x);
-        let out = unet.forward(&mut Forward::evaluate(&mut tape, &values), x, t, None);
+        let out = network.forward(&mut Forward::evaluate(&mut tape, &values), x, t, None);
         tape.keep(out);
         tape.seed_grad(out, dout);
         tape.backward();
@@ -113,7 +115,7 @@ macro_rules! golden_folder {
         fn $name() {
             let text = include_str!(concat!("../../tests/golden/", $folder, "/config.json"));
             let golden = Golden {
-                config: diffusers_config::from_json(text).unwrap(),
+                config: ModelConfig::Unet(diffusers_config::from_json(text).unwrap()),
                 weights: include_bytes!(concat!(
                     "../../tests/golden/",
                     $folder,
@@ -131,10 +133,32 @@ golden_folder!(unet_without_attention, "unet-plain");
 golden_folder!(unet_with_heads, "unet-heads");
 golden_folder!(unet_with_legacy_names, "unet-legacy");
 
+macro_rules! golden_network {
+    ($name:ident, $folder:literal) => {
+        #[test]
+        fn $name() {
+            let golden = Golden {
+                config: serde_json::from_str(include_str!(concat!("../../tests/golden/", $folder, "/model.json")))
+                    .unwrap(),
+                weights: include_bytes!(concat!("../../tests/golden/", $folder, "/weights.safetensors")),
+                input: include_bytes!(concat!("../../tests/golden/", $folder, "/input.safetensors")),
+                expected: include_bytes!(concat!("../../tests/golden/", $folder, "/expected.safetensors")),
+            };
+            targets().iter().for_each(|target| golden.check(target));
+        }
+    };
+}
+
+golden_network!(skip_net_with_a_table_of_times, "skip-net-plain");
+golden_network!(skip_net_with_attention, "skip-net-attention");
+golden_network!(resnet_unet, "resnet-unet");
+golden_network!(mlp_of_the_time, "mlp-time");
+golden_network!(mlp_of_sinusoids, "mlp-sinusoids");
+
 #[test]
 fn paired_layout() {
     let golden = Golden {
-        config: UNetConfig {
+        config: ModelConfig::Unet(UNetConfig {
             image_size: 8,
             in_channels: 1,
             out_channels: 2,
@@ -147,7 +171,7 @@ fn paired_layout() {
             upsample: Upsample::BilinearConv,
             shortcut: Shortcut::Conv3x3,
             ..UNetConfig::default()
-        },
+        }),
         weights: include_bytes!("../../tests/golden/paired/weights.safetensors"),
         input: include_bytes!("../../tests/golden/paired/input.safetensors"),
         expected: include_bytes!("../../tests/golden/paired/expected.safetensors"),

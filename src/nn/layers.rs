@@ -1,8 +1,9 @@
-//! Layers: what the U-Net is built of. A layer registers its parameters when it is made and records ops when it is
+//! Layers: what the networks are built of. A layer registers its parameters when it is made and records ops when it is
 //! called; names of parameters are those of diffusers.
 
+use super::config::Shortcut;
 use super::params::{Init, ParamId, ParamSet, Part, Weights};
-use crate::ops::attention::attention;
+use crate::ops::conv_transpose2d::conv_transpose2d;
 use crate::ops::conv2d::{Padding, conv2d};
 use crate::ops::group_norm::group_norm;
 use crate::ops::linear::linear;
@@ -104,6 +105,29 @@ impl Conv {
     }
 }
 
+/// Transposed convolution with bias that doubles an image: 4x4, stride 2.
+#[derive(Clone, Debug)]
+pub(super) struct DoublingConv {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl DoublingConv {
+    pub fn new(params: &mut ParamSet, name: &str, c_in: usize, c_out: usize) -> DoublingConv {
+        // A pixel of the result is reached by 2x2 of the kernel's taps.
+        let init = Start::FanIn.init(c_in * 2 * 2);
+        let weight = params.add(format!("{name}.weight"), &[c_in, 4, 4, c_out], init);
+        let bias = params.add(format!("{name}.bias"), &[c_out], init);
+        DoublingConv { weight, bias }
+    }
+
+    /// `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        let (w, b) = (cx.param(self.weight), cx.param(self.bias));
+        conv_transpose2d(cx.tape, x, w, b, 2, Padding::same(1))
+    }
+}
+
 /// Linear map of the last dimension, with bias.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
@@ -167,8 +191,8 @@ pub(crate) struct BlockStyle {
     pub dropout: f32,
     /// Dropout before the second norm rather than after its SiLU.
     pub dropout_before_norm: bool,
-    /// A 3x3 shortcut in every block rather than a 1x1 where the channels change.
-    pub conv_shortcut: bool,
+    /// The way around the convolutions.
+    pub shortcut: Shortcut,
 }
 
 /// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`.
@@ -194,10 +218,11 @@ impl ResBlock {
         let norm2 = norm(params, "norm2", c_out);
         let conv2 = Conv::same3x3(params, &format!("{name}.conv2"), c_out, c_out, Start::Zero);
         let name = format!("{name}.conv_shortcut");
-        let shortcut = match (style.conv_shortcut, c_in == c_out) {
-            (true, _) => Some(Conv::same3x3(params, &name, c_in, c_out, Start::FanIn)),
-            (false, false) => Some(Conv::new(params, &name, [c_in, c_out], 1, 1, Padding::same(0), Start::FanIn)),
-            (false, true) => None,
+        let pointwise = |params| Conv::new(params, &name, [c_in, c_out], 1, 1, Padding::same(0), Start::FanIn);
+        let shortcut = match style.shortcut {
+            Shortcut::Pointwise => (c_in != c_out).then(|| pointwise(params)),
+            Shortcut::PointwiseAlways => Some(pointwise(params)),
+            Shortcut::Conv3x3 => Some(Conv::same3x3(params, &name, c_in, c_out, Start::FanIn)),
         };
         ResBlock { norm1, conv1, time, norm2, conv2, shortcut, style }
     }
@@ -218,41 +243,5 @@ impl ResBlock {
         let h = self.conv2.forward(cx, h);
         let around = self.shortcut.as_ref().map_or(x, |conv| conv.forward(cx, x));
         add::add(cx.tape, around, h)
-    }
-}
-
-/// Self-attention over all pixels: `x + to_out(attention(to_qkv(norm(x))))`.
-#[derive(Clone, Debug)]
-pub(crate) struct AttentionBlock {
-    norm: GroupNorm,
-    qkv: Linear,
-    out: Linear,
-    heads: usize,
-    head_dim: usize,
-}
-
-impl AttentionBlock {
-    pub fn new(
-        params: &mut ParamSet,
-        name: &str,
-        c: usize,
-        (heads, head_dim): (usize, usize),
-        style: BlockStyle,
-    ) -> AttentionBlock {
-        let norm = GroupNorm::new(params, &format!("{name}.group_norm"), c, style.groups, style.eps, false);
-        let maps = ["to_q", "to_k", "to_v"].map(|m| (format!("{name}.{m}"), heads * head_dim));
-        let qkv = Linear::fused(params, &maps, c, Start::FanIn);
-        let out = Linear::new(params, &format!("{name}.to_out.0"), heads * head_dim, c, Start::Zero);
-        AttentionBlock { norm, qkv, out, heads, head_dim }
-    }
-
-    /// `[n, h, w, c]` to the same.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
-        let (n, l, c) = (x.dim(0), x.dim(1) * x.dim(2), x.dim(3));
-        let h = self.norm.forward(cx, x).reshape(&[n, l, c]);
-        let qkv = self.qkv.forward(cx, h);
-        let h = attention(cx.tape, qkv, self.heads, self.head_dim, self.head_dim);
-        let h = self.out.forward(cx, h).reshape(&x.dims());
-        add::add(cx.tape, x, h)
     }
 }

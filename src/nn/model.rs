@@ -2,7 +2,10 @@
 
 use super::config::UNetConfig;
 use super::layers::Forward;
+use super::mlp::{Mlp, MlpConfig};
 use super::params::ParamSet;
+use super::resnet_unet::{ResnetUnet, ResnetUnetConfig};
+use super::skip_net::{SkipNet, SkipNetConfig};
 use super::unet::UNet;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -15,6 +18,12 @@ use toml::Table;
 pub enum ModelConfig {
     /// The U-Nets of Ho et al. (2020) and their kin.
     Unet(UNetConfig),
+    /// A plain encoder-decoder network with skips.
+    SkipNet(SkipNetConfig),
+    /// A U-Net with attention at every size.
+    ResnetUnet(ResnetUnetConfig),
+    /// A perceptron whose samples are points.
+    Mlp(MlpConfig),
 }
 
 impl Default for ModelConfig {
@@ -50,6 +59,9 @@ impl ModelConfig {
     pub fn sample_dims(&self) -> [usize; 3] {
         match self {
             ModelConfig::Unet(c) => [c.image_size, c.image_size, c.in_channels],
+            ModelConfig::SkipNet(c) => [c.image_size, c.image_size, c.in_channels],
+            ModelConfig::ResnetUnet(c) => [c.image_size, c.image_size, c.in_channels],
+            ModelConfig::Mlp(c) => [1, 1, c.in_channels],
         }
     }
 
@@ -62,6 +74,9 @@ impl ModelConfig {
     pub fn out_channels(&self) -> usize {
         match self {
             ModelConfig::Unet(c) => c.out_channels,
+            ModelConfig::SkipNet(c) => c.out_channels,
+            ModelConfig::ResnetUnet(c) => c.out_channels,
+            ModelConfig::Mlp(c) => c.out_channels,
         }
     }
 
@@ -69,6 +84,9 @@ impl ModelConfig {
     pub fn classes(&self) -> usize {
         match self {
             ModelConfig::Unet(c) => c.classes,
+            ModelConfig::SkipNet(c) => c.classes,
+            ModelConfig::ResnetUnet(c) => c.classes,
+            ModelConfig::Mlp(c) => c.classes,
         }
     }
 
@@ -79,6 +97,10 @@ impl ModelConfig {
     pub fn check_size(&self, height: usize, width: usize) -> Result<()> {
         let divisor = match self {
             ModelConfig::Unet(c) => c.size_divisor(),
+            ModelConfig::SkipNet(c) => c.size_divisor(),
+            ModelConfig::ResnetUnet(c) => c.size_divisor(),
+            ModelConfig::Mlp(_) if [height, width] == [1, 1] => return Ok(()),
+            ModelConfig::Mlp(_) => return Err(Error::Config(format!("{height}x{width}: points are 1x1"))),
         };
         if [height, width].iter().any(|&size| size == 0 || size % divisor != 0) {
             let message = format!("{height}x{width}: height and width must be multiples of {divisor}");
@@ -94,9 +116,12 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             ModelConfig::Unet(c) => c.validate()?,
+            ModelConfig::SkipNet(c) => c.validate()?,
+            ModelConfig::ResnetUnet(c) => c.validate()?,
+            ModelConfig::Mlp(c) => c.validate()?,
         }
         let ([_, _, c_in], c_out) = (self.sample_dims(), self.out_channels());
-        if ![1, 3].contains(&c_in) {
+        if !matches!(self, ModelConfig::Mlp(_)) && ![1, 3].contains(&c_in) {
             return Err(Error::Config(format!("model.in_channels = {c_in}: images have 1 or 3 channels")));
         }
         if c_out != c_in && c_out != 2 * c_in {
@@ -120,6 +145,12 @@ impl From<UNetConfig> for ModelConfig {
 pub enum Network {
     /// See [`ModelConfig::Unet`].
     Unet(Box<UNet>),
+    /// See [`ModelConfig::SkipNet`].
+    SkipNet(Box<SkipNet>),
+    /// See [`ModelConfig::ResnetUnet`].
+    ResnetUnet(Box<ResnetUnet>),
+    /// See [`ModelConfig::Mlp`].
+    Mlp(Mlp),
 }
 
 impl Network {
@@ -130,6 +161,9 @@ impl Network {
     pub fn new(config: &ModelConfig, params: &mut ParamSet) -> Result<Network> {
         Ok(match config {
             ModelConfig::Unet(c) => Network::Unet(Box::new(UNet::new(c, params)?)),
+            ModelConfig::SkipNet(c) => Network::SkipNet(Box::new(SkipNet::new(c, params)?)),
+            ModelConfig::ResnetUnet(c) => Network::ResnetUnet(Box::new(ResnetUnet::new(c, params)?)),
+            ModelConfig::Mlp(c) => Network::Mlp(Mlp::new(c, params)?),
         })
     }
 
@@ -141,7 +175,10 @@ impl Network {
     /// model is conditional. The result is `[n, h, w, out_channels]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor, time: Tensor, labels: Option<Tensor>) -> Tensor {
         match self {
-            Network::Unet(unet) => unet.forward(cx, x, time, labels),
+            Network::Unet(net) => net.forward(cx, x, time, labels),
+            Network::SkipNet(net) => net.forward(cx, x, time, labels),
+            Network::ResnetUnet(net) => net.forward(cx, x, time, labels),
+            Network::Mlp(net) => net.forward(cx, x, time, labels),
         }
     }
 }

@@ -7,12 +7,14 @@
 //! ```
 //! The time embedding enters every residual block as a bias per image and channel.
 
-use super::config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
-use super::layers::{AttentionBlock, BlockStyle, Conv, Forward, GroupNorm, Linear, ResBlock, Start};
-use super::params::{Init, ParamId, ParamSet};
+use super::attention::AttentionBlock;
+use super::config::{Downsample, Layout, UNetConfig, Upsample};
+use super::layers::{BlockStyle, Conv, Forward, GroupNorm, ResBlock, Start};
+use super::params::ParamSet;
+use super::time_embedding::{Sinusoids, TimeEmbedding};
 use crate::Result;
 use crate::ops::conv2d::Padding;
-use crate::ops::{add, avg_pool, concat, embedding, silu, timestep_embedding, upsample};
+use crate::ops::{avg_pool, concat, silu, upsample};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -62,8 +64,7 @@ impl Resample {
 #[derive(Clone, Debug)]
 pub struct UNet {
     config: UNetConfig,
-    time_mlp: Option<[Linear; 2]>,
-    class_table: Option<ParamId>,
+    time_embedding: TimeEmbedding,
     conv_in: Conv,
     encoder: Vec<Level>,
     middle: [ResBlock; 2],
@@ -89,22 +90,19 @@ impl UNet {
             time_dim: config.time_dim(),
             dropout: config.dropout,
             dropout_before_norm: paired,
-            conv_shortcut: config.shortcut == Shortcut::Conv3x3,
+            shortcut: config.shortcut,
         };
         let attends = |level: usize| config.attention_levels.contains(&level);
         let attention = |params: &mut ParamSet, name: &str, channels: usize| {
             AttentionBlock::new(params, name, channels, config.heads(channels), style)
         };
 
-        let time_mlp = (!paired).then(|| {
-            let linear = |params: &mut ParamSet, n, c_in| {
-                Linear::new(params, &format!("time_embedding.linear_{n}"), c_in, config.time_dim(), Start::FanIn)
-            };
-            [linear(params, 1, c[0]), linear(params, 2, config.time_dim())]
-        });
-        // One row more than classes: the null label of classifier-free guidance.
-        let class_table = (config.classes > 0)
-            .then(|| params.add("class_embedding.weight", &[config.classes + 1, config.time_dim()], Init::Normal));
+        let sinusoids = |dim| Sinusoids { dim, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
+        let time_embedding = if paired {
+            TimeEmbedding::sinusoids(params, sinusoids(config.time_dim()), config.classes)
+        } else {
+            TimeEmbedding::mlp(params, sinusoids(c[0]), config.time_dim(), config.classes)
+        };
         let conv_in = Conv::same3x3(params, "conv_in", config.in_channels, c[0], Start::FanIn);
 
         // Channels of the skips, in the order in which the encoder makes them.
@@ -170,8 +168,7 @@ impl UNet {
         let conv_out = Conv::same3x3(params, "conv_out", c[0], config.out_channels, Start::Zero);
         Ok(UNet {
             config: config.clone(),
-            time_mlp,
-            class_table,
+            time_embedding,
             conv_in,
             encoder,
             middle: [middle0, middle1],
@@ -195,9 +192,9 @@ impl UNet {
     /// `classes` is the null label, exactly where the model is conditional. The result is
     /// `[n, h, w, out_channels]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
-        assert_eq!(labels.is_some(), self.class_table.is_some(), "labels go with a conditional model");
         let paired = self.config.layout == Layout::Paired;
-        let time = self.time_embedding(cx, t, labels);
+        let time = self.time_embedding.forward(cx, t, labels);
+        let time = silu::silu(cx.tape, time);
 
         let mut h = self.conv_in.forward(cx, x);
         let mut skips = if paired { vec![] } else { vec![h] };
@@ -241,29 +238,14 @@ impl UNet {
         let h = self.norm_out.forward(cx, h);
         self.conv_out.forward(cx, h)
     }
-
-    /// SiLU of the embedding of time and class `[n, time_dim]`, as every residual block takes it.
-    fn time_embedding(&self, cx: &mut Forward, t: Tensor, labels: Option<Tensor>) -> Tensor {
-        let config = &self.config;
-        let dim = if self.time_mlp.is_some() { config.channels[0] } else { config.time_dim() };
-        let mut h = timestep_embedding::timestep_embedding(cx.tape, t, dim, config.flip_sin_to_cos, config.freq_shift);
-        if let Some([first, second]) = &self.time_mlp {
-            h = first.forward(cx, h);
-            h = silu::silu(cx.tape, h);
-            h = second.forward(cx, h);
-        }
-        if let (Some(table), Some(labels)) = (self.class_table, labels) {
-            let table = cx.param(table);
-            let class = embedding::embedding(cx.tape, table, labels);
-            h = add::add(cx.tape, h, class);
-        }
-        silu::silu(cx.tape, h)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::{Shortcut, Weights};
+    use crate::tape::Backend;
+    use crate::tensor::{DType, Store};
 
     fn count(config: &UNetConfig) -> usize {
         let mut params = ParamSet::default();
@@ -298,6 +280,20 @@ mod tests {
             ..UNetConfig::default()
         };
         assert_eq!(count(&unet64), 20_494_211);
+    }
+
+    #[test]
+    fn the_paired_layout_has_eleven_skips() {
+        let config = UNetConfig { layout: Layout::Paired, channels: vec![32, 64, 96, 128], ..UNetConfig::default() };
+        let mut params = ParamSet::default();
+        let unet = UNet::new(&config, &mut params).unwrap();
+        let mut store = Store::new();
+        let weights = Weights::reserve(&mut store, &params, DType::F32, false);
+        let (x, t) = (store.tensor(&[1, 32, 32, 3], DType::F32), store.tensor(&[1], DType::F32));
+        let mut tape = Tape::new(Backend::Cpu, DType::F32);
+        let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, None);
+        assert_eq!(out.dims(), [1, 32, 32, 3]);
+        assert_eq!(tape.nodes().iter().filter(|node| node.name() == "concat_fwd").count(), 11);
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl Input {
         self
     }
 
+    /// The same operand with given values, by their index.
+    pub fn filled(mut self, value: impl Fn(usize) -> f32) -> Input {
+        self.values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        self
+    }
+
     fn differentiable(&self) -> bool {
         matches!(self.kind, Kind::Activation | Kind::Weight | Kind::Parameter)
     }

@@ -7,7 +7,8 @@ use crate::ops::conv2d::{self, Conv2dShape, Layer, Names};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-const LINEAR: Names = Names { fwd: "linear_fwd", bwd_dx: "linear_bwd_dx", bwd_dw: "linear_bwd_dw" };
+const LINEAR: Names =
+    Names { fwd: "linear_fwd", bwd_dx: "linear_bwd_dx", bwd_dw: "linear_bwd_dw", bwd_dbias: "linear_bwd_dbias" };
 
 /// Linear map of the last dimension, with an optional bias.
 ///

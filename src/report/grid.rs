@@ -31,6 +31,33 @@ pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture
     arrange(bytes.chunks_exact((h * w * c).max(1)), n, [h, w, c], columns)
 }
 
+/// A sheet of samples `[n, h, w, c]`: images in a grid, or points of the plane `[n, 1, 1, 2]` as dots in [-3, 3]^2, which
+/// holds nearly all of a standardised set.
+///
+/// # Panics
+/// If `samples` does not hold `dims` numbers.
+pub fn sample_sheet(samples: &[f32], dims: [usize; 4]) -> Picture {
+    match dims {
+        [_, 1, 1, 2] => dots(samples),
+        _ => grid(samples, dims, None),
+    }
+}
+
+/// Points as dark dots of two by two pixels on white; darker where they lie on each other.
+fn dots(points: &[f32]) -> Picture {
+    const SIDE: usize = 512;
+    let mut pixels = vec![255u8; SIDE * SIDE];
+    let place = |v: f32| ((v + 3.0) / 6.0 * (SIDE - 2) as f32) as usize;
+    for point in points.chunks_exact(2).filter(|point| point.iter().all(|v| v.abs() < 3.0)) {
+        let at = (SIDE - 2 - place(point[1])) * SIDE + place(point[0]);
+        for offset in [0, 1, SIDE, SIDE + 1] {
+            let pixel = &mut pixels[at + offset];
+            *pixel = (*pixel / 5 * 2).max(20);
+        }
+    }
+    Picture { width: SIDE, height: SIDE, channels: 1, pixels }
+}
+
 /// All images side by side, such as the stages of one denoising process.
 pub fn strip(images: &[f32], dims: [usize; 4]) -> Picture {
     grid(images, dims, Some(dims[0]))
@@ -93,6 +120,14 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_are_dots_where_they_lie() {
+        let sheet = sample_sheet(&[0.0, 0.0, 2.9, 2.9, f32::NAN, 0.0, 7.0, 0.0], [4, 1, 1, 2]);
+        let dark = |x: usize, y: usize| sheet.pixels[y * sheet.width + x] < 255;
+        assert_eq!(sheet.pixels.iter().filter(|&&p| p < 255).count(), 8);
+        assert!(dark(255, 255) && dark(502, 9), "the middle, and the corner at the upper right");
+    }
 
     #[test]
     fn values_become_levels_clamped_and_rounded() {

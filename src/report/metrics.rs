@@ -23,6 +23,12 @@ pub struct Record {
     pub grad_norm: f32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_per_second: Option<f32>,
+    /// Mean loss on the validation samples, after the update; in the steps that validate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f32>,
+    /// Standard error of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_error: Option<f32>,
 }
 
 /// Appends records to a file. Each is written at once and as a whole, so that a killed run loses at most its last line.
@@ -102,7 +108,14 @@ mod tests {
     use super::*;
 
     fn record(step: u64) -> Record {
-        Record { step, loss: 0.1 + step as f32, learning_rate: 2e-4, grad_norm: 0.3, images_per_second: Some(271.5) }
+        Record {
+            step,
+            loss: 0.1 + step as f32,
+            learning_rate: 2e-4,
+            grad_norm: 0.3,
+            images_per_second: Some(271.5),
+            ..Record::default()
+        }
     }
 
     #[test]

@@ -47,12 +47,16 @@ pub struct Header {
     pub config: Config,
 }
 
-/// Writes `folder/step-NNNNNNNN.safetensors` and returns its path.
+/// Where a folder has the checkpoint of a step.
+pub fn path(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step:08}.safetensors"))
+}
+
+/// Writes a checkpoint.
 ///
 /// # Errors
 /// When the file cannot be written; earlier checkpoints are untouched then.
-pub fn save(folder: &Path, config: &Config, params: &ParamSet, state: &State) -> Result<PathBuf> {
-    let path = folder.join(format!("step-{:08}.safetensors", state.step));
+pub fn save(path: &Path, config: &Config, params: &ParamSet, state: &State) -> Result<()> {
     let config = Config { data: Default::default(), ..config.clone() };
     let header = Header { format: FORMAT, step: state.step, config };
     let header = serde_json::to_string(&header).expect("a header is plain data");
@@ -62,8 +66,7 @@ pub fn save(folder: &Path, config: &Config, params: &ParamSet, state: &State) ->
         params.to_files(flat).into_iter().map(move |(name, dims, values)| (format!("{prefix}.{name}"), dims, values))
     };
     let tensors: Vec<NamedTensor> = arrays.into_iter().flat_map(prefixed).collect();
-    write_whole(&path, |partial| tensor_file::write(partial, &tensors, (KEY, &header)))?;
-    Ok(path)
+    write_whole(path, |partial| tensor_file::write(partial, &tensors, (KEY, &header)))
 }
 
 /// Creates or replaces a file in one step: readers, and whoever comes after a crash, see it as it was or complete.
@@ -206,12 +209,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (params, config) = (params(5), Config::default());
         let state = state(&params, 7);
-        let path = save(folder.path(), &config, &params, &state).unwrap();
+        let path = path(folder.path(), 7);
+        save(&path, &config, &params, &state).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!(Checkpoint::open(&path).unwrap().state(&params).unwrap(), state);
         let mut elsewhere = config.clone();
         elsewhere.data.source = "some/where/else".into();
-        save(folder.path(), &elsewhere, &params, &state).unwrap();
+        save(&path, &elsewhere, &params, &state).unwrap();
         assert!(fs::read(&path).unwrap() == bytes);
         assert_eq!(Checkpoint::open(&path).unwrap().header.config, config);
     }
@@ -219,7 +223,11 @@ mod tests {
     #[test]
     fn another_model_is_refused_by_tensor_and_shape() {
         let folder = tempfile::tempdir().unwrap();
-        let path = save(folder.path(), &Config::default(), &params(5), &state(&params(5), 7)).unwrap();
+        let path = {
+            let path = path(folder.path(), 7);
+            save(&path, &Config::default(), &params(5), &state(&params(5), 7)).unwrap();
+            path
+        };
         let message = Checkpoint::open(&path).unwrap().state(&params(6)).unwrap_err().to_string();
         assert!(message.ends_with("\"weights.conv.weight\": wanted [6, 2, 3, 3], found [5, 2, 3, 3]"), "{message}");
     }
@@ -229,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let params = params(1);
         for step in [100, 20, 3] {
-            save(folder.path(), &Config::default(), &params, &state(&params, step)).unwrap();
+            save(&path(folder.path(), step), &Config::default(), &params, &state(&params, step)).unwrap();
         }
         fs::write(folder.path().join(".step-00000400.safetensors.partial"), "half").unwrap();
         tidy(folder.path(), 2).unwrap();

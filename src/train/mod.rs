@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod config;
 mod diffusion_config;
+pub mod feed;
 mod loaded;
 pub mod model_file;
 mod objective;
@@ -17,6 +18,7 @@ pub mod sample_config;
 pub mod schedule;
 mod settings;
 pub mod trainer;
+pub mod validation;
 
 pub use config::Config;
 pub use loaded::LoadedModel;

@@ -45,7 +45,7 @@ impl Which {
 }
 
 impl ModelFile {
-    /// Opens a run directory, a checkpoint or a diffusers folder.
+    /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint or a diffusers folder.
     ///
     /// # Errors
     /// One line that says what is missing, damaged, or not supported.
@@ -63,6 +63,9 @@ impl ModelFile {
         let run = RunDir::new(path);
         if !run.config().exists() {
             return Err(Error::format(path, "neither a run (config.toml) nor a diffusers model (config.json)"));
+        }
+        if run.best().exists() {
+            return ModelFile::from_checkpoint(&run.best(), which);
         }
         match checkpoint::list(&run.checkpoints())?.pop() {
             Some((_, last)) => ModelFile::from_checkpoint(&last, which),
@@ -129,7 +132,9 @@ impl ModelFile {
     /// # Errors
     /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
     pub fn export(&self, folder: &Path) -> Result<()> {
-        let ModelConfig::Unet(unet) = &self.config.model;
+        let ModelConfig::Unet(unet) = &self.config.model else {
+            return Err(Error::Config("model.architecture: diffusers' UNet2DModel cannot compute this network".into()));
+        };
         let config = diffusers_config::to_json(unet)?;
         if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
             return Err(Error::format(folder, "exists and is not empty"));

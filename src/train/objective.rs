@@ -92,6 +92,33 @@ impl Objective {
         c.map(|v| v as f32)
     }
 
+    /// The loss of one sample at `t`, averaged over its values: what the network `said [h, w, out_channels]` of a sample
+    /// `x` with noise `eps`, both `[h, w, c]`. Of a network that learns a variance, that of the mean alone.
+    ///
+    /// # Errors
+    /// A weighting that the process does not allow.
+    pub fn loss(&self, t: f64, [x, eps, said]: [&[f32]; 3], channels: usize) -> Result<f64> {
+        let (c_x, c_eps) = self.target.target(&self.process.point(t));
+        let said_channels = said.len() / (x.len() / channels);
+        let error = |i: usize| {
+            let said = said[i / channels * said_channels + i % channels];
+            (f64::from(said) - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2)
+        };
+        let weight = self.weighting.weight(self.target, &self.process, t)?;
+        Ok(weight * (0..x.len()).map(error).sum::<f64>() / x.len() as f64)
+    }
+
+    /// The times of `n` samples of a validation: evenly spread, so that the mean over them is the mean over time.
+    pub fn validation_times(&self, n: usize) -> Vec<f64> {
+        let word = |i: usize| (((2 * i + 1) as u64) << 32) / (2 * n as u64);
+        (0..n).map(|i| self.process.time(word(i) as u32)).collect()
+    }
+
+    /// The forward process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// The labels that the network is shown in `step`: some are replaced by the null label.
     pub fn shown_labels(&self, step: u32, first: usize, labels: &[i32]) -> Vec<i32> {
         let shown = |(i, &label): (usize, &i32)| {

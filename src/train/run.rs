@@ -2,13 +2,16 @@
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
+use super::feed::Feed;
 use super::model_file::ModelFile;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
-use crate::data::{self, Batch, Dataset, Loader};
+use super::validation::EarlyStopping;
+use crate::data::{self, Dataset};
 use crate::device::Device;
-use crate::report::{EventWriter, MetricsLog, Record, grid, write_run_report};
+use crate::report::{EventWriter, MetricsLog, Record, read_metrics, sample_sheet, write_run_report};
 use crate::{Error, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -57,8 +60,21 @@ impl Run<'_> {
     /// # Errors
     /// A run directory that cannot be read.
     pub fn finished(&self) -> Result<Option<Outcome>> {
-        let done = self.last_checkpoint()?.is_some_and(|(step, _)| step >= self.config.train.steps);
-        Ok((done && self.dir.report().exists()).then(|| self.outcome(self.config.train.steps)))
+        let Some((step, _)) = self.last_checkpoint()? else { return Ok(None) };
+        let done = step >= self.config.train.steps || self.validations(step)?.is_over();
+        Ok((done && self.dir.report().exists()).then(|| self.outcome(step)))
+    }
+
+    /// The validations up to a step.
+    fn validations(&self, step: u64) -> Result<EarlyStopping> {
+        let mut stopping = EarlyStopping::new(&self.config.train);
+        if self.dir.metrics().exists() {
+            let records = read_metrics(&self.dir.metrics())?;
+            records.iter().take_while(|record| record.step <= step).for_each(|record| {
+                stopping.note(record);
+            });
+        }
+        Ok(stopping)
     }
 
     fn outcome(&self, step: u64) -> Outcome {
@@ -95,56 +111,90 @@ impl Run<'_> {
         watch(Event::Ready { trainer: &trainer, dataset: &dataset });
 
         let mut feed = Feed::new(config, &dataset);
+        let mut stopping = self.validations(first)?;
         let started = Instant::now();
-        while trainer.updates() < config.train.steps && !self.stop.load(Ordering::Relaxed) {
-            let record = feed.step(&mut trainer)?;
+        while trainer.updates() < config.train.steps && !stopping.is_over() && !self.stop.load(Ordering::Relaxed) {
+            let mut record = feed.step(&mut trainer)?;
+            let every = config.train.validate_every;
+            if every > 0 && record.step.is_multiple_of(every) {
+                let validation = feed.validate(&mut trainer)?;
+                record.validation_loss = Some(validation.loss as f32);
+                record.validation_error = Some(validation.standard_error as f32);
+            }
+            if stopping.note(&record) && config.train.patience > 0 {
+                let state = trainer.state()?;
+                checkpoint::save(&self.dir.best(), trainer.config(), trainer.params(), &state)?;
+            }
             metrics.write(&record)?;
+            if let Some(loss) = record.validation_loss {
+                events.scalars(record.step, &[("validation_loss", loss)])?;
+            }
             if record.step.is_multiple_of(config.train.log_every) {
                 let scalars =
                     [("loss", record.loss), ("learning_rate", record.learning_rate), ("grad_norm", record.grad_norm)];
                 events.scalars(record.step, &scalars)?;
             }
             watch(Event::Step(&record));
-            self.after_step(&mut trainer, &mut events, watch)?;
+            self.after_step(&mut trainer, stopping.is_over(), &mut events, watch)?;
         }
         let step = trainer.updates();
-        if step == config.train.steps && config.sample.n > 0 && !self.dir.sheet(step).exists() {
-            self.draw_sheet(&mut trainer, &mut events, watch)?;
+        let ended = step == config.train.steps || stopping.is_over();
+        if ended && stopping.best_step().is_some() && self.dir.best().exists() {
+            let best = Checkpoint::open(&self.dir.best())?.state(trainer.params())?;
+            trainer.restore(&best)?;
         }
-        self.write_report(&trainer, &dataset, step - first, started.elapsed().as_secs_f64())?;
+        if ended && config.sample.n > 0 && !self.dir.sheet(step).exists() {
+            self.draw_sheet(&mut trainer, step, &mut events, watch)?;
+        }
+        self.write_report(&trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
         Ok(self.outcome(step))
     }
 
     /// Checkpoint and samples, where they are due.
-    fn after_step(&self, trainer: &mut Trainer, events: &mut EventWriter, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    fn after_step(
+        &self,
+        trainer: &mut Trainer,
+        is_last: bool,
+        events: &mut EventWriter,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<()> {
         let (train, step) = (&self.config.train, trainer.updates());
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(train.checkpoint_every) || step == train.steps || self.stop.load(Ordering::Relaxed) {
+        if due(train.checkpoint_every) || step == train.steps || is_last || self.stop.load(Ordering::Relaxed) {
             self.save(trainer)?;
         }
         if self.config.sample.n > 0 && due(train.sample_every) && step < train.steps {
-            self.draw_sheet(trainer, events, watch)?;
+            self.draw_sheet(trainer, step, events, watch)?;
         }
         Ok(())
     }
 
     fn save(&self, trainer: &mut Trainer) -> Result<()> {
         let (folder, state) = (self.dir.checkpoints(), trainer.state()?);
-        checkpoint::save(&folder, trainer.config(), trainer.params(), &state)?;
+        checkpoint::save(&checkpoint::path(&folder, state.step), trainer.config(), trainer.params(), &state)?;
         checkpoint::tidy(&folder, self.config.train.keep_checkpoints)
     }
 
     /// A sheet of samples and the strip from noise to images.
-    fn draw_sheet(&self, trainer: &mut Trainer, events: &mut EventWriter, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    fn draw_sheet(
+        &self,
+        trainer: &mut Trainer,
+        step: u64,
+        events: &mut EventWriter,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<()> {
         let samples = trainer.sample()?;
-        let (sheet, path) = (grid(&samples.images, samples.dims, None), self.dir.sheet(trainer.updates()));
+        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         sheet.write_png(&path)?;
-        samples.strip().write_png(&self.dir.strip())?;
+        if !samples.are_points() {
+            samples.strip().write_png(&self.dir.strip())?;
+        }
         watch(Event::Sheet(&path));
-        events.picture(trainer.updates(), "samples", &sheet)
+        events.picture(step, "samples", &sheet)
     }
 
-    fn write_report(&self, trainer: &Trainer, dataset: &Dataset, steps: u64, seconds: f64) -> Result<()> {
+    fn write_report(&self, trainer: &Trainer, dataset: &Dataset, made: Range<u64>, seconds: f64) -> Result<()> {
+        let (step, steps) = (made.end, made.end - made.start);
         let config = trainer.config();
         let (fixed, activations) = trainer.memory_bytes();
         let images = steps * config.train.batch_size as u64;
@@ -152,7 +202,7 @@ impl Run<'_> {
             ("data", format!("{}, {} images", dataset.name(), dataset.len())),
             ("parameters", trainer.params().count().to_string()),
             ("device", trainer.device_name()),
-            ("steps", format!("{} of {}", trainer.updates(), config.train.steps)),
+            ("steps", format!("{step} of {}", config.train.steps)),
             ("memory", format!("{:.0} MB", (fixed + activations) as f64 / 1e6)),
         ];
         if steps > 0 {
@@ -176,52 +226,4 @@ pub fn open_data(config: &Config) -> Result<Dataset> {
         return Err(Error::Config(format!("model.classes = {wanted}, but {} has {found} classes", dataset.name())));
     }
     Ok(dataset)
-}
-
-/// Hands batches to a trainer.
-pub struct Feed<'a> {
-    dataset: &'a Dataset,
-    loader: Loader,
-    conditional: bool,
-    batch: Batch,
-    images: Vec<f32>,
-    labels: Vec<i32>,
-}
-
-impl<'a> Feed<'a> {
-    /// Batches of `config` from a data set.
-    pub fn new(config: &Config, dataset: &'a Dataset) -> Feed<'a> {
-        let (n, limit) = (config.train.batch_size, config.data.limit);
-        let images = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
-        Feed {
-            dataset,
-            loader: Loader::new(images, n, config.train.seed, config.data.flip),
-            conditional: config.model.classes() > 0,
-            batch: Batch::default(),
-            images: vec![0.0; n * dataset.image_dims().iter().product::<usize>()],
-            labels: vec![0; n],
-        }
-    }
-
-    /// Makes the trainer's next step.
-    ///
-    /// # Errors
-    /// Those of [`Trainer::step`].
-    pub fn step(&mut self, trainer: &mut Trainer) -> Result<Record> {
-        let started = Instant::now();
-        self.loader.fill(trainer.updates(), &mut self.batch);
-        self.dataset.fill_batch(&self.batch.indices, &self.batch.flips, &mut self.images);
-        if self.conditional {
-            self.dataset.fill_labels(&self.batch.indices, &mut self.labels);
-        }
-        let result = trainer.step(&self.images, &self.labels)?;
-        let images_per_second = self.labels.len() as f64 / started.elapsed().as_secs_f64();
-        Ok(Record {
-            step: trainer.updates(),
-            loss: result.loss,
-            learning_rate: result.learning_rate as f32,
-            grad_norm: result.grad_norm,
-            images_per_second: Some(images_per_second as f32),
-        })
-    }
 }

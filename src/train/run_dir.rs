@@ -53,6 +53,11 @@ impl RunDir {
         self.path.join("checkpoints")
     }
 
+    /// The checkpoint of the best validation, where the run stops early.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
     /// The sheet of samples after a step.
     pub fn sheet(&self, step: u64) -> PathBuf {
         self.path.join("samples").join(format!("step-{step:08}.png"))

@@ -176,7 +176,7 @@ mod tests {
         let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
         assert_eq!((config.train.steps, config.train.learning_rate), (7, 1.0));
         assert_eq!(config.data.source, "some/dir");
-        let ModelConfig::Unet(unet) = &config.model;
+        let ModelConfig::Unet(unet) = &config.model else { panic!("{:?}", config.model) };
         assert_eq!(unet.channels, [8, 16]);
         assert_eq!(config.sample.sampler, crate::train::sample_config::SamplerKind::Ddim);
     }
@@ -203,7 +203,7 @@ mod tests {
             ("train.steps=many", "train.steps: wanted a whole number, not \"many\""),
             ("train.steps=-1", "train.steps: wanted a whole number of at least 0, not -1"),
             ("sample.sampler=euler", "euler"),
-            ("model.architecture=transformer", "unknown variant `transformer`, expected `unet`"),
+            ("model.architecture=transformer", "unknown variant `transformer`, expected one of `unet`, `skip-net`"),
             ("model.architecture=7", "model.architecture: wanted a string, not 7"),
             ("train.steps", "key=value"),
             ("qqq=1", "unknown setting \"qqq\""),

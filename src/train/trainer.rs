@@ -7,10 +7,12 @@ use super::objective::Objective;
 use super::program::{OptimizerState, PartInputs, record_part, record_update};
 use super::random::initial_weights;
 use super::schedule::{ema_decay, learning_rate};
+use super::validation::MeanLoss;
 use crate::device::Device;
 use crate::nn::{ParamSet, Weights};
 use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
+use crate::probe::{Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::tape::{Backend, Program, Session};
 use crate::tensor::{DType, Store, Tensor};
@@ -42,6 +44,7 @@ pub struct Trainer {
     parts: (Part, Option<Part>),
     update: Program,
     sampler: Option<ImageSampler>,
+    probe: Option<Probe>,
     step: u64,
 }
 
@@ -84,6 +87,8 @@ impl Trainer {
             let chunk = chunk_images(backend, config.model.sample_len());
             ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
         });
+        let mut probe = (config.train.validate_every > 0)
+            .then(|| Probe::reserve(&mut store, &config.model, config.train.micro_batch()));
 
         let mut session = Session::new(device, &store)?;
         let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
@@ -101,6 +106,9 @@ impl Trainer {
         if let Some(sampler) = &mut sampler {
             sampler.load(&mut session, &network, &average)?;
         }
+        if let Some(probe) = &mut probe {
+            probe.load(&mut session, &network, &weights, dtype)?;
+        }
         let mut trainer = Trainer {
             objective: Objective::new(&config)?,
             config,
@@ -113,6 +121,7 @@ impl Trainer {
             parts: (first, further),
             update,
             sampler,
+            probe,
             step: 0,
         };
         let initial = initial_weights(&trainer.params, trainer.config.train.seed);
@@ -246,6 +255,40 @@ impl Trainer {
                 op: op.unwrap_or_else(|| "an op that could not be found again".into()),
             },
         }
+    }
+
+    /// The loss of the weights on samples that they are not trained on, `n` of them: `batch(first, n, samples, labels)`
+    /// fills the buffers with some. Noise and times are those of every validation of the run.
+    ///
+    /// # Errors
+    /// What the device reports.
+    ///
+    /// # Panics
+    /// If the configuration does not validate.
+    pub fn validate(&mut self, n: usize, mut batch: impl FnMut(usize, &mut [f32], &mut [i32])) -> Result<MeanLoss> {
+        let probe = self.probe.as_mut().expect("validation is configured");
+        let ([_, _, channels], values) = (self.config.model.sample_dims(), self.config.model.sample_len());
+        let said_values = values / channels * self.config.model.out_channels();
+        let times = self.objective.validation_times(n);
+        let (mut samples, mut labels) = (vec![0.0; probe.chunk() * values], vec![0; probe.chunk()]);
+        let mut losses = Vec::with_capacity(n);
+        for (chunk, times) in times.chunks(probe.chunk()).enumerate() {
+            let first = chunk * probe.chunk();
+            let (samples, labels) = (&mut samples[..times.len() * values], &mut labels[..times.len()]);
+            batch(first, samples, labels);
+            let process = self.objective.process();
+            let point = |&t: &f64| ProbePoint { level: process.level(t), network_time: process.network_time(t) };
+            let points: Vec<ProbePoint> = times.iter().map(point).collect();
+            // No step of training has this number.
+            let rng = RngState { seed: self.config.train.seed, step: u32::MAX, first_image: first as u32 };
+            let answers = probe.ask(&mut self.session, samples, &points, labels, rng)?;
+            let said = answers.out.chunks_exact(said_values);
+            let of_sample = samples.chunks_exact(values).zip(answers.eps.chunks_exact(values)).zip(said);
+            for (&t, ((x, eps), said)) in times.iter().zip(of_sample) {
+                losses.push(self.objective.loss(t, [x, eps, said], channels)?);
+            }
+        }
+        Ok(MeanLoss::of(&losses))
     }
 
     /// Draws samples with the averaged weights, as `config.sample` says.

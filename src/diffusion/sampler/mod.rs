@@ -19,12 +19,13 @@
 //!   sqrt(beta_tilde)`, deterministic for `eta = 0`. `eps` comes from the output itself, also where `x_0` was clipped.
 //! - DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): the second-order multistep solver of the probability flow in
 //!   `lambda = ln(a / sigma)`; the first and the last step are of first order.
-//! - [`langevin`]: steps along the score at one noise level after another.
+//! - Langevin dynamics (Song and Ermon 2019, algorithm 1): steps along the score at one noise level after another.
 //!
 //! The last step adds no noise.
 
 mod langevin;
 
+use super::learned_variance::log_variance;
 use super::{NoiseLevel, Posterior, PredictionTarget, Process, TimePoint};
 use crate::{Error, Result};
 
@@ -98,8 +99,7 @@ impl SamplerStep {
 
     /// `e`, the factor that the network's second output `v` gives the noise; 1 where the variance is not learnt.
     pub fn deviation(&self, v: f64) -> f64 {
-        let f = 0.5 * (v + 1.0);
-        self.log_variance.map_or(1.0, |[log_min, log_max]| (0.5 * (f * log_max + (1.0 - f) * log_min)).exp())
+        self.log_variance.map_or(1.0, |range| (0.5 * log_variance(range, v)).exp())
     }
 
     /// The step itself, for one value: what the kernel computes, in `f64`. `previous` is the [`SamplerStep::x0`] of the
@@ -161,13 +161,8 @@ impl Sampler {
             };
             let log_variance = (self == Sampler::Ancestral { variance: Variance::Learned }).then(|| {
                 let posterior = Posterior::new(levels[k], levels[k + 1]);
-                // The only step of a plan has no other to take it from.
-                let small = match (k + 1 == points.len(), k) {
-                    (true, 0) => posterior.forward_variance,
-                    (true, _) => Posterior::new(levels[k - 1], levels[k]).variance,
-                    (false, _) => posterior.variance,
-                };
-                [small.ln(), posterior.forward_variance.ln()]
+                let before = k.checked_sub(1).map(|j| Posterior::new(levels[j], levels[k]));
+                [posterior.clipped_variance(before.as_ref()).ln(), posterior.forward_variance.ln()]
             });
             let time = process.network_time(t);
             let rho = if k + 1 == points.len() { 0.0 } else { rho };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::diffusion::mixture::{Mixture, standard_normal, walk};
 use crate::diffusion::timesteps::Spacing;
 use crate::diffusion::{Continuous, Schedule};
 
@@ -188,4 +189,137 @@ fn impossible_plans_are_refused() {
     let blind = Process::continuous(Continuous::VpCosine, 0.0, 1.0).unwrap();
     assert!(ANCESTRAL.steps(&blind, &[0.5, 1.0], PredictionTarget::Epsilon, None).is_err());
     assert!(ANCESTRAL.steps(&blind, &[0.5, 1.0], PredictionTarget::V, None).is_ok());
+}
+
+#[test]
+fn drawn_samples_have_the_exact_moments() {
+    let n = 20_000;
+    let counts = [(linear(1e-4), ANCESTRAL, 20), (linear(1e-3), ANCESTRAL_LARGE, 50), (cosine(), ANCESTRAL, 32)];
+    for (process, sampler, steps) in counts {
+        let targets = if matches!(process, Process::Discrete(_)) { &TARGETS[..] } else { &TARGETS[..5] };
+        let [want_mean, want_std] = sampled_moments(&process, steps, sampler, PredictionTarget::Epsilon);
+        let times = process.sampling_times(steps, Spacing::Linspace).unwrap();
+        for target in targets {
+            let plan = sampler.steps(&process, &times, *target, None).unwrap();
+            let output = |z: f64, at: &TimePoint| {
+                let [offset, slope] = best_prediction(*target, at);
+                offset + slope * z
+            };
+            let samples = walk(&process, &plan, standard_normal(n, 5, 0), 5, output);
+            let mean = samples.iter().sum::<f64>() / n as f64;
+            let std = (samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt();
+            let error = want_std / (n as f64).sqrt();
+            assert!((mean - want_mean).abs() <= 3.0 * error, "{target:?}, {steps} steps: mean {mean}");
+            let bound = 3.0 * error / std::f64::consts::SQRT_2;
+            assert!((std - want_std).abs() <= bound, "{target:?}, {steps} steps: std {std} instead of {want_std}");
+        }
+    }
+}
+
+#[test]
+fn dpm_solver_is_of_second_order() {
+    // The probability flow ends at the data's own moments. Half the step, a quarter of the error; DDIM halves it.
+    let error = |sampler: Sampler, n: usize| {
+        let process = Process::continuous(Continuous::VpLinear { b0: 0.1, b1: 20.0 }, 0.0, 1.0).unwrap();
+        // Levels at which ln(a / sigma) is evenly spaced, up to where the last step's own error is small.
+        let times: Vec<f64> = (0..n)
+            .map(|k| 6.0 - 11.0 * k as f64 / (n - 1) as f64)
+            .map(|lambda: f64| process.time_of_noise((-lambda).exp()).unwrap())
+            .collect();
+        let steps = sampler.steps(&process, &times, PredictionTarget::V, None).unwrap();
+        let z = walk(&process, &steps, vec![1.0], 0, |z, at| {
+            let [offset, slope] = best_prediction(PredictionTarget::V, at);
+            offset + slope * z
+        });
+        // One standard deviation of the start is carried to one of the data.
+        let level = process.level(times[n - 1]);
+        let start = (1.0 - level.a * DATA_MEAN) / ((level.a * level.a) * DATA_VAR + level.sigma * level.sigma).sqrt();
+        (z[0] - (DATA_MEAN + start * DATA_VAR.sqrt())).abs()
+    };
+    let ratio = |sampler: Sampler| error(sampler, 40) / error(sampler, 80);
+    let (second, first) = (ratio(Sampler::DpmSolver), ratio(Sampler::Ddim { eta: 0.0 }));
+    assert!((3.4..5.0).contains(&second), "DPM-Solver++(2M): {second}");
+    assert!((1.7..2.4).contains(&first), "DDIM: {first}");
+}
+
+const LANGEVIN: Sampler =
+    Sampler::Langevin { levels: 10, steps_per_level: 7, sigma_max: 1.0, sigma_min: 0.01, step: 2e-5 };
+
+fn exploding() -> Process {
+    Process::continuous(Continuous::Ve { sigma_min: 0.01, sigma_max: 10.0 }, 0.0, 1.0).unwrap()
+}
+
+#[test]
+fn langevin_steps_are_algorithm_1() {
+    let target = PredictionTarget::Score;
+    let steps = LANGEVIN.steps(&exploding(), &[], target, None).unwrap();
+    assert_eq!(steps.len(), 70);
+    let (mut y, score) = (0.8, -0.3);
+    for (k, step) in steps.iter().enumerate() {
+        let sigma = 0.01f64.powf((k / 7) as f64 / 9.0);
+        let alpha = 2e-5 * sigma * sigma / 1e-4;
+        assert!((exploding().level(exploding().time_told(step.time)).sigma - sigma).abs() <= 1e-12, "step {k}");
+        let xi = if k == 69 { 0.0 } else { 1.1 };
+        let want = y + 0.5 * alpha * score + alpha.sqrt() * xi;
+        y = step.apply(y, score, 0.0, 1.1);
+        assert!((y - want).abs() <= 1e-9, "step {k}: {y} instead of {want}");
+    }
+}
+
+#[test]
+fn langevin_dynamics_of_a_variance_preserving_network_is_the_same_walk() {
+    let mixture = Mixture::new(&[(0.2, -1.0, 0.1), (0.8, 1.0, 0.1)]);
+    let preserving = Process::continuous(Continuous::VpCosine, 0.0, 0.999).unwrap();
+    let walks = [(exploding(), PredictionTarget::Score), (preserving, PredictionTarget::V)].map(|(process, target)| {
+        let steps = LANGEVIN.steps(&process, &[], target, None).unwrap();
+        let first = process.level(process.time_told(steps[0].time));
+        let start = (-8..=8).map(|y| first.a * f64::from(y)).collect();
+        walk(&process, &steps, start, 3, |z, at| mixture.output(target, z, at))
+    });
+    for (one, other) in walks[0].iter().zip(&walks[1]) {
+        assert!((one - other).abs() <= 1e-9, "{one} and {other}");
+    }
+}
+
+#[test]
+fn samples_start_where_the_process_ends() {
+    let times = [0.5, 0.9];
+    assert!((ANCESTRAL.start_scale(&cosine(), &times).unwrap() - 1.0).abs() <= 1e-15);
+    let sigma = 0.01 * 1000f64.powf(0.9);
+    assert!((ANCESTRAL.start_scale(&exploding(), &times).unwrap() - sigma.hypot(1.0)).abs() <= 1e-12);
+    assert!((LANGEVIN.start_scale(&exploding(), &[]).unwrap() - 2f64.sqrt()).abs() <= 1e-12);
+    assert!((LANGEVIN.start_scale(&cosine(), &[]).unwrap() - 1.0).abs() <= 1e-12);
+}
+
+#[test]
+fn exploding_variance_recovers_the_data() {
+    let n = 400;
+    let times = exploding().sampling_times(n, Spacing::Linspace).unwrap();
+    for (sampler, tolerance) in [(ANCESTRAL, 0.01), (Sampler::DpmSolver, 0.01), (Sampler::Ddim { eta: 0.0 }, 0.01)] {
+        let steps = sampler.steps(&exploding(), &times, PredictionTarget::Epsilon, None).unwrap();
+        let scale = sampler.start_scale(&exploding(), &times).unwrap();
+        let start = standard_normal(10_000, 8, 0).iter().map(|xi| scale * xi).collect();
+        let samples = walk(&exploding(), &steps, start, 8, |z, at| {
+            let [offset, slope] = best_prediction(PredictionTarget::Epsilon, at);
+            offset + slope * z
+        });
+        let mean = samples.iter().sum::<f64>() / 1e4;
+        let std = (samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4).sqrt();
+        assert!((std - 0.3).abs() <= tolerance && (mean - 0.5).abs() <= 0.03, "{sampler:?}: {mean}, {std}");
+    }
+}
+
+#[test]
+fn impossible_langevin_settings_are_refused() {
+    let Sampler::Langevin { levels, steps_per_level, sigma_max, sigma_min, step } = LANGEVIN else { unreachable!() };
+    for sampler in [
+        Sampler::Langevin { levels: 0, steps_per_level, sigma_max, sigma_min, step },
+        Sampler::Langevin { levels, steps_per_level: 0, sigma_max, sigma_min, step },
+        Sampler::Langevin { levels, steps_per_level, sigma_max: 0.001, sigma_min, step },
+        Sampler::Langevin { levels, steps_per_level, sigma_max: 20.0, sigma_min, step },
+        Sampler::Langevin { levels, steps_per_level, sigma_max, sigma_min: 0.0, step },
+        Sampler::Langevin { levels, steps_per_level, sigma_max, sigma_min, step: 0.0 },
+    ] {
+        assert!(sampler.steps(&exploding(), &[], PredictionTarget::Score, None).is_err(), "{sampler:?}");
+    }
 }

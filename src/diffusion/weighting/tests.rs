@@ -1,5 +1,6 @@
 use super::*;
 use crate::diffusion::{Continuous, Schedule};
+use std::f64::consts::{PI, TAU};
 
 const TARGETS: [PredictionTarget; 6] = [
     PredictionTarget::X0,
@@ -116,10 +117,10 @@ fn squared_errors_of_v_are_those_of_image_and_noise_together() {
 fn continuous_weights_have_the_published_values() {
     let times = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99];
     let fixtures = [
-        (PredictionTarget::X0, [8.1e8, 8.1e5, 811.0, 6.28, 0.51, 0.049]),
-        (PredictionTarget::Epsilon, [2000.0, 200.0, 20.3, 6.28, 20.3, 200.0]),
-        (PredictionTarget::V, [2000.0, 200.0, 19.8, 3.14, 0.50, 0.049]),
-        (PredictionTarget::Score, [0.0049, 0.049, 0.50, 3.14, 19.8, 200.0]),
+        (PredictionTarget::X0, [8.1e8, 8.1e5, 811.0, TAU, 0.51, 0.049]),
+        (PredictionTarget::Epsilon, [2000.0, 200.0, 20.3, TAU, 20.3, 200.0]),
+        (PredictionTarget::V, [2000.0, 200.0, 19.8, PI, 0.50, 0.049]),
+        (PredictionTarget::Score, [0.0049, 0.049, 0.50, PI, 19.8, 200.0]),
     ];
     let process = Process::continuous(Continuous::VpCosine, 1e-4, 0.999).unwrap();
     for (target, weights) in fixtures {

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::Conv2dShape;
 use crate::ops::simd::scratch;
 use gather::Patches;
+pub use weights::backward_bias;
 use winograd::{Conv, Filters, Input, Tiling};
 
 /// `y = conv(x, w) + bias`.
@@ -21,7 +22,8 @@ use winograd::{Conv, Filters, Input, Tiling};
 /// # Shapes
 /// `y [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`, `w [c_out, kh, kw, c_in]`, `bias [c_out]` or empty.
 pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShape) {
-    check(s, y.len(), x.len(), w.len(), bias.len());
+    check(s, y.len(), x.len(), w.len());
+    assert!(bias.is_empty() || bias.len() == s.c_out, "bias of {s:?}: {} numbers", bias.len());
     let (pad_y, pad_x) = (s.pad_top as isize, s.pad_left as isize);
     if winograd::suits(s) {
         let tiling = Tiling::new(s.n, s.out_h(), s.out_w());
@@ -48,23 +50,24 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
     });
 }
 
-/// `dx`, the gradient of the input.
+/// `dx`, the gradient of the input, plus `bias`: what a transposed convolution adds.
 ///
 /// # Shapes
-/// `dx [n, h, w, c_in]`, `dy [n, out_h, out_w, c_out]`, `w [c_out, kh, kw, c_in]`.
-pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
-    check(s, dy.len(), dx.len(), w.len(), 0);
+/// `dx [n, h, w, c_in]`, `dy [n, out_h, out_w, c_out]`, `w [c_out, kh, kw, c_in]`, `bias [c_in]` or empty.
+pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShape) {
+    check(s, dy.len(), dx.len(), w.len());
+    assert!(bias.is_empty() || bias.len() == s.c_in, "bias of {s:?}: {} numbers", bias.len());
     if winograd::suits(s) {
         let tiling = Tiling::new(s.n, s.h, s.w);
         let (pad_y, pad_x) = (2 - s.pad_top as isize, 2 - s.pad_left as isize);
         let input = Input { src: dy, h: s.out_h(), w: s.out_w(), c: s.c_out, pad_y, pad_x, tiling };
-        return winograd::conv(dx, &Conv { input, cols: s.c_in, filters: Filters::Turned(w), bias: &[] });
+        return winograd::conv(dx, &Conv { input, cols: s.c_in, filters: Filters::Turned(w), bias });
     }
     if s.stride == 1 {
         let (patches, met) = phase(dy, s, 0, 0);
         scratch(gather::packed_len(patches.depth(), s.c_in), |packed| {
             pack_phase(packed, w, s, &met);
-            gather::product(dx, &patches, packed, &[], s.c_in);
+            gather::product(dx, &patches, packed, bias, s.c_in);
         });
         return;
     }
@@ -75,7 +78,7 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
             scratch(gather::packed_len(patches.depth(), s.c_in), |packed| {
                 pack_phase(packed, w, s, met);
                 let tiles = &mut tiles[..gather::tiles_len(patches.rows(), s.c_in)];
-                gather::product_in_tiles(tiles, patches, packed, &[], s.c_in);
+                gather::product_in_tiles(tiles, patches, packed, bias, s.c_in);
             });
         }
         dx.par_chunks_mut(s.w * s.c_in).enumerate().for_each(|(row, dx)| {
@@ -90,19 +93,16 @@ pub fn backward_data(dx: &mut [f32], dy: &[f32], w: &[f32], s: &Conv2dShape) {
     });
 }
 
-/// `dw` and `dbias`, the gradients of the weights and of the bias.
+/// `dw`, the gradient of the weights.
 ///
 /// # Shapes
-/// `dw [c_out, kh, kw, c_in]`, `dbias [c_out]` or empty, `dy [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`.
-pub fn backward_weights(dw: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
-    check(s, dy.len(), x.len(), dw.len(), dbias.len());
+/// `dw [c_out, kh, kw, c_in]`, `dy [n, out_h, out_w, c_out]`, `x [n, h, w, c_in]`.
+pub fn backward_weights(dw: &mut [f32], dy: &[f32], x: &[f32], s: &Conv2dShape) {
+    check(s, dy.len(), x.len(), dw.len());
     if winograd::suits(s) && winograd::suits_weights() {
         winograd::backward_weights(dw, dy, x, s);
     } else {
         weights::backward_weights(dw, dy, x, s);
-    }
-    if !dbias.is_empty() {
-        weights::backward_bias(dbias, dy);
     }
 }
 
@@ -140,11 +140,10 @@ fn taps(s: &Conv2dShape) -> impl Iterator<Item = (usize, usize)> + use<> {
     (0..kh * kw).map(move |i| (i / kw, i % kw))
 }
 
-fn check(s: &Conv2dShape, y: usize, x: usize, w: usize, bias: usize) {
+fn check(s: &Conv2dShape, y: usize, x: usize, w: usize) {
     assert_eq!(y, s.out_pixels() * s.c_out, "output of {s:?}");
     assert_eq!(x, s.n * s.h * s.w * s.c_in, "input of {s:?}");
     assert_eq!(w, s.c_out * s.kh * s.kw * s.c_in, "weights of {s:?}");
-    assert!(bias == 0 || bias == s.c_out, "bias of {s:?}: {bias} numbers");
 }
 
 #[cfg(test)]

@@ -12,11 +12,14 @@
 //! where `x` outside the image is zero, and only whole quotients count in `dx`.
 
 pub mod cpu;
+mod layer;
 mod shape;
 
 use crate::device::Memory;
-use crate::tape::{Arg, Launches, Op, Tape};
+use crate::tape::{Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
+pub(super) use layer::{Layer, Names};
+use layer::{Splits, dims, phase_pixels, phases, weight_columns};
 pub use shape::Conv2dShape;
 
 /// Zeros around the image, in pixels.
@@ -70,38 +73,8 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
     y
 }
 
-/// What the ops of a layer are called in profiles.
-#[derive(Debug)]
-pub(super) struct Names {
-    pub fwd: &'static str,
-    pub bwd_dx: &'static str,
-    pub bwd_dw: &'static str,
-}
-
-const CONV2D: Names = Names { fwd: "conv2d_fwd", bwd_dx: "conv2d_bwd_dx", bwd_dw: "conv2d_bwd_dw" };
-
-/// What the ops of a layer have in common.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
-    shape: Conv2dShape,
-    names: &'static Names,
-    /// Sizes of the blocks' tiles.
-    fwd: Tile,
-    bwd_dx: Tile,
-    bwd_dw: Tile,
-}
-
-impl Layer {
-    pub fn new(shape: Conv2dShape, names: &'static Names) -> Layer {
-        Layer {
-            shape,
-            names,
-            fwd: Tile::filling(shape.out_pixels(), shape.c_out, 1),
-            bwd_dx: Tile::filling(phase_pixels(&shape), shape.c_in, phases(&shape)),
-            bwd_dw: Tile::fitting(shape.c_out, shape.kh * shape.kw * shape.c_in),
-        }
-    }
-}
+const CONV2D: Names =
+    Names { fwd: "conv2d_fwd", bwd_dx: "conv2d_bwd_dx", bwd_dw: "conv2d_bwd_dw", bwd_dbias: "conv2d_bwd_dbias" };
 
 /// Records `y = conv(x, w) + bias`.
 pub(super) fn record(tape: &mut Tape, y: Tensor, x: Tensor, w: Tensor, bias: Tensor, layer: Layer) {
@@ -112,12 +85,12 @@ pub(super) fn record(tape: &mut Tape, y: Tensor, x: Tensor, w: Tensor, bias: Ten
 }
 
 #[derive(Debug)]
-struct Conv2dFwd {
-    y: Tensor,
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor,
-    layer: Layer,
+pub(super) struct Conv2dFwd {
+    pub y: Tensor,
+    pub x: Tensor,
+    pub w: Tensor,
+    pub bias: Tensor,
+    pub layer: Layer,
 }
 
 impl Op for Conv2dFwd {
@@ -133,20 +106,15 @@ impl Op for Conv2dFwd {
     fn backward(&self, tape: &mut Tape) {
         let Conv2dFwd { y, x, w, bias, layer } = *self;
         let dy = tape.grad(y);
-        if tape.needs_grad(w) || tape.needs_grad(bias) {
-            // A bias may learn while the weights are frozen: then their gradient goes nowhere.
-            let dw = if tape.needs_grad(w) { tape.grad_slot(w) } else { tape.tensor(&w.dims(), DType::F32) };
-            let dbias = tape.grad_slot(bias);
-            let splits = Splits::of(&layer);
-            let dw_parts = splits.scratch(tape, splits.dw, dw);
-            let dbias_parts = splits.scratch(tape, splits.dbias, dbias);
-            tape.push(Conv2dBwdDw { dw, dbias, dw_parts, dbias_parts, dy, x, layer });
-            tape.accumulate(w, dw);
-            tape.accumulate(bias, dbias);
+        if tape.needs_grad(w) {
+            BwdDw::record(tape, w, dy, x, layer);
+        }
+        if tape.needs_grad(bias) {
+            BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
         let dx = tape.grad_slot(x);
         if !dx.is_empty() {
-            tape.push(Conv2dBwdDx { dx, dy, w, layer });
+            tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, layer });
             tape.accumulate(x, dx);
         }
     }
@@ -168,15 +136,17 @@ impl Op for Conv2dFwd {
     }
 }
 
-#[derive(Debug)]
-struct Conv2dBwdDx {
-    dx: Tensor,
-    dy: Tensor,
-    w: Tensor,
-    layer: Layer,
+/// `dx`, and for the forward pass of a transposed convolution a bias added to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BwdDx {
+    pub dx: Tensor,
+    pub dy: Tensor,
+    pub w: Tensor,
+    pub bias: Tensor,
+    pub layer: Layer,
 }
 
-impl Op for Conv2dBwdDx {
+impl Op for BwdDx {
     fn name(&self) -> &'static str {
         self.layer.names.bwd_dx
     }
@@ -184,15 +154,15 @@ impl Op for Conv2dBwdDx {
         vec![self.dx]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.w]
+        vec![self.dy, self.w, self.bias]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dx], [dy, w]) = mem.views([self.dx], [self.dy, self.w]);
-        cpu::backward_data(dx, dy, w, &self.layer.shape);
+        let ([dx], [dy, w, bias]) = mem.views([self.dx], [self.dy, self.w, self.bias]);
+        cpu::backward_data(dx, dy, w, bias, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
-        let operands = [self.dx.into(), self.dy.into(), self.w.into()];
+        let operands = [self.dx.into(), self.dy.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
             .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
             .block(tile.threads())
@@ -205,159 +175,93 @@ impl Op for Conv2dBwdDx {
 }
 
 #[derive(Debug)]
-struct Conv2dBwdDw {
+pub(super) struct BwdDw {
     dw: Tensor,
-    dbias: Tensor,
-    dw_parts: Tensor,
-    dbias_parts: Tensor,
+    parts: Tensor,
     dy: Tensor,
     x: Tensor,
     layer: Layer,
 }
 
-impl Op for Conv2dBwdDw {
+impl BwdDw {
+    /// Records the gradient of the weights `w`.
+    pub fn record(tape: &mut Tape, w: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
+        let dw = tape.grad_slot(w);
+        let parts = Splits::of_weights(&layer).scratch(tape, dw);
+        tape.push(BwdDw { dw, parts, dy, x, layer });
+        tape.accumulate(w, dw);
+    }
+}
+
+impl Op for BwdDw {
     fn name(&self) -> &'static str {
         self.layer.names.bwd_dw
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dw, self.dbias, self.dw_parts, self.dbias_parts]
+        vec![self.dw, self.parts]
     }
     fn inputs(&self) -> Vec<Tensor> {
         vec![self.dy, self.x]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x]);
-        cpu::backward_weights(dw, dbias, dy, x, &self.layer.shape);
+        let ([dw], [dy, x]) = mem.views([self.dw], [self.dy, self.x]);
+        cpu::backward_weights(dw, dy, x, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
         let (s, tile, dtype) = (&self.layer.shape, self.layer.bwd_dw, self.dy.dtype());
-        let splits = Splits::of(&self.layer);
-        let operands = [if splits.dw > 1 { self.dw_parts } else { self.dw }.into(), self.dy.into(), self.x.into()];
+        let splits = Splits::of_weights(&self.layer);
+        let operands = [splits.target(self.dw, self.parts).into(), self.dy.into(), self.x.into()];
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dtype)
-            .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.dw])
+            .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.count])
             .block(tile.threads())
             .smem(tile.smem_bytes())
-            .args(&[&operands[..], &dims(s), &[splits.dw_pixels.into()]].concat());
-        sum_splits(q, self.dw, self.dw_parts, splits.dw);
-        if !self.dbias.is_empty() {
-            let out = if splits.dbias > 1 { self.dbias_parts } else { self.dbias };
-            let args = [out.into(), self.dy.into(), s.out_pixels().into(), s.c_out.into(), splits.dbias_pixels.into()];
-            q.kernel("conv2d_bwd_dbias", dtype).grid([s.c_out.div_ceil(64), splits.dbias, 1]).block(256).args(&args);
-            sum_splits(q, self.dbias, self.dbias_parts, splits.dbias);
-        }
+            .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
+        splits.sum(q, self.dw, self.parts);
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
-/// The dimensions that the three kernels take, in their order.
-fn dims(s: &Conv2dShape) -> [Arg; 12] {
-    [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()].map(Arg::from)
+#[derive(Debug)]
+pub(super) struct BwdDbias {
+    dbias: Tensor,
+    parts: Tensor,
+    dy: Tensor,
+    name: &'static str,
 }
 
-/// `dx` is computed apart for each remainder of (row, column) by the stride: see the kernel.
-fn phases(s: &Conv2dShape) -> usize {
-    s.stride * s.stride
-}
-
-/// Pixels of the largest phase.
-fn phase_pixels(s: &Conv2dShape) -> usize {
-    s.n * s.h.div_ceil(s.stride) * s.w.div_ceil(s.stride)
-}
-
-/// Length of the axis (tap, input channel) as the kernel sees it: each tap padded to whole 16-byte chunks.
-fn weight_columns(s: &Conv2dShape, dtype: DType) -> usize {
-    s.kh * s.kw * s.c_in.next_multiple_of(16 / dtype.bytes())
-}
-
-fn sum_splits(q: &mut Launches, out: Tensor, parts: Tensor, splits: usize) {
-    if splits > 1 {
-        let len = out.numel();
-        let args = [out.into(), parts.into(), len.into(), splits.into()];
-        q.kernel_named("conv2d_sum_splits").grid([len.div_ceil(4 * 256), 1, 1]).block(256).args(&args);
+impl BwdDbias {
+    /// Records the gradient of `bias`: the sum of `dy` over all pixels.
+    pub fn record(tape: &mut Tape, bias: Tensor, dy: Tensor, name: &'static str) {
+        let dbias = tape.grad_slot(bias);
+        let parts = Splits::of_bias(dy).scratch(tape, dbias);
+        tape.push(BwdDbias { dbias, parts, dy, name });
+        tape.accumulate(bias, dbias);
     }
 }
 
-/// The part of a matrix product that one block computes: a square.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Tile {
-    Small,
-    Large,
-}
-
-impl Tile {
-    /// Large tiles move half the bytes per multiply-add, where they leave enough blocks for a whole GPU (as many
-    /// multiprocessors as `BLOCKS`, about) and compute little beyond the edges of the matrix.
-    fn filling(rows: usize, columns: usize, products: usize) -> Tile {
-        const BLOCKS: usize = 128;
-        if Tile::Large.blocks(rows, columns) * products >= BLOCKS { Tile::fitting(rows, columns) } else { Tile::Small }
+impl Op for BwdDbias {
+    fn name(&self) -> &'static str {
+        self.name
     }
-
-    /// The large tile, unless more than a fifth of what it computes lies beyond the edges and small tiles avoid it.
-    fn fitting(rows: usize, columns: usize) -> Tile {
-        let (small, large) = (Tile::Small.blocks(rows, columns), Tile::Large.blocks(rows, columns));
-        if 4 * large * 4 <= small * 5 { Tile::Large } else { Tile::Small }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.dbias, self.parts]
     }
-
-    fn of<T>(self, [small, large]: [T; 2]) -> T {
-        match self {
-            Tile::Small => small,
-            Tile::Large => large,
-        }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![self.dy]
     }
-
-    fn side(self) -> usize {
-        self.of([64, 128])
+    fn cpu(&self, mem: &mut Memory) {
+        let ([dbias], [dy]) = mem.views([self.dbias], [self.dy]);
+        cpu::backward_bias(dbias, dy);
     }
-
-    fn blocks(self, rows: usize, columns: usize) -> usize {
-        rows.div_ceil(self.side()) * columns.div_ceil(self.side())
-    }
-
-    fn threads(self) -> usize {
-        2 * self.side()
-    }
-
-    /// As `Gemm::Shared` in the kernels has it at most: the stages of the pipeline, or the tile on its way out.
-    fn smem_bytes(self) -> usize {
-        self.of([40_960, 67_584])
-    }
-}
-
-/// How the pixels of a weight gradient are split over blocks. The sums of the splits are added in order, so that the
-/// result depends on the shape alone.
-#[derive(Clone, Copy, Debug)]
-struct Splits {
-    dw: usize,
-    dw_pixels: usize,
-    dbias: usize,
-    dbias_pixels: usize,
-}
-
-impl Splits {
-    fn of(layer: &Layer) -> Splits {
-        /// Blocks to aim for: two for each multiprocessor of a large GPU.
-        const BLOCKS: usize = 256;
-        const MOST: usize = 64;
-        /// Pixels that make a split worth its extra sum, and the step in which the kernel takes them.
-        const LEAST_PIXELS: usize = 256;
-        const STEP: usize = 32;
-        let s = &layer.shape;
-        let pixels = s.out_pixels();
-        let split = |blocks: usize| {
-            let wanted = BLOCKS.div_ceil(blocks).min(pixels / LEAST_PIXELS).clamp(1, MOST);
-            let each = pixels.div_ceil(wanted).next_multiple_of(STEP);
-            (pixels.div_ceil(each), each)
-        };
-        let (dw, dw_pixels) = split(layer.bwd_dw.blocks(s.c_out, s.kh * s.kw * s.c_in));
-        let (dbias, dbias_pixels) = split(s.c_out.div_ceil(64));
-        Splits { dw, dw_pixels, dbias, dbias_pixels }
-    }
-
-    /// Where the sums of the splits of `total` go, if there is more than one.
-    fn scratch(&self, tape: &mut Tape, splits: usize, total: Tensor) -> Tensor {
-        if splits > 1 && !total.is_empty() { tape.scratch(&[splits, total.numel()], DType::F32) } else { Tensor::EMPTY }
+    fn launch(&self, q: &mut Launches) {
+        let BwdDbias { dbias, parts, dy, .. } = *self;
+        let (c, splits) = (dy.last_dim(), Splits::of_bias(dy));
+        let out = splits.target(dbias, parts);
+        let args = [out.into(), dy.into(), (dy.numel() / c).into(), c.into(), splits.pixels.into()];
+        q.kernel("conv2d_bwd_dbias", dy.dtype()).grid([c.div_ceil(64), splits.count, 1]).block(256).args(&args);
+        splits.sum(q, dbias, parts);
     }
 }
 

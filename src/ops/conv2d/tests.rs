@@ -1,3 +1,4 @@
+use super::layer::Tile;
 use super::*;
 use crate::ops::check::{Check, Input};
 
@@ -24,12 +25,16 @@ fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
 }
 
 fn check(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding: Padding) {
+    check_rectangle(x, c_out, [kernel; 2], stride, padding);
+}
+
+fn check_rectangle(x: [usize; 4], c_out: usize, kernel: [usize; 2], stride: usize, padding: Padding) {
     for tile in [Tile::Small, Tile::Large] {
         check_with(x, c_out, kernel, stride, padding, tile);
     }
 }
 
-fn check_with(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding: Padding, tile: Tile) {
+fn check_with(x: [usize; 4], c_out: usize, [kh, kw]: [usize; 2], stride: usize, padding: Padding, tile: Tile) {
     let [n, h, w, c_in] = x;
     let shape = Conv2dShape {
         n,
@@ -37,8 +42,8 @@ fn check_with(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding
         w,
         c_in,
         c_out,
-        kh: kernel,
-        kw: kernel,
+        kh,
+        kw,
         stride,
         pad_top: padding.top,
         pad_left: padding.left,
@@ -46,8 +51,8 @@ fn check_with(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding
         pad_right: padding.right,
     };
     let layer = Layer { fwd: tile, bwd_dx: tile, bwd_dw: tile, ..Layer::new(shape, &CONV2D) };
-    let scale = 1.0 / ((kernel * kernel * c_in) as f32).sqrt();
-    let weights = Input::weight(&[c_out, kernel, kernel, c_in]).scaled(scale);
+    let scale = 1.0 / ((kh * kw * c_in) as f32).sqrt();
+    let weights = Input::weight(&[c_out, kh, kw, c_in]).scaled(scale);
     Check { samples: 24, ..Check::default() }.run(
         &[Input::activation(&x), weights, Input::parameter(&[c_out])],
         |tape, t| {
@@ -103,9 +108,32 @@ fn pointwise_and_large_kernels_match_the_oracle() {
 }
 
 #[test]
+fn other_kernels_match_the_oracle() {
+    check([2, 6, 8, 16], 24, 4, 2, Padding::same(1));
+    check([1, 5, 7, 3], 33, 4, 2, Padding::same(1));
+    check([2, 7, 9, 16], 8, 3, 2, Padding::default());
+    check_rectangle([1, 5, 9, 16], 24, [1, 7], 1, Padding { left: 3, right: 3, ..Padding::default() });
+    check_rectangle([2, 9, 3, 35], 8, [7, 1], 1, Padding { top: 3, bottom: 3, ..Padding::default() });
+}
+
+/// Each can learn while the other is frozen.
+#[test]
+fn weights_and_bias_learn_apart() {
+    let shape = Conv2dShape { h: 3, w: 5, ..Conv2dShape::linear(2, 8, 4) };
+    let (x, w, bias) = (Input::activation(&[2, 3, 5, 8]), Input::weight(&[4, 1, 1, 8]), Input::parameter(&[4]));
+    for inputs in [[x.clone().detached(), w.clone().detached(), bias.clone()], [x.detached(), w, bias.detached()]] {
+        Check::default().run(
+            &inputs,
+            |tape, x| conv2d(tape, x[0], x[1], x[2], 1, Padding::default()),
+            |x| oracle(&shape, &x[0], &x[1], &x[2]),
+        );
+    }
+}
+
+#[test]
 fn many_pixels_are_split_in_a_fixed_order() {
     let shape = Conv2dShape { c_in: 8, ..Conv2dShape::linear(700, 8, 16) };
-    assert!(Splits::of(&Layer::new(shape, &CONV2D)).dw > 1, "this test is about more than one split");
+    assert!(Splits::of_weights(&Layer::new(shape, &CONV2D)).count > 1, "this test is about more than one split");
     check([1, 20, 35, 8], 16, 1, 1, Padding::same(0));
 }
 

@@ -69,7 +69,7 @@ impl Scale {
     /// Round values in the range, with their labels; about one for `spacing` places.
     pub(super) fn ticks(&self, spacing: f64) -> Vec<(f64, String)> {
         let (lo, hi) = self.range;
-        let wanted = ((self.to - self.from).abs() / spacing).clamp(2.0, 10.0);
+        let wanted = ((self.to - self.from).abs() / spacing).clamp(3.0, 10.0);
         if !self.log {
             let step = nice_step((hi - lo) / wanted);
             let decimals = (-step.log10().floor()).max(0.0) as usize;
@@ -87,7 +87,7 @@ impl Scale {
         let ticks = decades.flat_map(|decade| within.iter().map(move |factor| factor * 10f64.powi(decade)));
         ticks
             .filter(|value| (lo - 1e-9..=hi + 1e-9).contains(&value.log10()))
-            .map(|value| (value, if (1e-4..1e5).contains(&value) { plain(value) } else { format!("{value:.0e}") }))
+            .map(|value| (value, if (1e-3..1e4).contains(&value) { plain(value) } else { format!("{value:.0e}") }))
             .collect()
     }
 }
@@ -128,12 +128,12 @@ mod tests {
     fn ticks_are_round_and_within_the_range() {
         assert_eq!(labels(false, 0.0, 2000.0, 600.0), ["0", "500", "1000", "1500", "2000"]);
         assert_eq!(labels(false, 0.0, 1.0, 600.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(labels(false, 0.0, 1.0, 200.0), ["0.0", "0.5", "1.0"]);
+        assert_eq!(labels(false, -3.0, 3.0, 140.0), ["-2", "0", "2"]);
         assert_eq!(labels(false, -0.013, 0.021, 600.0), ["-0.01", "0.00", "0.01", "0.02"]);
         assert_eq!(labels(false, 0.0, 250_000.0, 600.0), ["0", "50k", "100k", "150k", "200k", "250k"]);
         assert_eq!(labels(true, 0.02, 1.0, 600.0), ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
         assert_eq!(labels(true, 1e-6, 1e2, 800.0).len(), 9);
-        assert_eq!(labels(true, 1e-6, 1e2, 400.0), ["1e-6", "0.0001", "0.01", "1", "100"]);
+        assert_eq!(labels(true, 1e-6, 1e2, 400.0), ["1e-6", "1e-4", "0.01", "1", "100"]);
         assert!((2..=12).contains(&labels(false, 3.0, 3.0, 600.0).len()));
     }
 }

@@ -7,7 +7,7 @@ use super::{COLOURS, Mark, Plot, add, escape, text};
 use crate::{Result, report::replace_file};
 
 /// The left margin of a panel with its own tick labels and y label.
-const LEFT: f64 = 66.0;
+const LEFT: f64 = 72.0;
 /// The margin under a panel with its own tick labels and x label.
 const BOTTOM: f64 = 46.0;
 /// Between panels, and on the right.
@@ -24,7 +24,7 @@ const STYLE: &str = "\
 .plot .panel{font-weight:600}.plot path{fill:none}.plot .frame,.plot .tick{stroke:currentColor;stroke-width:1}.plot .tick{opacity:.14}\
 .plot .line{stroke-width:2;stroke-linejoin:round}.plot .dashed{stroke-dasharray:6 4;stroke-width:1.6}.plot .faint{stroke-width:1;opacity:.3}\
 .plot .dots,.plot .beads,.plot .cloud{stroke-linecap:round}.plot .dots{stroke-width:3;opacity:.6}.plot .beads{stroke-width:6.5}\
-.plot .cloud{stroke-width:17;opacity:.5}.plot path.band{opacity:.2;stroke:none}.plot .bars{stroke-width:1.3}\
+.plot .cloud{stroke-width:19;opacity:.65}.plot path.band{opacity:.2;stroke:none}.plot .bars{stroke-width:1.3}\
 @media(prefers-color-scheme:dark){.plot{color:#ddd}.plot .page{fill:#181a1d}.plot .line,.plot .cloud{filter:brightness(1.4)}.plot .faint{opacity:.45}}";
 
 /// A figure under construction.
@@ -233,7 +233,7 @@ impl Frame {
             text(svg, "", [middle, bottom + 35.0], "middle", &panel.x.label);
         }
         if labels[1] {
-            upright(svg, "", left - 50.0, (top + bottom) / 2.0, &panel.y.label);
+            upright(svg, "", left - 56.0, (top + bottom) / 2.0, &panel.y.label);
         }
     }
 }

@@ -179,7 +179,7 @@ impl Plot {
     /// The panel as a figure whose title is that of the panel.
     pub fn figure(&self) -> Figure {
         let panel = Plot { title: String::new(), ..self.clone() };
-        Figure::new(&self.title, 1).panel(panel).panel_size(676.0, 306.0)
+        Figure::new(&self.title, 1).panel(panel).panel_size(670.0, 306.0)
     }
 }
 

@@ -49,9 +49,11 @@ fn check_against_float64(s: &Conv2dShape) {
     let w = noise(s.c_out * s.kh * s.kw * s.c_in, 2);
     let bias = noise(s.c_out, 3);
     let dy = noise(s.out_pixels() * s.c_out, 4);
+    let shift = noise(s.c_in, 5);
 
     let mut y64: Vec<f64> = (0..dy.len()).map(|i| bias[i % s.c_out] as f64).collect();
-    let (mut dx64, mut dw64) = (vec![0.0f64; x.len()], vec![0.0f64; w.len()]);
+    let mut dx64: Vec<f64> = (0..x.len()).map(|i| shift[i % s.c_in] as f64).collect();
+    let mut dw64 = vec![0.0f64; w.len()];
     for_each_product(s, |iy, ix, iw| {
         y64[iy] += x[ix] as f64 * w[iw] as f64;
         dx64[ix] += dy[iy] as f64 * w[iw] as f64;
@@ -63,8 +65,9 @@ fn check_against_float64(s: &Conv2dShape) {
     let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
     let mut dbias = vec![f32::NAN; s.c_out];
     forward(&mut y, &x, &w, &bias, s);
-    backward_data(&mut dx, &dy, &w, s);
-    backward_weights(&mut dw, &mut dbias, &dy, &x, s);
+    backward_data(&mut dx, &dy, &w, &shift, s);
+    backward_weights(&mut dw, &dy, &x, s);
+    backward_bias(&mut dbias, &dy);
     let taps = s.kh * s.kw;
     assert_close("y", s, &y, &y64, taps * s.c_in);
     assert_close("dx", s, &dx, &dx64, taps * s.c_out);
@@ -125,6 +128,23 @@ fn conv1x1_and_linear() {
     }
 }
 
+/// The kernels of other architectures than the U-Net: long ones, large ones, and 4x4 of stride two.
+#[test]
+fn any_kernel_stride_and_padding() {
+    let unpadded = Conv2dShape { pad_top: 0, pad_left: 0, pad_bottom: 0, pad_right: 0, ..conv3x3(2, 9, 14, 3, 20) };
+    for (c_in, c_out) in [(3, 20), (32, 3), (33, 35), (48, 64)] {
+        let s = Conv2dShape { c_in, c_out, ..unpadded };
+        check_against_float64(&Conv2dShape { stride: 2, ..s });
+        check_against_float64(&Conv2dShape { kh: 1, kw: 7, pad_left: 3, pad_right: 3, ..s });
+        check_against_float64(&Conv2dShape { kh: 7, kw: 1, pad_top: 3, pad_bottom: 3, ..s });
+        let padded = conv3x3(2, 9, 14, c_in, c_out);
+        check_against_float64(&Conv2dShape { kh: 4, kw: 4, stride: 2, ..padded });
+        check_against_float64(&Conv2dShape { kh: 4, kw: 4, stride: 2, h: 20, w: 16, ..padded });
+        check_against_float64(&Conv2dShape { kh: 4, kw: 4, h: 4, w: 4, ..unpadded });
+        check_against_float64(&Conv2dShape { kh: 5, kw: 5, pad_top: 2, pad_left: 2, pad_bottom: 2, pad_right: 2, ..s });
+    }
+}
+
 /// The root mean square of the error of a result, relative to that of the result.
 fn relative_error(got: &[f32], want: &[f64]) -> f64 {
     let errors: f64 = got.iter().zip(want).map(|(&got, &want)| (got as f64 - want).powi(2)).sum();
@@ -144,8 +164,8 @@ fn winograd_is_nearly_as_accurate_as_the_direct_sum() {
     });
     let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
     forward(&mut y, &x, &w, &[], &s);
-    backward_data(&mut dx, &dy, &w, &s);
-    backward_weights(&mut dw, &mut [], &dy, &x, &s);
+    backward_data(&mut dx, &dy, &w, &[], &s);
+    backward_weights(&mut dw, &dy, &x, &s);
     let errors = [relative_error(&y, &y64), relative_error(&dx, &dx64), relative_error(&dw, &dw64)];
     assert!(errors.iter().all(|&error| error <= 2e-6), "{errors:?}");
     // Without Winograd, by the same weights as one filter of a 3x4 kernel whose last column is zero.
@@ -165,8 +185,9 @@ fn bits(s: &Conv2dShape, threads: usize) -> Vec<u32> {
     let mut dbias = vec![0.0; s.c_out];
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
         forward(&mut y, &x, &w, &dbias, s);
-        backward_data(&mut dx, &dy, &w, s);
-        backward_weights(&mut dw, &mut dbias, &dy, &x, s);
+        backward_data(&mut dx, &dy, &w, &[], s);
+        backward_weights(&mut dw, &dy, &x, s);
+        backward_bias(&mut dbias, &dy);
     });
     [y, dx, dw, dbias].concat().into_iter().map(f32::to_bits).collect()
 }

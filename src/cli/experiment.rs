@@ -1,0 +1,101 @@
+//! `ddpm experiment`
+
+use super::terminal::{say, stop_flag};
+use crate::experiment::{self, Context, Event, Experiment, Settings};
+use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddpm experiment list
+  ddpm experiment schedules
+  ddpm experiment thesis-2d-data --out pages
+  ddpm experiment all --quick";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The experiment, `list` for their names, or `all`
+    name: String,
+    /// Sizes for two CPU cores instead of those of the papers
+    #[arg(long)]
+    quick: bool,
+    /// The folder of real data: MNIST's or CIFAR-10's files, or the folders mnist and cifar10
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The weights of Inception-v3, for Frechet distances as they are published
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+    /// Where pages and trained runs go
+    #[arg(long, value_name = "DIR", default_value = "experiments")]
+    out: PathBuf,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub fn run(args: Args, device: &str) -> Result<()> {
+    let Args { name, quick, data, inception, out, seed } = args;
+    if name == "list" {
+        list();
+        return Ok(());
+    }
+    let chosen = match name.as_str() {
+        "all" => experiment::ALL.iter().collect(),
+        name => vec![experiment::find(name)?],
+    };
+    let settings = Settings { quick, seed, data, inception, out: out.clone(), device: device.into() };
+    let stop = stop_flag()?;
+    let mut failures = Vec::new();
+    for experiment in &chosen {
+        match run_one(experiment, settings.clone(), &stop) {
+            Ok(page) => say(format!("page     {}", page.display())),
+            // One that lacks data or fails is no reason to leave out the others.
+            Err(error) if chosen.len() > 1 && !matches!(error, Error::Stopped) => {
+                say(format!("left out {error}"));
+                failures.push(experiment.name);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if out.is_dir() {
+        say(format!("index    {}", experiment::write_index(&out)?.display()));
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Config(format!("not all could be run: {}", failures.join(", ")))),
+    }
+}
+
+fn list() {
+    let needs = |experiment: &Experiment| match experiment.needs {
+        [] => String::new(),
+        needs => format!("; needs {}", needs.iter().map(|need| need.word()).collect::<Vec<_>>().join(", ")),
+    };
+    for experiment in experiment::ALL {
+        say(format!("{:22} {} ({}{})", experiment.name, experiment.about, experiment.source, needs(experiment)));
+    }
+}
+
+/// Runs one experiment under a bar that shows how far its present part is.
+fn run_one(experiment: &Experiment, settings: Settings, stop: &AtomicBool) -> Result<PathBuf> {
+    say(format!("{}: {}", experiment.name, experiment.about));
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
+    let style = ProgressStyle::with_template("         {bar:28.cyan/blue} {pos}/{len}  {eta} left");
+    bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
+    let mut watch = |event: Event| match event {
+        Event::Note(text) => bar.suspend(|| say(format!("         {text}"))),
+        Event::Progress { done, total } => {
+            if bar.length() != Some(total) || done < bar.position() {
+                bar.reset();
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+        }
+    };
+    let page = experiment.run(&mut Context::new(settings, stop, &mut watch));
+    bar.finish_and_clear();
+    page
+}

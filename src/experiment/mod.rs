@@ -1,0 +1,153 @@
+//! Experiments: each table and figure of the sources by name, with what came of their claims.
+//!
+//! An [`Experiment`] is a function that fills a [`Page`]; this module finds it by name, says what it needs, and writes
+//! the page whatever happens to the experiment. What it trains comes from [`Context::trained`], which trains a
+//! configuration once and finds it again, in the same experiment or another one.
+
+pub mod bayes;
+mod context;
+mod page;
+mod points_2d;
+mod runs;
+mod schedules;
+mod snr_weights;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub use context::{Context, Event, Need, Settings};
+pub use page::{Claim, Page, Verdict};
+
+use crate::report::html::document;
+use crate::report::{escape, replace_file};
+use crate::train::nearest;
+use crate::{Error, Result};
+
+/// What can be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    pub name: &'static str,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    /// The paper and its table or figure.
+    pub source: &'static str,
+    /// What it cannot do without, beside the program itself.
+    pub needs: &'static [Need],
+    /// What is run with `--quick`, and what without, with the machine and the time that it takes.
+    pub sizes: [&'static str; 2],
+    run: fn(&mut Context, &mut Page) -> Result<()>,
+}
+
+/// All experiments, in the order in which they are best read.
+pub const ALL: &[Experiment] = &[
+    Experiment {
+        name: "schedules",
+        about: "Noise schedules: log SNR against time, and how much of an image survives the last step",
+        source: "Kumar, Fig. 3.2; the schedules of all five sources",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: schedules::run,
+    },
+    Experiment {
+        name: "snr-weights",
+        about: "What the variational bound makes of the squared error of each prediction target",
+        source: "Kumar, Fig. 4.10 and Table 3.2",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: snr_weights::run,
+    },
+    Experiment {
+        name: "thesis-2d-data",
+        about: "The four sets of points of the plane",
+        source: "Kumar, Fig. 4.1",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: points_2d::data,
+    },
+    Experiment {
+        name: "thesis-2d-noising",
+        about: "How points become noise as time goes on",
+        source: "Kumar, Fig. 4.2",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: points_2d::noising,
+    },
+];
+
+/// The experiment of this name.
+///
+/// # Errors
+/// An unknown name; the nearest one is suggested.
+pub fn find(name: &str) -> Result<&'static Experiment> {
+    ALL.iter().find(|experiment| experiment.name == name).ok_or_else(|| {
+        let hint = match nearest(name, ALL.iter().map(|experiment| experiment.name)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "`ddpm experiment list` names them".into(),
+        };
+        Error::Config(format!("unknown experiment \"{name}\"; {hint}"))
+    })
+}
+
+impl Experiment {
+    /// Runs the experiment and writes its page into the folder of its name. Returns the page's path.
+    ///
+    /// # Errors
+    /// What it needs and does not have, or what went wrong in it; a page of what was done by then is written all the same.
+    pub fn run(&self, context: &mut Context) -> Result<PathBuf> {
+        for &need in self.needs {
+            context.check(need, self.name)?;
+        }
+        let Settings { quick, seed, .. } = *context.settings();
+        let mut page = Page::new(self.name, self.about);
+        page.fact("source", self.source);
+        page.fact("size", if quick { format!("quick: {}", self.sizes[0]) } else { self.sizes[1].into() });
+        if quick && self.sizes[1] != "the same" {
+            page.fact("full size", self.sizes[1]);
+        }
+        page.fact("seed", seed.to_string());
+        page.command(context.settings().command(self.name));
+
+        let started = Instant::now();
+        let result = (self.run)(context, &mut page);
+        page.fact("time", format!("{:.0} s", started.elapsed().as_secs_f64().ceil()));
+        if let Err(error) = &result {
+            page.text(format!("This page ends before the experiment did: {error}."));
+        }
+        let path = page.write(&context.settings().out.join(self.name))?;
+        result.map(|()| path)
+    }
+}
+
+/// Writes `index.html` of an output folder: the experiments whose pages are there, with their verdicts.
+///
+/// # Errors
+/// If a page cannot be read or the index cannot be written.
+pub fn write_index(out: &Path) -> Result<PathBuf> {
+    let mut body =
+        String::from("<div class=\"wide\"><table>\n<tr><th>experiment</th><th>source</th><th>verdicts</th></tr>\n");
+    for experiment in ALL {
+        let path = out.join(experiment.name).join("verdicts.json");
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let claims: Vec<serde_json::Value> =
+            serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
+        let count = |word: &str| claims.iter().filter(|claim| claim["verdict"] == word).count();
+        let verdicts = format!(
+            "{} confirmed, {} refuted, {} not decided",
+            count("confirmed"),
+            count("refuted"),
+            count("not-decided")
+        );
+        let [name, about, source] = [experiment.name, experiment.about, experiment.source].map(escape);
+        body += &format!(
+            "<tr><td><a href=\"{name}/index.html\">{name}</a><br><span class=\"soft\">{about}</span></td>\
+             <td>{source}</td><td>{verdicts}</td></tr>\n"
+        );
+    }
+    body += "</table></div>\n";
+    let path = out.join("index.html");
+    replace_file(&path, document("Experiments", "The tables and figures of the sources.", &body).as_bytes())?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests;

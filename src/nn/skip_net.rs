@@ -1,0 +1,371 @@
+//! Plain encoder-decoder networks with skips: one convolution per block, the time enters at the bottleneck only.
+//!
+//! ```text
+//! x -> block 0 -> pool -> block 1 -> ... -> bottleneck(+ time) -> ... -> up, join, block -> join x -> conv_out
+//! |       |                                                                  |                |
+//! |       `---- skips, joined as channels -----------------------------------'                |
+//! `-------------------------------------------------------------------------------------------'
+//! ```
+//! A block is a 3x3 convolution, optionally group norm, an activation, and in the encoder and the bottleneck optionally
+//! attention. All encoder blocks but the last are followed by a pool and kept, as they are before it, for the decoder.
+
+use super::attention::GatedAttention;
+use super::layers::{Conv, Forward, GroupNorm, Start};
+use super::params::ParamSet;
+use super::time_embedding::{Sinusoids, TimeEmbedding};
+use crate::ops::avg_pool::avg_pool;
+use crate::ops::channel_bias::channel_bias;
+use crate::ops::concat::concat;
+use crate::ops::max_pool::max_pool;
+use crate::ops::relu::relu;
+use crate::ops::silu::silu;
+use crate::ops::upsample::upsample_nearest;
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How an encoder block's result is halved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// Mean of 2x2 pixels.
+    Average,
+    /// Largest of 2x2 pixels.
+    Max,
+}
+
+/// What follows every convolution but the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x sigmoid(x).
+    Silu,
+}
+
+/// How the time becomes a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeVector {
+    /// A learned row for each time.
+    Table,
+    /// Linear, SiLU, Linear of sinusoids.
+    Mlp,
+}
+
+/// A plain encoder-decoder network with skips.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SkipNetConfig {
+    /// Height and width of the images.
+    pub image_size: usize,
+    /// Channels of the input, 1 or 3.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Channels of each encoder block; the bottleneck has those of the last.
+    pub channels: Vec<usize>,
+    /// How an encoder block's result is halved.
+    pub pool: Pool,
+    /// What follows every convolution but the last.
+    pub activation: Activation,
+    /// Groups of the norm after every convolution but the last; 0: no norms.
+    pub groups: usize,
+    /// Added to the variance in every group norm.
+    pub norm_eps: f32,
+    /// Encoder blocks with attention; 0 is the full image.
+    pub attention_blocks: Vec<usize>,
+    /// Attention after the bottleneck.
+    pub mid_attention: bool,
+    /// How the time becomes a vector.
+    pub time: TimeVector,
+    /// Rows of the time table: times that are told apart. Read by `table`.
+    pub time_rows: usize,
+    /// Sinusoids of the time. Read by `mlp`.
+    pub time_dim: usize,
+    /// Number of classes to condition on; 0 is an unconditional model.
+    pub classes: usize,
+}
+
+impl Default for SkipNetConfig {
+    /// For CIFAR-10, with norms and attention after every block, 1,852,657 parameters.
+    fn default() -> SkipNetConfig {
+        SkipNetConfig {
+            image_size: 32,
+            in_channels: 3,
+            out_channels: 3,
+            channels: vec![32, 64, 128, 256],
+            pool: Pool::Max,
+            activation: Activation::Silu,
+            groups: 8,
+            norm_eps: 1e-5,
+            attention_blocks: vec![0, 1, 2, 3],
+            mid_attention: true,
+            time: TimeVector::Mlp,
+            time_rows: 1000,
+            time_dim: 128,
+            classes: 0,
+        }
+    }
+}
+
+impl SkipNetConfig {
+    /// Images must be a multiple of this in height and width.
+    pub fn size_divisor(&self) -> usize {
+        1 << (self.channels.len() - 1)
+    }
+
+    /// Checks that such a network exists.
+    ///
+    /// # Errors
+    /// The first setting that is impossible, by its name.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Config(message));
+        let (c, blocks) = (&self.channels, self.channels.len());
+        if c.is_empty() || c.contains(&0) {
+            return wrong("model.channels: at least one block with at least one channel is needed".into());
+        }
+        let positive = [
+            ("image_size", self.image_size),
+            ("in_channels", self.in_channels),
+            ("out_channels", self.out_channels),
+            ("time_rows", self.time_rows),
+            ("time_dim", self.time_dim / 2),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
+            return wrong(format!("model.{name} must be at least {}", if *name == "time_dim" { 2 } else { 1 }));
+        }
+        if blocks > 16 || !self.image_size.is_multiple_of(self.size_divisor()) {
+            let (size, halvings) = (self.image_size, blocks - 1);
+            return wrong(format!(
+                "model.image_size = {size} cannot be halved {halvings} times, as {blocks} blocks do"
+            ));
+        }
+        if self.groups > 0
+            && let Some(c) = c.iter().find(|c| !c.is_multiple_of(self.groups))
+        {
+            return wrong(format!("model.groups = {} does not divide {c} channels", self.groups));
+        }
+        if let Some(block) = self.attention_blocks.iter().find(|&&block| block >= blocks) {
+            return wrong(format!("model.attention_blocks: {block} is not among the {blocks} blocks"));
+        }
+        let attended = self.attention_blocks.iter().map(|&block| c[block]);
+        let unfit = |c: &usize| !c.is_multiple_of(GatedAttention::REDUCTION);
+        if let Some(c) = attended.chain(self.mid_attention.then(|| c[blocks - 1])).find(unfit) {
+            let reduction = GatedAttention::REDUCTION;
+            return wrong(format!("attention needs a multiple of {reduction} channels; model.channels has {c}"));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            return wrong(format!("model.norm_eps = {} must be positive", self.norm_eps));
+        }
+        Ok(())
+    }
+}
+
+/// Convolution, norm, activation, attention.
+#[derive(Clone, Debug)]
+struct Block {
+    conv: Conv,
+    norm: Option<GroupNorm>,
+    activation: Activation,
+    attention: Option<GatedAttention>,
+}
+
+impl Block {
+    fn new(
+        params: &mut ParamSet,
+        name: &str,
+        [c_in, c_out]: [usize; 2],
+        attends: bool,
+        config: &SkipNetConfig,
+    ) -> Block {
+        let conv = Conv::same3x3(params, &format!("{name}.conv"), c_in, c_out, Start::FanIn);
+        let norm = (config.groups > 0)
+            .then(|| GroupNorm::new(params, &format!("{name}.norm"), c_out, config.groups, config.norm_eps, false));
+        let attention = attends.then(|| GatedAttention::new(params, &format!("{name}.attention"), c_out));
+        Block { conv, norm, activation: config.activation, attention }
+    }
+
+    /// `x [n, h, w, c_in]` and, at the bottleneck, `time [n, c_out]` to `[n, h, w, c_out]`.
+    fn forward(&self, cx: &mut Forward, x: Tensor, time: Option<Tensor>) -> Tensor {
+        let mut h = self.conv.forward(cx, x);
+        h = self.norm.as_ref().map_or(h, |norm| norm.forward(cx, h));
+        h = time.map_or(h, |time| channel_bias(cx.tape, h, time));
+        h = match self.activation {
+            Activation::Relu => relu(cx.tape, h),
+            Activation::Silu => silu(cx.tape, h),
+        };
+        self.attention.as_ref().map_or(h, |attention| attention.forward(cx, h))
+    }
+}
+
+/// See the [module](self) documentation.
+#[derive(Clone, Debug)]
+pub struct SkipNet {
+    pool: Pool,
+    time_embedding: TimeEmbedding,
+    encoder: Vec<Block>,
+    bottleneck: Block,
+    /// Deepest block first.
+    decoder: Vec<Block>,
+    conv_out: Conv,
+}
+
+impl SkipNet {
+    /// Builds the network and registers its parameters.
+    ///
+    /// # Errors
+    /// A configuration of which no network exists.
+    pub fn new(config: &SkipNetConfig, params: &mut ParamSet) -> Result<SkipNet> {
+        config.validate()?;
+        let c = &config.channels;
+        let deepest = c[c.len() - 1];
+        let time_embedding = match config.time {
+            TimeVector::Table => TimeEmbedding::table(params, config.time_rows, deepest, config.classes),
+            TimeVector::Mlp => {
+                let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
+                TimeEmbedding::mlp(params, sinusoids, deepest, config.classes)
+            }
+        };
+        let mut h = config.in_channels;
+        let mut encoder = Vec::new();
+        for (i, &c) in c.iter().enumerate() {
+            let attends = config.attention_blocks.contains(&i);
+            encoder.push(Block::new(params, &format!("encoder.{i}"), [h, c], attends, config));
+            h = c;
+        }
+        let bottleneck = Block::new(params, "bottleneck", [deepest; 2], config.mid_attention, config);
+        let mut decoder = Vec::new();
+        for (i, &c) in c[..c.len() - 1].iter().rev().enumerate() {
+            decoder.push(Block::new(params, &format!("decoder.{i}"), [h + c, c], false, config));
+            h = c;
+        }
+        let c_in = h + config.in_channels;
+        let conv_out = Conv::same3x3(params, "conv_out", c_in, config.out_channels, Start::FanIn);
+        Ok(SkipNet { pool: config.pool, time_embedding, encoder, bottleneck, decoder, conv_out })
+    }
+
+    /// Records one evaluation.
+    ///
+    /// # Shapes
+    /// `x [n, h, w, in_channels]` in the tape's storage type with h and w multiples of 2^(blocks - 1); `t [n]` f32, the
+    /// time as the network is told it (a table has rows for 0..T-1); `labels [n]` i32 in 0..=classes, exactly where the
+    /// model is conditional. The result is `[n, h, w, out_channels]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
+        let time = self.time_embedding.forward(cx, t, labels);
+        let [first, deeper @ ..] = &self.encoder[..] else { unreachable!("there is at least one block") };
+        let mut h = first.forward(cx, x, None);
+        let mut skips = Vec::new();
+        for block in deeper {
+            skips.push(h);
+            h = self.halve(cx.tape, h);
+            h = block.forward(cx, h, None);
+        }
+        h = self.bottleneck.forward(cx, h, Some(time));
+        for (block, skip) in self.decoder.iter().zip(skips.into_iter().rev()) {
+            h = upsample_nearest(cx.tape, h);
+            h = concat(cx.tape, h, skip);
+            h = block.forward(cx, h, None);
+        }
+        h = concat(cx.tape, h, x);
+        self.conv_out.forward(cx, h)
+    }
+
+    fn halve(&self, tape: &mut Tape, x: Tensor) -> Tensor {
+        match self.pool {
+            Pool::Average => avg_pool(tape, x),
+            Pool::Max => max_pool(tape, x, 2, 2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::nn::{Init, Weights};
+    use crate::tape::{Backend, Session};
+    use crate::tensor::{DType, Store};
+
+    fn count(config: &SkipNetConfig) -> usize {
+        let mut params = ParamSet::default();
+        SkipNet::new(config, &mut params).unwrap();
+        params.count()
+    }
+
+    #[test]
+    fn parameter_counts() {
+        let c2 = SkipNetConfig::default();
+        assert_eq!(count(&c2), 1_852_657);
+        let c1 = SkipNetConfig { groups: 0, attention_blocks: vec![2, 3], ..c2.clone() };
+        assert_eq!(count(&c1), 1_844_215);
+        let dm2 = SkipNetConfig { in_channels: 1, out_channels: 1, ..c1.clone() };
+        assert_eq!(count(&dm2), 1_842_989);
+        let dm1 = SkipNetConfig {
+            channels: vec![32, 64, 128],
+            attention_blocks: vec![],
+            mid_attention: false,
+            time: TimeVector::Table,
+            time_rows: 500,
+            ..dm2
+        };
+        assert_eq!(count(&dm1), 442_890);
+        let c3 = SkipNetConfig { channels: vec![96, 192, 384, 768, 1536], attention_blocks: vec![0, 1, 2, 3, 4], ..c2 };
+        assert_eq!(count(&c3), 65_950_050);
+    }
+
+    #[test]
+    fn attention_starts_by_doing_nothing() {
+        let with =
+            SkipNetConfig { image_size: 8, channels: vec![8, 16], attention_blocks: vec![0, 1], ..<_>::default() };
+        let without = SkipNetConfig { attention_blocks: vec![], mid_attention: false, ..with.clone() };
+        let evaluate = |config: &SkipNetConfig| {
+            let mut params = ParamSet::default();
+            let net = SkipNet::new(config, &mut params).unwrap();
+            // Values by name, so that both networks have the same.
+            let names: Vec<String> = params.iter().map(|p| p.parts[0].name.clone()).collect();
+            let flat = params.initial(|p, init, values| {
+                let seed: u32 = names[p].bytes().fold(7, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+                let wave = |i: usize| (seed as f32 % 1000.0 + 1.7 * i as f32).sin();
+                values.iter_mut().enumerate().for_each(|(i, v)| {
+                    *v = match init {
+                        Init::Constant(c) => c,
+                        Init::Uniform(bound) => bound * wave(i),
+                        Init::Normal => wave(i),
+                    }
+                });
+            });
+            let mut store = Store::new();
+            let weights = Weights::reserve(&mut store, &params, DType::F32, false);
+            let (x, t) = (store.tensor(&[2, 8, 8, 3], DType::F32), store.tensor(&[2], DType::F32));
+            let mut session = Session::new(Device::Cpu, &store).unwrap();
+            let mut tape = Tape::new(Backend::Cpu, DType::F32);
+            let out = net.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, None);
+            assert_eq!(out.dims(), x.dims());
+            tape.keep(out);
+            weights.write(&mut session, &flat).unwrap();
+            session.write(x, &(0..x.numel()).map(|i| (i as f32).cos()).collect::<Vec<_>>()).unwrap();
+            session.write(t, &[3.0, 700.0]).unwrap();
+            let mut program = session.load(tape).unwrap();
+            session.run(&mut program).unwrap();
+            session.read_in(&program, out).unwrap()
+        };
+        let out = evaluate(&with);
+        assert!(out.iter().any(|v| v.abs() > 1e-3) && out == evaluate(&without));
+    }
+
+    #[test]
+    fn impossible_configurations_are_refused_by_name() {
+        let refused = |config: SkipNetConfig| SkipNet::new(&config, &mut ParamSet::default()).unwrap_err().to_string();
+        let base = SkipNetConfig::default();
+        assert!(refused(SkipNetConfig { groups: 5, ..base.clone() }).contains("model.groups = 5"));
+        assert!(refused(SkipNetConfig { image_size: 20, ..base.clone() }).contains("model.image_size = 20"));
+        assert!(refused(SkipNetConfig { attention_blocks: vec![4], ..base.clone() }).contains("4 is not among the 4"));
+        assert!(
+            refused(SkipNetConfig { channels: vec![32, 36], groups: 4, attention_blocks: vec![], ..base })
+                .contains("a multiple of 8 channels")
+        );
+    }
+}
