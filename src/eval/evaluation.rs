@@ -253,7 +253,7 @@ fn significant(v: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::philox::{Philox, RngState, Stream};
+    use crate::eval::normals;
 
     #[test]
     fn metrics_know_what_they_measure() {
@@ -280,11 +280,8 @@ mod tests {
 
     #[test]
     fn points_are_compared_as_they_are() {
-        let points = |seed: u64, shift: f32| {
-            let mut values = vec![0.0; 2 * 3000];
-            Philox::new(RngState { seed, ..RngState::default() }, Stream::Noise).fill_normal(0, 0, &mut values);
-            Set::samples(values.iter().map(|v| v + shift).collect(), [3000, 1, 1, 2])
-        };
+        let points =
+            |seed, shift| Set::samples(normals(seed, 2 * 3000).iter().map(|v| v + shift).collect(), [3000, 1, 1, 2]);
         let mut evaluation = Evaluation::default();
         let metrics = Metric::defaults(true, false);
         evaluation.compare_values(&metrics, &points(1, 0.5), &points(2, 0.0)).unwrap();
