@@ -80,7 +80,7 @@ NETWORKS = {
     ),
     "resnet-unet": dict(
         architecture="resnet-unet", size=(4, 6), times=(0, 31),
-        config=dict(in_channels=1, out_channels=2, channels=[2, 4, 4], halvings=1, mid_channels=[4], last_channels=2,
+        config=dict(in_channels=1, out_channels=2, channels=[4, 4, 8], halvings=1, mid_channels=[8], last_channels=4,
                     layers_per_block=2, heads=2, groups=2, time_dim=4),
     ),
     "mlp-time": dict(

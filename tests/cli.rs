@@ -36,6 +36,20 @@ fn published_sizes() {
     assert!(cifar["arena_bytes"].as_u64().unwrap() > 0);
     assert_eq!(json("mnist-123")["parameters"], 57_489_857);
     assert_eq!(json("unet64")["parameters"], 20_494_211);
+    let further = [
+        ("mnist-123-conditional", 57_490_881),
+        ("mnist-123-learned", 57_490_434),
+        ("mnist-dm1", 442_890),
+        ("mnist-dm2", 1_842_989),
+        ("cifar-c1", 1_844_215),
+        ("cifar-c2", 1_852_657),
+        ("cifar-c3", 65_950_050),
+        ("cifar-thesis", 58_326_675),
+        ("points-2d", 83_330),
+    ];
+    for (preset, parameters) in further {
+        assert_eq!(json(preset)["parameters"], parameters, "{preset}");
+    }
     let small = json("mnist-small")["forward_gflop_per_image"].as_f64().unwrap();
     assert!(small <= 0.25, "{small} GFLOP");
     let table = stdout(&["inspect", "--preset", "quickstart"]);
@@ -56,7 +70,7 @@ fn presets_are_complete_configurations() {
 
 #[test]
 fn help_shows_examples() {
-    for args in [&["--help"][..], &["train", "--help"], &["sample", "--help"]] {
+    for args in [&["--help"][..], &["train", "--help"], &["sample", "--help"], &["eval", "--help"]] {
         assert!(stdout(args).contains("Examples:"), "{args:?}");
     }
     assert!(stdout(&["completions", "bash"]).contains("ddpm"));
@@ -141,6 +155,44 @@ fn data_sets_are_listed_described_and_shown() {
     ddpm(&["data", "preview", "glyphs", "--n", "9", "--out", &sheet.display().to_string()]).assert().success();
     assert!(fs::read(sheet).unwrap().starts_with(b"\x89PNG"));
     refused(&["data", "info", "no/such/folder"], 2);
+}
+
+#[test]
+fn two_halves_of_real_data_are_almost_the_same() {
+    let table = stdout(&["eval", "--topline", "--data", "rings", "--device", "cpu"]);
+    assert!(table.contains("half of rings") && table.contains("energy distance"), "{table}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("eval.json");
+    let data = ["--data", "glyphs", "--size", "8", "--classes", "1,7", "--metrics", "moments", "--n", "500"];
+    let out = ["eval", "--topline", "--device", "cpu", "--out", &file.display().to_string()].map(String::from);
+    let args: Vec<&str> = out.iter().map(String::as_str).chain(data).collect();
+    assert!(stdout(&args).contains("covariance distance"));
+    let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(json["n"], 500);
+    assert!(json["mean_distance"].as_f64().unwrap() <= 1.0 && json.get("frechet_distance").is_none(), "{json}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().display().to_string();
+    let eval = |args: &[&str], code: i32| refused(&[&["eval", "--device", "cpu"], args].concat(), code);
+    let rings = |more: &[&str]| eval(&[&["--topline", "--data", "rings"], more].concat(), 2);
+    assert!(eval(&[], 2).contains("required"));
+    assert!(eval(&["no/such/run"], 1).contains("no such file"));
+    assert!(eval(&[&empty, "--data", "glyphs"], 1).contains(&empty));
+    assert!(eval(&["--topline"], 2).contains("--data"));
+    assert!(eval(&["--topline", "--data", "no/such/data"], 2).contains("no/such/data"));
+    assert!(rings(&["--metrics", "fid"]).contains("frechet, kid, moments, energy, classes"));
+    assert!(rings(&["--metrics", "frechet"]).contains("points, not images"));
+    assert!(rings(&["--binarise"]).contains("for images"));
+    assert!(rings(&["--n", "1"]).contains("at least 2 samples"));
+    let glyphs = |more: &[&str]| eval(&[&["--topline", "--data", "glyphs", "--size", "8"], more].concat(), 2);
+    assert!(glyphs(&["--metrics", "energy"]).contains("compares points"));
+    assert!(glyphs(&["--classes", "4", "--metrics", "frechet"]).contains("one class only"));
+    fs::write(folder.path().join("stats.npz"), "text").unwrap();
+    let stats = format!("{empty}/stats.npz");
+    assert!(glyphs(&["--reference", &stats, "--metrics", "kid"]).contains("frechet only"));
 }
 
 #[test]

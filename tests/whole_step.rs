@@ -1,9 +1,12 @@
-//! Whole training steps: every device that there is against the CPU, from the same seed. The networks together use every
-//! op of the crate, on images of 12x20.
+//! Whole training steps: every device that there is against the CPU, from the same seed, and a fixed batch, whose loss
+//! they lower. The networks together use every op that training uses.
 
 use ddpm::device::Device;
 use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
-use ddpm::nn::{Downsample, Init, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights};
+use ddpm::nn::{
+    Activation, Downsample, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig, Shortcut,
+    SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
+};
 use ddpm::ops::adam::AdamHyper;
 use ddpm::ops::check::targets;
 use ddpm::ops::philox::{Philox, RngState, Stream};
@@ -13,10 +16,9 @@ use ddpm::train::Config;
 use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
 
 const IMAGES: usize = 3;
-const SIZE: [usize; 2] = [12, 20];
 const STEPS: u64 = 5;
 
-fn networks() -> [ModelConfig; 3] {
+fn unets() -> [ModelConfig; 3] {
     let small = UNetConfig {
         image_size: 20,
         channels: vec![8, 16, 24],
@@ -45,13 +47,55 @@ fn networks() -> [ModelConfig; 3] {
     .map(ModelConfig::Unet)
 }
 
+fn other_networks() -> [ModelConfig; 5] {
+    let plain = SkipNetConfig { image_size: 8, channels: vec![8, 16], groups: 4, ..SkipNetConfig::default() };
+    [
+        ModelConfig::SkipNet(SkipNetConfig { attention_blocks: vec![1], time_dim: 8, classes: 3, ..plain.clone() }),
+        ModelConfig::SkipNet(SkipNetConfig {
+            channels: vec![6, 9],
+            pool: Pool::Average,
+            activation: Activation::Relu,
+            groups: 0,
+            attention_blocks: vec![],
+            mid_attention: false,
+            time: TimeVector::Table,
+            ..plain
+        }),
+        ModelConfig::ResnetUnet(ResnetUnetConfig {
+            image_size: 8,
+            channels: vec![4, 8, 8],
+            halvings: 1,
+            mid_channels: vec![8],
+            last_channels: 4,
+            layers_per_block: 1,
+            heads: 2,
+            groups: 2,
+            time_dim: 8,
+            dropout: 0.1,
+            ..ResnetUnetConfig::default()
+        }),
+        ModelConfig::Mlp(MlpConfig { layers: 4, width: 40, classes: 3, ..MlpConfig::default() }),
+        ModelConfig::Mlp(MlpConfig { layers: 3, width: 24, time_dim: 10, ..MlpConfig::default() }),
+    ]
+}
+
+/// Height and width of the images: as many rows as columns would hide a mistake.
+fn size(model: &ModelConfig) -> [usize; 2] {
+    match model {
+        ModelConfig::Unet(_) => [12, 20],
+        ModelConfig::Mlp(_) => [1, 1],
+        _ => [4, 6],
+    }
+}
+
 /// What some steps leave: the loss of each, and the gradients of the first by weight name.
 struct Trace {
     losses: Vec<f32>,
     gradients: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-fn train(model: &ModelConfig, device: Device, dtype: DType) -> Trace {
+/// Makes some steps: with other times, noise and dropout in each, or with the same.
+fn train(model: &ModelConfig, device: Device, dtype: DType, same_batch: bool) -> Trace {
     let config = Config { model: model.clone(), ..Config::default() };
     let process = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap());
     let mut params = ParamSet::default();
@@ -70,7 +114,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType) -> Trace {
 
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, &params, dtype, true);
-    let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, SIZE[0], SIZE[1]]);
+    let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
     let mut array = |n| store.tensor(&[n], DType::F32);
     let n = params.flat_len();
     let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), norm: array(2) };
@@ -90,8 +134,9 @@ fn train(model: &ModelConfig, device: Device, dtype: DType) -> Trace {
     }
     let mut trace = Trace { losses: Vec::new(), gradients: Vec::new() };
     for step in 0..STEPS {
+        let draw = if same_batch { 0 } else { step };
         let coefficients: Vec<ImageCoefficients> = [3, 250, 900]
-            .map(|t| f64::from(t + 10 * step as u32))
+            .map(|t| f64::from(t + 10 * draw as u32))
             .map(|t| {
                 let (target, weighting) = (PredictionTarget::Epsilon, LossWeighting::Simple);
                 let batch = [IMAGES, images.len() / IMAGES];
@@ -102,7 +147,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType) -> Trace {
         session.write(inputs.coefficients, &noise).unwrap();
         session.write(inputs.weight, &coefficients.iter().map(|c| c.weight).collect::<Vec<_>>()).unwrap();
         session.write(inputs.time, &coefficients.iter().map(|c| c.time).collect::<Vec<_>>()).unwrap();
-        let rng = RngState { seed: 5, step: step as u32, first_image: 0 };
+        let rng = RngState { seed: 5, step: draw as u32, first_image: 0 };
         session.write_i32(inputs.rng, &rng.words()).unwrap();
         let hyper = AdamHyper {
             learning_rate: 1e-4,
@@ -128,14 +173,13 @@ fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
     values.into_iter().map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
 }
 
-#[test]
-fn every_device_takes_the_steps_of_the_cpu() {
-    for (number, model) in networks().iter().enumerate() {
-        let cpu = train(model, Device::Cpu, DType::F32);
+fn check_every_device(models: &[ModelConfig]) {
+    for (number, model) in models.iter().enumerate() {
+        let cpu = train(model, Device::Cpu, DType::F32, false);
         assert!(cpu.losses.iter().all(|loss| loss.is_finite()) && cpu.losses[0] != cpu.losses[1]);
         for target in targets().iter().skip(1) {
             let place = format!("network {number} on {}, {:?}", target.name, target.dtype);
-            let other = train(model, target.open(), target.dtype);
+            let other = train(model, target.open(), target.dtype, false);
             let tolerance = if target.dtype == DType::Bf16 { 2e-2 } else { 1e-5 };
             for (step, (want, got)) in cpu.losses.iter().zip(&other.losses).enumerate() {
                 let error = f64::from((got - want).abs() / want);
@@ -152,5 +196,23 @@ fn every_device_takes_the_steps_of_the_cpu() {
                 assert!(error <= tolerance, "{place}: gradient of {name} is off by {error:.1e} of {size:.1e}");
             }
         }
+    }
+}
+
+#[test]
+fn every_device_takes_the_steps_of_the_cpu() {
+    check_every_device(&unets());
+}
+
+#[test]
+fn every_device_takes_the_steps_of_the_cpu_with_other_networks() {
+    check_every_device(&other_networks());
+}
+
+#[test]
+fn steps_lower_the_loss_of_a_fixed_batch() {
+    for model in unets().iter().chain(&other_networks()) {
+        let losses = train(model, Device::Cpu, DType::F32, true).losses;
+        assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{model:?}: {losses:?}");
     }
 }

@@ -51,7 +51,8 @@ pub fn run(args: Args) -> Result<()> {
         say(format!("{:width$}  {dims:>18}  {:>12}  {mflop:>10.2}", layer.name, layer.parameters));
     }
     say(format!("parameters  {}", params.count()));
-    say(format!("forward     {:.2} GFLOP per image", flops as f64 / 1e9));
+    let (amount, unit) = if flops < 10_000_000 { (flops as f64 / 1e6, "MFLOP") } else { (flops as f64 / 1e9, "GFLOP") };
+    say(format!("forward     {amount:.2} {unit} per image"));
     say(format!(
         "training    {} for weights, gradients and optimiser, {} for activations of {} images (f32, CPU)",
         megabytes(training_bytes),

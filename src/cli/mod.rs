@@ -6,6 +6,7 @@
 mod bench;
 mod config;
 mod data;
+mod eval;
 mod experiment;
 mod forward;
 mod inspect;
@@ -47,6 +48,8 @@ enum Command {
     Train(train::Args),
     /// Draw samples from a run, a checkpoint or a diffusers model folder
     Sample(sample::Args),
+    /// Measure how good samples are
+    Eval(eval::Args),
     /// List, describe or look at data sets
     Data(data::Args),
     /// Show a model's layers, parameters, operations and memory
@@ -99,6 +102,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => return train::run(args, device),
         Command::Sample(args) => sample::run(args, device)?,
+        Command::Eval(args) => eval::run(args, device)?,
         Command::Data(args) => data::run(args)?,
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,

@@ -1,12 +1,11 @@
 //! `ddpm sample`
 
 use super::open_device;
-use super::terminal::say;
+use super::terminal::{bar, say};
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile, Which};
 use crate::{Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -122,14 +121,13 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
-fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
+/// Draws what the `sample` section of the model's configuration says.
+pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
     let plan = settings.plan(&model.config)?;
     let mut loaded = LoadedModel::new(model, open_device(device)?)?;
 
-    let bar = ProgressBar::no_length();
-    let style = ProgressStyle::with_template("{bar:28.cyan/blue} {pos}/{len} evaluations  {eta} left");
-    bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
+    let bar = bar("evaluations");
     let from_noise = Request::new(&plan, settings.n, settings.seed);
     let request = Request { class, guidance: settings.guidance, ..from_noise };
     let samples = loaded.sample(request, &mut |done, total| {

@@ -1,6 +1,7 @@
 //! What is printed, and Ctrl-C.
 
 use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{Write, stdout};
 use std::process;
@@ -10,6 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Prints a line. Nobody may be listening any more (`| head`): no reason to fail.
 pub fn say(text: impl Display) {
     let _ = writeln!(stdout(), "{text}");
+}
+
+/// A bar that counts `what`; whoever advances it sets its length.
+pub fn bar(what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:28.cyan/blue}} {{pos}}/{{len}} {what}  {{eta}} left"));
+    let style = style.expect("the template is well formed").progress_chars("━╸─");
+    ProgressBar::no_length().with_style(style)
 }
 
 /// Bytes for people.

@@ -207,6 +207,18 @@ impl Classifier {
         Ok(predictions)
     }
 
+    /// [`Classifier::evaluate`] of images of any size `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// Images of another size than it was trained on, or what the device reports.
+    pub fn evaluate_sized(&mut self, images: &[f32], dims: [usize; 4]) -> Result<Predictions> {
+        let known = &self.images.dims()[1..];
+        if dims[1..] != *known {
+            return Err(Error::Config(format!("the classifier knows images of {known:?}, not of {:?}", &dims[1..])));
+        }
+        self.evaluate(images)
+    }
+
     /// Share of a labelled data set that it names rightly.
     fn accuracy(&mut self, dataset: &Dataset) -> Result<f64> {
         let labels = dataset.labels().unwrap_or_default();
@@ -230,11 +242,7 @@ impl Features for Classifier {
         self.features.dim(1)
     }
     fn features(&mut self, images: &[f32], dims: [usize; 4]) -> Result<Vec<f32>> {
-        if dims[1..] != self.images.dims()[1..] {
-            let known = &self.images.dims()[1..];
-            return Err(Error::Config(format!("the classifier knows images of {known:?}, not of {:?}", &dims[1..])));
-        }
-        Ok(self.evaluate(images)?.features().to_vec())
+        Ok(self.evaluate_sized(images, dims)?.features().to_vec())
     }
 }
 

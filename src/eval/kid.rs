@@ -22,7 +22,7 @@ pub struct Subsets {
 }
 
 /// An estimate over subsets.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Kid {
     /// Mean over the subsets; around zero between equal distributions, and sometimes below it.
     pub mean: f64,

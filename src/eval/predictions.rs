@@ -70,9 +70,9 @@ impl Predictions {
 
     /// Share of the images that look most like each class.
     pub fn class_shares(&self) -> Vec<f64> {
-        let mut shares = vec![0.0; self.classes];
-        self.classes().into_iter().for_each(|class| shares[class] += 1.0 / self.len() as f64);
-        shares
+        let mut counts = vec![0usize; self.classes];
+        self.classes().into_iter().for_each(|class| counts[class] += 1);
+        counts.into_iter().map(|count| count as f64 / self.len() as f64).collect()
     }
 
     /// Share of the images that look like the class that was asked for.

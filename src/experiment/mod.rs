@@ -6,6 +6,8 @@
 
 pub mod bayes;
 mod context;
+mod ens;
+mod images;
 mod page;
 mod points_2d;
 mod runs;
@@ -72,6 +74,33 @@ pub const ALL: &[Experiment] = &[
         needs: &[],
         sizes: ["all of it, below a second", "the same"],
         run: points_2d::noising,
+    },
+    Experiment {
+        name: "ens-table-1",
+        about: "Digits 1, 2, 3: what the prediction target, learned variance and guidance do to samples and likelihood",
+        source: "Ambilduke et al., Table 1",
+        needs: &[Need::Mnist],
+        sizes: [
+            "16x16, networks of 1 M weights, 2,000 steps; about 25 minutes on two cores",
+            "the paper's; a GPU, hours",
+        ],
+        run: ens::table_1,
+    },
+    Experiment {
+        name: "ens-figures",
+        about: "Samples of the same models, a row each, in grey and binarised",
+        source: "Ambilduke et al., Figs. 1 and 2, and the poster",
+        needs: &[Need::Mnist],
+        sizes: ["the runs of ens-table-1, and a minute", "the same runs, full size"],
+        run: ens::figures,
+    },
+    Experiment {
+        name: "ens-strip",
+        about: "A digit on its way from noise, every hundredth step",
+        source: "the example strips of Ambilduke et al.'s program",
+        needs: &[Need::Mnist],
+        sizes: ["a run of ens-table-1, and seconds", "the same run, full size"],
+        run: ens::strip,
     },
     Experiment {
         name: "thesis-table-4.1",

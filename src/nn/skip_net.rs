@@ -164,12 +164,21 @@ impl SkipNetConfig {
     }
 }
 
+/// What a block has beyond its convolution.
+#[derive(Clone, Copy, Default)]
+struct Extras {
+    attention: bool,
+    /// The time is added between norm and activation.
+    time: bool,
+}
+
 /// Convolution, norm, activation, attention.
 #[derive(Clone, Debug)]
 struct Block {
     conv: Conv,
     norm: Option<GroupNorm>,
-    activation: Activation,
+    /// Absent where the norm computes it.
+    activation: Option<Activation>,
     attention: Option<GatedAttention>,
 }
 
@@ -178,14 +187,16 @@ impl Block {
         params: &mut ParamSet,
         name: &str,
         [c_in, c_out]: [usize; 2],
-        attends: bool,
+        extras: Extras,
         config: &SkipNetConfig,
     ) -> Block {
+        let SkipNetConfig { groups, norm_eps, activation, .. } = *config;
+        let fused = groups > 0 && activation == Activation::Silu && !extras.time;
         let conv = Conv::same3x3(params, &format!("{name}.conv"), c_in, c_out, Start::FanIn);
-        let norm = (config.groups > 0)
-            .then(|| GroupNorm::new(params, &format!("{name}.norm"), c_out, config.groups, config.norm_eps, false));
-        let attention = attends.then(|| GatedAttention::new(params, &format!("{name}.attention"), c_out));
-        Block { conv, norm, activation: config.activation, attention }
+        let norm =
+            (groups > 0).then(|| GroupNorm::new(params, &format!("{name}.norm"), c_out, groups, norm_eps, fused));
+        let attention = extras.attention.then(|| GatedAttention::new(params, &format!("{name}.attention"), c_out));
+        Block { conv, norm, activation: (!fused).then_some(activation), attention }
     }
 
     /// `x [n, h, w, c_in]` and, at the bottleneck, `time [n, c_out]` to `[n, h, w, c_out]`.
@@ -194,8 +205,9 @@ impl Block {
         h = self.norm.as_ref().map_or(h, |norm| norm.forward(cx, h));
         h = time.map_or(h, |time| channel_bias(cx.tape, h, time));
         h = match self.activation {
-            Activation::Relu => relu(cx.tape, h),
-            Activation::Silu => silu(cx.tape, h),
+            Some(Activation::Relu) => relu(cx.tape, h),
+            Some(Activation::Silu) => silu(cx.tape, h),
+            None => h,
         };
         self.attention.as_ref().map_or(h, |attention| attention.forward(cx, h))
     }
@@ -232,14 +244,15 @@ impl SkipNet {
         let mut h = config.in_channels;
         let mut encoder = Vec::new();
         for (i, &c) in c.iter().enumerate() {
-            let attends = config.attention_blocks.contains(&i);
-            encoder.push(Block::new(params, &format!("encoder.{i}"), [h, c], attends, config));
+            let extras = Extras { attention: config.attention_blocks.contains(&i), time: false };
+            encoder.push(Block::new(params, &format!("encoder.{i}"), [h, c], extras, config));
             h = c;
         }
-        let bottleneck = Block::new(params, "bottleneck", [deepest; 2], config.mid_attention, config);
+        let extras = Extras { attention: config.mid_attention, time: true };
+        let bottleneck = Block::new(params, "bottleneck", [deepest; 2], extras, config);
         let mut decoder = Vec::new();
         for (i, &c) in c[..c.len() - 1].iter().rev().enumerate() {
-            decoder.push(Block::new(params, &format!("decoder.{i}"), [h + c, c], false, config));
+            decoder.push(Block::new(params, &format!("decoder.{i}"), [h + c, c], Extras::default(), config));
             h = c;
         }
         let c_in = h + config.in_channels;

@@ -284,15 +284,21 @@ mod tests {
 
     #[test]
     fn the_paired_layout_has_eleven_skips() {
-        let config = UNetConfig { layout: Layout::Paired, channels: vec![32, 64, 96, 128], ..UNetConfig::default() };
+        let config = UNetConfig {
+            in_channels: 1,
+            out_channels: 2,
+            layout: Layout::Paired,
+            channels: vec![32, 64, 96, 128],
+            ..UNetConfig::default()
+        };
         let mut params = ParamSet::default();
         let unet = UNet::new(&config, &mut params).unwrap();
         let mut store = Store::new();
         let weights = Weights::reserve(&mut store, &params, DType::F32, false);
-        let (x, t) = (store.tensor(&[1, 32, 32, 3], DType::F32), store.tensor(&[1], DType::F32));
+        let (x, t) = (store.tensor(&[1, 32, 32, 1], DType::F32), store.tensor(&[1], DType::F32));
         let mut tape = Tape::new(Backend::Cpu, DType::F32);
         let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, None);
-        assert_eq!(out.dims(), [1, 32, 32, 3]);
+        assert_eq!(out.dims(), [1, 32, 32, 2]);
         assert_eq!(tape.nodes().iter().filter(|node| node.name() == "concat_fwd").count(), 11);
     }
 

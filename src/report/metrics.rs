@@ -108,7 +108,14 @@ mod tests {
     use super::*;
 
     fn record(step: u64) -> Record {
-        Record { step, loss: 0.1 + step as f32, learning_rate: 2e-4, grad_norm: 0.3, images_per_second: Some(271.5), ..Record::default() }
+        Record {
+            step,
+            loss: 0.1 + step as f32,
+            learning_rate: 2e-4,
+            grad_norm: 0.3,
+            images_per_second: Some(271.5),
+            ..Record::default()
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Configurations with a name.
 
+mod networks;
+
 use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
 use super::sample_config::{SampleConfig, SamplerKind};
 use super::settings::nearest;
@@ -37,6 +39,51 @@ pub const ALL: &[Preset] = &[
         name: "mnist-123",
         about: "digits 1, 2, 3 at 32x32, 57.5 M parameters (Ambilduke et al.); needs --data DIR",
         config: mnist_123,
+    },
+    Preset {
+        name: "mnist-123-conditional",
+        about: "the same network told which digit; needs --data DIR",
+        config: networks::mnist_123_conditional,
+    },
+    Preset {
+        name: "mnist-123-learned",
+        about: "the same network learning the variance of a step back too; needs --data DIR",
+        config: networks::mnist_123_learned,
+    },
+    Preset {
+        name: "mnist-dm1",
+        about: "MNIST at 32x32, plain encoder-decoder, 0.44 M parameters, T = 500; needs --data DIR",
+        config: networks::mnist_dm1,
+    },
+    Preset {
+        name: "mnist-dm2",
+        about: "the same, one block deeper and with attention, 1.84 M parameters; needs --data DIR",
+        config: networks::mnist_dm2,
+    },
+    Preset {
+        name: "cifar-c1",
+        about: "the same on CIFAR-10, 1.84 M parameters; needs --data DIR",
+        config: networks::cifar_c1,
+    },
+    Preset {
+        name: "cifar-c2",
+        about: "the same with norms and more attention, 1.85 M parameters, T = 1000; needs --data DIR",
+        config: networks::cifar_c2,
+    },
+    Preset {
+        name: "cifar-c3",
+        about: "the same three times as wide and one block deeper, 66 M parameters; needs --data DIR",
+        config: networks::cifar_c3,
+    },
+    Preset {
+        name: "cifar-thesis",
+        about: "U-Net with attention at every size on CIFAR-10, 58.3 M parameters; needs --data DIR",
+        config: networks::cifar_thesis,
+    },
+    Preset {
+        name: "points-2d",
+        about: "points of the plane, perceptron of 83 k parameters; minutes on a CPU",
+        config: networks::points_2d,
     },
     Preset { name: "unet64", about: "64x64 RGB, 20.5 M parameters; needs --data DIR", config: unet64 },
 ];

@@ -146,6 +146,7 @@ fn one_line(error: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::MlpConfig;
     use crate::train::presets;
 
     fn refused(setting: &str) -> String {
@@ -179,6 +180,22 @@ mod tests {
         let ModelConfig::Unet(unet) = &config.model else { panic!("{:?}", config.model) };
         assert_eq!(unet.channels, [8, 16]);
         assert_eq!(config.sample.sampler, crate::train::sample_config::SamplerKind::Ddim);
+    }
+
+    #[test]
+    fn an_architecture_brings_its_own_settings() {
+        let with = |settings: &[&str]| {
+            Config::default().with_settings(&settings.iter().map(|s| (*s).into()).collect::<Vec<_>>())
+        };
+        // In whatever order they are given.
+        let config = with(&["model.width=64", "train.steps=7", "model.architecture=mlp"]).unwrap();
+        assert_eq!(config.model, ModelConfig::Mlp(MlpConfig { width: 64, ..MlpConfig::default() }));
+        assert_eq!(config.train.steps, 7);
+        let message = with(&["model.architecture=mlp", "model.channels=[8]"]).unwrap_err().to_string();
+        assert!(message.contains("unknown setting \"model.channels\""), "{message}");
+        // Naming the architecture that it has anyway changes nothing.
+        let small = with(&["model.channels=[8, 16]"]).unwrap();
+        assert_eq!(small.with_settings(&["model.architecture=unet".into()]).unwrap(), small);
     }
 
     #[test]

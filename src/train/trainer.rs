@@ -265,11 +265,7 @@ impl Trainer {
     ///
     /// # Panics
     /// If the configuration does not validate.
-    pub fn validate(
-        &mut self,
-        n: usize,
-        mut batch: impl FnMut(usize, &mut [f32], &mut [i32]),
-    ) -> Result<MeanLoss> {
+    pub fn validate(&mut self, n: usize, mut batch: impl FnMut(usize, &mut [f32], &mut [i32])) -> Result<MeanLoss> {
         let probe = self.probe.as_mut().expect("validation is configured");
         let ([_, _, channels], values) = (self.config.model.sample_dims(), self.config.model.sample_len());
         let said_values = values / channels * self.config.model.out_channels();

@@ -1,0 +1,309 @@
+//! `ddpm eval`
+
+use super::terminal::{bar, say};
+use super::{open_device, sample};
+use crate::data::{self, DataOptions, Dataset, Split};
+use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
+use crate::train::run::open_data;
+use crate::train::{Config, ModelFile, RunDir, Which};
+use crate::{Error, Result};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  ddpm eval runs/mnist-small-001
+  ddpm eval runs/mnist-small-001 --n 1000 --binarise --set sample.steps=20
+  ddpm eval samples/ --data data/mnist --classes 1,2,3
+  ddpm eval --topline --data data/mnist --size 32      what two halves of real data give
+
+Distances compare only with distances of the same features and, as they depend on it, of the same number of samples.";
+
+/// Samples drawn where nothing else is said.
+const DEFAULT_N: usize = 5000;
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A run, a checkpoint or a diffusers model folder, or a folder of images
+    #[arg(required_unless_present = "topline")]
+    samples: Option<PathBuf>,
+    /// Evaluate one half of the real data against the other: what the best model would reach
+    #[arg(long)]
+    topline: bool,
+    /// What to measure: frechet, kid, moments, energy, classes [default: what suits the samples]
+    #[arg(long, value_delimiter = ',')]
+    metrics: Vec<Metric>,
+    /// Number of samples [default: 5000, or all images of a folder or half]
+    #[arg(long)]
+    n: Option<usize>,
+    /// Change a setting of the run, e.g. --set sample.steps=50; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Names the samples, and divides the data into halves [default: that of the run, or 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Use the weights themselves, not their moving average
+    #[arg(long)]
+    raw: bool,
+    /// The real data to compare with: a name, or the path of a file or folder [default: those of the run]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Only these classes of the real data, e.g. 1,2,3 [default: as in the run]
+    #[arg(long, value_delimiter = ',')]
+    classes: Option<Vec<u32>>,
+    /// Bring the images of --topline to this size
+    #[arg(long, value_name = "PIXELS", requires = "topline")]
+    size: Option<usize>,
+    /// Turn colour images to grey
+    #[arg(long)]
+    grey: bool,
+    /// Compare images in black and white, thresholded at the middle grey
+    #[arg(long)]
+    binarise: bool,
+    /// Compare with the statistics in this file instead of the features of the real data
+    #[arg(long, value_name = "FILE.npz")]
+    reference: Option<PathBuf>,
+    /// Write the statistics of the features of the real data, as pytorch-fid does
+    #[arg(long, value_name = "FILE.npz", conflicts_with = "reference")]
+    stats_out: Option<PathBuf>,
+    /// Where trained classifiers are kept [default: ddpm in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+    /// The file of results to write [default: eval.json in the run]
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+}
+
+/// Where the samples come from.
+enum Subject {
+    Model(Box<ModelFile>),
+    Images(Dataset),
+    Half,
+}
+
+/// The real data: both splits.
+struct Real {
+    train: Dataset,
+    source: String,
+    options: DataOptions,
+}
+
+pub fn run(args: Args, device: &str) -> Result<()> {
+    if let Some(n) = args.n.filter(|&n| n < 2) {
+        return Err(Error::Config(format!("--n {n}: a covariance needs at least 2 samples")));
+    }
+    let (subject, real) = open(&args)?;
+    let all: Vec<usize> = (0..real.train.len()).collect();
+    let (mut reference, mut given) = (Set::data(&real.train, all), None);
+    let seed = args.seed.unwrap_or(0);
+    match &subject {
+        Subject::Half => {
+            let [first, second] = Set::halves(&real.train, seed)?;
+            (given, reference) = (Some(first), second);
+        }
+        Subject::Images(images) => given = Some(Set::data(images, (0..images.len()).collect())),
+        Subject::Model(_) => {}
+    }
+    let metrics = metrics(&args, &reference, &real)?;
+
+    let mut network = network(&args, &metrics, &real, device)?;
+    let known = args.reference.as_deref().map(npz::read).transpose()?;
+    let mut evaluation = Evaluation {
+        reference: described(&args, &subject, &real),
+        binarised: args.binarise,
+        features: network.as_ref().map(|network| network.name().into()),
+        ..Evaluation::default()
+    };
+    let (samples, requested) = match (&subject, given) {
+        (_, Some(set)) => {
+            let set = set.first(args.n.unwrap_or(usize::MAX));
+            evaluation.samples = match &args.samples {
+                Some(path) => path.display().to_string(),
+                None => format!("half of {}", real.train.name()),
+            };
+            evaluation.seed = seed;
+            let classes = match &subject {
+                Subject::Images(images) if images.class_names() != real.train.class_names() => None,
+                _ => set.labels(),
+            };
+            (set, classes)
+        }
+        (Subject::Model(model), None) => {
+            evaluation.samples = model.origin.clone();
+            evaluation.seed = model.config.sample.seed;
+            let drawn = sample::draw(model, None, device)?;
+            let classes = model.config.model.classes();
+            // Without a class of their own, the samples of a conditional model go through the classes in turn.
+            let requested = (classes > 0).then(|| (0..drawn.dims[0]).map(|i| i % classes).collect());
+            (Set::samples(drawn.images, drawn.dims), requested)
+        }
+        _ => unreachable!("images and halves are given"),
+    };
+    let (samples, reference) =
+        if args.binarise { (samples.binarised(), reference.binarised()) } else { (samples, reference) };
+    evaluation.n = samples.len();
+    if samples.dims() != reference.dims() {
+        return Err(Error::Config(format!(
+            "the samples are {:?} (height, width, channels), the real data {:?}",
+            samples.dims(),
+            reference.dims()
+        )));
+    }
+
+    evaluation.compare_values(&metrics, &samples, &reference)?;
+    if let Some(classifier) = &mut network {
+        if metrics.contains(&Metric::Classes) {
+            evaluation.classify(classifier, &samples, requested.as_deref())?;
+        }
+        if args.stats_out.is_some() || metrics.iter().any(|metric| metric.needs_features()) {
+            compare_features(&args, &mut evaluation, &metrics, classifier, (&samples, &reference, known))?;
+        }
+    }
+    publish(&args, &evaluation)
+}
+
+fn open(args: &Args) -> Result<(Subject, Real)> {
+    let source = || {
+        args.data.clone().ok_or_else(|| Error::Config("the real data to compare with are needed: give --data".into()))
+    };
+    let adapted = DataOptions {
+        size: args.size,
+        channels: args.grey.then_some(1),
+        to_grey: args.grey,
+        classes: args.classes.clone(),
+    };
+    let real = |source: String, options: DataOptions| -> Result<Real> {
+        Ok(Real { train: data::open(&source, Split::Train, &options)?, source, options })
+    };
+    let Some(path) = &args.samples else { return Ok((Subject::Half, real(source()?, adapted)?)) };
+    let is_model = path.is_file() || ["config.toml", "config.json"].iter().any(|name| path.join(name).exists());
+    if !is_model && path.is_dir() {
+        let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
+        let [h, _, c] = images.image_dims();
+        let options =
+            DataOptions { size: Some(h), channels: Some(c), to_grey: args.grey, classes: args.classes.clone() };
+        return Ok((Subject::Images(images), real(source()?, options)?));
+    }
+    let mut model = ModelFile::open(path, Which::new(args.raw))?;
+    let (n, seed) = (args.n.unwrap_or(DEFAULT_N), args.seed.unwrap_or(model.config.sample.seed));
+    let settings = [vec![format!("sample.n={n}"), format!("sample.seed={seed}")], args.set.clone()].concat();
+    model.config = model.config.with_settings(&settings)?;
+    // A checkpoint does not say where its data lie; the run does.
+    let begun = RunDir::new(path).begun()?;
+    let mut config = Config { model: model.config.model.clone(), ..begun.clone().unwrap_or_default() };
+    if begun.is_none() || args.data.is_some() {
+        config.data.source = source()?;
+    }
+    config.data.classes = args.classes.clone().unwrap_or(config.data.classes);
+    config.data.grey |= args.grey;
+    let options = config.data.options(&config.model);
+    let real = Real { train: open_data(&config)?, source: config.data.source, options };
+    Ok((if args.topline { Subject::Half } else { Subject::Model(Box::new(model)) }, real))
+}
+
+/// What to measure, checked against what there is.
+fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
+    let points = reference.are_points();
+    let metrics = match (args.metrics.is_empty(), &args.reference) {
+        (false, _) => args.metrics.clone(),
+        (true, Some(_)) => vec![Metric::Frechet],
+        (true, None) => Metric::defaults(points, real.train.class_names().len() > 1),
+    };
+    metrics.iter().try_for_each(|metric| metric.check(points))?;
+    if points && (args.binarise || args.stats_out.is_some()) {
+        return Err(Error::Config("--binarise and --stats-out are for images, and the samples are points".into()));
+    }
+    if args.reference.is_some() && metrics.iter().any(|&metric| metric != Metric::Frechet) {
+        return Err(Error::Config("--reference: statistics suffice for --metrics frechet only".into()));
+    }
+    Ok(metrics)
+}
+
+/// The classifier, where a metric needs one.
+fn network(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Result<Option<Classifier>> {
+    let needed = metrics.iter().any(|&m| m == Metric::Classes || m.needs_features()) || args.stats_out.is_some();
+    if !needed {
+        return Ok(None);
+    }
+    let test = data::open(&real.source, Split::Test, &real.options)?;
+    let cache = args.cache.clone().map_or_else(default_cache, Ok)?;
+    let bar = bar("updates of the classifier");
+    let classifier = Classifier::train_or_load(open_device(device)?, &real.train, &test, &cache, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    classifier.map(Some)
+}
+
+fn default_cache() -> Result<PathBuf> {
+    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("ddpm")).ok_or_else(|| {
+        Error::Config("no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache".into())
+    })
+}
+
+fn compare_features(
+    args: &Args,
+    evaluation: &mut Evaluation,
+    metrics: &[Metric],
+    network: &mut dyn Features,
+    (samples, reference, known): (&Set, &Set, Option<Moments>),
+) -> Result<()> {
+    let dims = network.dims();
+    if samples.len() <= dims && metrics.contains(&Metric::Frechet) {
+        eprintln!("{} samples have a singular covariance of {dims} features: more would say more", samples.len());
+    }
+    let bar = bar("images looked at");
+    bar.set_length((samples.len() + if known.is_none() { reference.len() } else { 0 }) as u64);
+    let mut advance = |images: usize| bar.inc(images as u64);
+    let x = samples.features(network, &mut advance)?;
+    let compared = match known {
+        Some(moments) => evaluation.compare_features(metrics, (&x, dims), (None, &moments)),
+        None => {
+            let y = reference.features(network, &mut advance)?;
+            let moments = Moments::of(&y, dims)?;
+            args.stats_out.as_deref().map_or(Ok(()), |path| npz::write(path, &moments))?;
+            evaluation.compare_features(metrics, (&x, dims), (Some(&y), &moments))
+        }
+    };
+    bar.finish_and_clear();
+    compared
+}
+
+/// What the samples are compared with, in words.
+fn described(args: &Args, subject: &Subject, real: &Real) -> String {
+    match (&args.reference, subject) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Subject::Half) => format!("the other half of {}", real.train.name()),
+        (None, _) => format!("{}, {} samples", real.train.name(), real.train.len()),
+    }
+}
+
+/// Prints the results and writes them where a file was asked for, or into the run.
+fn publish(args: &Args, evaluation: &Evaluation) -> Result<()> {
+    let json = serde_json::to_string_pretty(evaluation).expect("plain data");
+    if args.json {
+        say(&json);
+    } else {
+        let (samples, n) = (&evaluation.samples, evaluation.n);
+        let mut rows = vec![("samples".to_owned(), format!("{samples} ({n})"))];
+        rows.push(("compared with".into(), evaluation.reference.clone()));
+        rows.extend(evaluation.rows());
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        rows.iter().for_each(|(name, value)| say(format!("{name:width$}  {value}")));
+    }
+    let run = args.samples.as_deref().filter(|path| !args.topline && path.join("config.toml").exists());
+    let path = args.out.clone().or_else(|| run.map(|run| run.join("eval.json")));
+    path.map_or(Ok(()), |path: PathBuf| write(&path, &json))
+}
+
+fn write(path: &Path, json: &str) -> Result<()> {
+    fs::write(path, format!("{json}\n")).map_err(Error::io(path))
+}

@@ -1,0 +1,179 @@
+//! What is compared: drawn samples, or a part of a data set.
+
+use super::features::Features;
+use crate::data::{Dataset, Loader};
+use crate::{Error, Result};
+use std::ops::Range;
+
+/// Samples that are read together.
+const CHUNK: usize = 1000;
+
+/// Images or points.
+pub struct Set<'a> {
+    source: Source<'a>,
+    dims: [usize; 3],
+    binarised: bool,
+}
+
+enum Source<'a> {
+    Values(Vec<f32>),
+    Data { dataset: &'a Dataset, indices: Vec<usize> },
+}
+
+impl<'a> Set<'a> {
+    /// Drawn samples `[n, h, w, c]`. Images are brought to the 256 levels that a file of them has; points stay as they
+    /// are.
+    pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
+        let dims = [h, w, c];
+        if !are_points(dims) {
+            values.iter_mut().for_each(|v| *v = (v.clamp(-1.0, 1.0) * 127.5 + 127.5).round() / 127.5 - 1.0);
+        }
+        Set { source: Source::Values(values), dims, binarised: false }
+    }
+
+    /// The samples at `indices` of a data set.
+    pub fn data(dataset: &'a Dataset, indices: Vec<usize>) -> Set<'a> {
+        Set { source: Source::Data { dataset, indices }, dims: dataset.image_dims(), binarised: false }
+    }
+
+    /// Two disjoint random halves of a data set.
+    ///
+    /// # Errors
+    /// A data set that is too small for that.
+    pub fn halves(dataset: &'a Dataset, seed: u64) -> Result<[Set<'a>; 2]> {
+        let n = dataset.len();
+        if n < 4 {
+            return Err(Error::Config(format!("{} has {n} samples, too few for two halves", dataset.name())));
+        }
+        let order = Loader::new(n, n, seed, false).batch(0).indices;
+        let (first, second) = order.split_at(n / 2);
+        Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
+    }
+
+    /// The same images in black and white: what is above the middle grey becomes 1, the rest -1.
+    pub fn binarised(self) -> Set<'a> {
+        Set { binarised: true, ..self }
+    }
+
+    /// The first `n` of them.
+    pub fn first(mut self, n: usize) -> Set<'a> {
+        match &mut self.source {
+            Source::Values(values) => values.truncate(n * self.dims.iter().product::<usize>()),
+            Source::Data { indices, .. } => indices.truncate(n),
+        }
+        self
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        match &self.source {
+            Source::Values(values) => values.len() / self.dims.iter().product::<usize>(),
+            Source::Data { indices, .. } => indices.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Height, width and channels of a sample.
+    pub fn dims(&self) -> [usize; 3] {
+        self.dims
+    }
+
+    /// Whether the samples are points of a space rather than images.
+    pub fn are_points(&self) -> bool {
+        are_points(self.dims)
+    }
+
+    /// The labels of samples that come from a labelled data set.
+    pub fn labels(&self) -> Option<Vec<usize>> {
+        let Source::Data { dataset, indices } = &self.source else { return None };
+        let labels = dataset.labels()?;
+        Some(indices.iter().map(|&i| labels[i] as usize).collect())
+    }
+
+    /// Values `[n, h, w, c]` of some samples.
+    pub fn read(&self, range: Range<usize>) -> Vec<f32> {
+        let numbers: usize = self.dims.iter().product();
+        let mut values = match &self.source {
+            Source::Values(values) => values[range.start * numbers..range.end * numbers].to_vec(),
+            Source::Data { dataset, indices } => {
+                let mut values = vec![0.0; range.len() * numbers];
+                dataset.fill_batch(&indices[range.clone()], &vec![false; range.len()], &mut values);
+                values
+            }
+        };
+        if self.binarised {
+            values.iter_mut().for_each(|v| *v = if *v >= 0.0 { 1.0 } else { -1.0 });
+        }
+        values
+    }
+
+    /// Calls `f` with the samples in chunks of a fixed size, in order.
+    ///
+    /// # Errors
+    /// The first of `f`.
+    pub fn for_chunks(&self, mut f: impl FnMut(&[f32], [usize; 4]) -> Result<()>) -> Result<()> {
+        let [h, w, c] = self.dims;
+        for first in (0..self.len()).step_by(CHUNK) {
+            let range = first..self.len().min(first + CHUNK);
+            f(&self.read(range.clone()), [range.len(), h, w, c])?;
+        }
+        Ok(())
+    }
+
+    /// Features `[n, dims]` of all images; `progress` is told how many more are done.
+    ///
+    /// # Errors
+    /// Those of the network.
+    pub fn features(&self, network: &mut dyn Features, progress: &mut dyn FnMut(usize)) -> Result<Vec<f32>> {
+        let mut features = Vec::with_capacity(self.len() * network.dims());
+        self.for_chunks(|images, dims| {
+            features.extend(network.features(images, dims)?);
+            progress(dims[0]);
+            Ok(())
+        })?;
+        Ok(features)
+    }
+}
+
+fn are_points([h, w, _]: [usize; 3]) -> bool {
+    h == 1 && w == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{self, DataOptions, Split};
+
+    #[test]
+    fn images_have_the_levels_of_a_file_and_points_do_not() {
+        let values = vec![0.3, -7.0, 0.001, -0.001];
+        let levels = Set::samples(values.clone(), [1, 2, 2, 1]);
+        let want = [166.0, 0.0, 128.0, 127.0].map(|level: f32| level / 127.5 - 1.0);
+        assert_eq!(levels.read(0..1), want);
+        assert_eq!(levels.binarised().read(0..1), [1.0, -1.0, 1.0, -1.0]);
+        let points = Set::samples(values.clone(), [2, 1, 1, 2]);
+        assert!(points.are_points() && points.len() == 2);
+        assert_eq!(points.read(0..2), values);
+    }
+
+    #[test]
+    fn halves_are_disjoint_and_complete() {
+        let options = DataOptions { size: Some(4), classes: Some(vec![3, 5]), ..DataOptions::default() };
+        let dataset = data::open("glyphs", Split::Test, &options).unwrap();
+        let [a, b] = Set::halves(&dataset, 7).unwrap();
+        let (Source::Data { indices: left, .. }, Source::Data { indices: right, .. }) = (&a.source, &b.source) else {
+            panic!("halves of data")
+        };
+        let mut all = [&left[..], right].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..dataset.len()).collect::<Vec<_>>());
+        assert_eq!(a.labels().unwrap()[5], dataset.labels().unwrap()[left[5]] as usize);
+        let mut image = vec![0.0; 16];
+        dataset.fill_batch(&[left[2]], &[false], &mut image);
+        assert_eq!(a.first(3).read(2..3), image);
+    }
+}
