@@ -97,8 +97,7 @@ impl Cell {
     fn config(&self, context: &Context) -> Config {
         let [t_min, t_max] = self.training.range(self.target);
         let steps = epochs(context) * (POINTS / 5 * 4 / BATCH) as u64;
-        let mut config =
-            Config { model: ModelConfig::Mlp(MlpConfig { time_dim: 64, ..MlpConfig::default() }), ..Config::default() };
+        let mut config = Config { model: ModelConfig::Mlp(MlpConfig::default()), ..Config::default() };
         config.data.source = self.set.name().into();
         config.diffusion.schedule = NoiseSchedule::VpCosine;
         config.diffusion.target = self.target;
@@ -196,7 +195,7 @@ fn best_own(set: PointSet, target: PredictionTarget) -> Option<f64> {
 
 /// Says on the page what is the same for all networks.
 fn describe(context: &Context, page: &mut Page) {
-    page.fact("networks", "7 layers of 128 with ReLU, 64 sinusoids of time");
+    page.fact("networks", "7 layers of 128 with ReLU; time is the third input");
     page.fact("training", format!("Adam, rate 1e-3, batch {BATCH}, {} epochs, EMA {EMA_DECAY}", epochs(context)));
     page.fact("process", "VP-cosine");
     page.text(format!(
