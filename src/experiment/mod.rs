@@ -16,6 +16,7 @@ mod schedules;
 mod score;
 mod snr_weights;
 mod thesis;
+mod won;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -216,6 +217,33 @@ pub const ALL: &[Experiment] = &[
         needs: &[],
         sizes: ["100,000 samples, a second", "1,000,000 samples, seconds"],
         run: score::score_matching,
+    },
+    Experiment {
+        name: "won-mnist",
+        about: "Two plain networks on MNIST: samples, losses, distances",
+        source: "Vu Minh and Won, Figs. 2 to 6",
+        needs: &[Need::Mnist],
+        sizes: ["5,000 digits, 600 steps of 32; about 5 minutes on two cores", "50 epochs each; a GPU, an hour"],
+        run: won::mnist,
+    },
+    Experiment {
+        name: "won-cifar",
+        about: "Three plain networks of growing size on CIFAR-10",
+        source: "Vu Minh and Won, Figs. 8 to 13",
+        needs: &[Need::Cifar10],
+        sizes: [
+            "5,000 images, 300, 300 and 20 steps of 32; about 10 minutes on two cores",
+            "60 epochs each; a GPU, hours",
+        ],
+        run: won::cifar,
+    },
+    Experiment {
+        name: "won-progress",
+        about: "Digits on their way from noise at chosen times",
+        source: "Vu Minh and Won, Figs. 7 and 14",
+        needs: &[Need::Mnist],
+        sizes: ["a run of won-mnist, and seconds", "the same run, full size"],
+        run: won::progress,
     },
 ];
 
