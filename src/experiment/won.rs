@@ -40,8 +40,9 @@ fn pairs(dataset: &Dataset, samples: &Samples) -> Vec<f32> {
 }
 
 /// Training loss, smoothed, and validation loss with its standard error.
-fn curves(records: &[Record], config: &Config) -> Result<Plot> {
-    let per_epoch = config.data.limit.max(1).min(48_000) as f64;
+fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
+    let images = if config.data.limit == 0 { images } else { images.min(config.data.limit) };
+    let per_epoch = images as f64 * (1.0 - config.train.validation_fraction);
     let epoch = |step: u64| step as f64 * config.train.batch_size as f64 / per_epoch;
     let losses: Vec<f64> = records.iter().map(|r| f64::from(r.loss)).collect();
     let training = smooth(&losses, losses.len().div_ceil(100));
@@ -103,10 +104,11 @@ fn model(
         &format!("{name}: samples."),
         &grid(&first(64).images, [64, h, w, c], Some(8)),
     );
-    let both = pairs(&dataset(&config, Split::Train)?, &first(32));
+    let real = dataset(&config, Split::Train)?;
+    let both = pairs(&real, &first(32));
     let caption = format!("{name}: odd columns real, even columns generated (they are not pairs).");
     page.picture(&format!("{stem}-pairs"), &caption, &grid(&both, [64, h, w, c], Some(8)));
-    let plot = curves(&read_metrics(&run.metrics())?, &config)?;
+    let plot = curves(&read_metrics(&run.metrics())?, &config, real.len())?;
     page.plot(&format!("{stem}-loss"), &format!("{name}: losses against the epoch."), &plot.figure());
     let frechet = judge.map(|judge| judge.judge(&samples, None)).transpose()?.map(|j| j.frechet);
     Ok(Outcome { name, frechet, roughness: roughness(&samples) })
