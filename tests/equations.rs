@@ -22,7 +22,9 @@ fn every_link_leads_to_what_it_names() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let code = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{path}: {e}"));
         let defined = ["fn", "struct", "enum", "trait"].iter().any(|kind| {
-            code.split(&format!("{kind} {name}")).skip(1).any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            code.split(&format!("{kind} {name}"))
+                .skip(1)
+                .any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
         });
         assert!(defined || path.ends_with(&format!("/{name}")), "{path} has no {name}");
     }
@@ -40,7 +42,10 @@ fn every_row_names_code_and_a_test() {
         assert!(!links(code).is_empty(), "no code in {row}");
         for (test, path) in links(tests) {
             let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-            assert!(file.contains(&format!("#[test]\nfn {test}(")) || file.contains(&format!("#[test]\n    fn {test}(")), "{test} is no test of {path}");
+            assert!(
+                file.contains(&format!("#[test]\nfn {test}(")) || file.contains(&format!("#[test]\n    fn {test}(")),
+                "{test} is no test of {path}"
+            );
         }
         assert!(!links(tests).is_empty(), "no test in {row}");
     }
