@@ -146,6 +146,30 @@ fn models_that_cannot_be_read_are_refused() {
 }
 
 #[test]
+fn points_are_shown_as_a_plot() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("rings.svg");
+    ddpm(&["data", "preview", "rings", "--n", "500", "--out", &plot.display().to_string()]).assert().success();
+    assert!(fs::read_to_string(&plot).unwrap().starts_with("<svg"));
+    assert!(stdout(&["data", "info", "waves", "--split", "test"]).contains("points    10000"));
+    assert!(refused(&["data", "preview", "rings", "--out", "rings.png"], 2).contains("are shown in a file .svg"));
+    assert!(refused(&["data", "info", "rings", "--size", "32"], 2).contains("points of the plane"));
+}
+
+#[test]
+fn experiments_are_found_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    assert!(stdout(&["experiment", "list"]).contains("thesis-table-4.1"));
+    let text = stdout(&["experiment", "snr-weights", "--quick", "--out", &out, "--device", "cpu"]);
+    assert!(text.contains("snr-weights/index.html"), "{text}");
+    for file in ["index.html", "snr-weights/report.md", "snr-weights/verdicts.json", "snr-weights/snr-weights.svg"] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+    assert!(refused(&["experiment", "snr-wieghts"], 2).contains("did you mean \"snr-weights\"?"));
+}
+
+#[test]
 fn data_sets_are_listed_described_and_shown() {
     assert!(stdout(&["data", "list"]).contains("glyphs"));
     let info = stdout(&["data", "info", "glyphs", "--size", "12"]);

@@ -219,22 +219,23 @@ pub(in crate::experiment) fn loss_by_time(context: &mut Context, page: &mut Page
         let mut correlations = Vec::new();
         for (name, target) in TARGETS {
             let cell = Cell { set, target, training: Training::Weighted, repeat: 0 };
-            let history = history(context, &cell)?;
+            let dir = cell.run(context)?;
+            let kept = checkpoint::list(&dir.checkpoints())?;
             let mut panel = Plot::new(name, "t", "squared error, mean over dimensions");
             if target == PredictionTarget::Score {
                 panel = panel.log_y();
             }
-            let chosen = [0, history.len() / 2, history.len() - 1];
-            for (k, (_, losses)) in chosen.iter().map(|&i| &history[i]).enumerate() {
-                let curve = trained_bins(losses, target).iter().map(|bin| [bin.t, bin.mean]).collect();
-                let epoch = ["first kept", "half-way", "last"][k];
-                panel = panel.line(epoch, curve);
+            let mut bins = Vec::new();
+            for (name, i) in [("first kept", 0), ("half-way", kept.len() / 2), ("last", kept.len() - 1)] {
+                let mut model = open(context, &kept[i].1)?;
+                let points = context.size(POINTS_BY_TIME[0], POINTS_BY_TIME[1]);
+                bins = trained_bins(&losses(context, &mut model, set, own_range(target), points)?, target);
+                panel = panel.line(name, bins.iter().map(|bin| [bin.t, bin.mean]).collect());
             }
             if set == PointSet::Clusters {
                 panel = panel.dashed_line("least possible", best_by_time(target));
             }
             figure = figure.panel(panel);
-            let bins = trained_bins(&finished(context, &cell)?, target);
             let [t, loss] = [|bin: &Bin| bin.t, |bin: &Bin| bin.mean].map(|of| bins.iter().map(of).collect::<Vec<_>>());
             correlations.push((name, spearman(&t, &loss), bins));
         }

@@ -93,10 +93,12 @@ impl Figure {
         let layout = Layout::of(self, &legend);
         let title = escape(&self.title);
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width:.0} {height:.0}\" style=\"max-width:{most:.0}px\" role=\"img\">\
              <style>{STYLE}</style>\n<title>{title}</title>\n<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n",
             width = layout.width,
             height = layout.height,
+            // Letters that are larger than those around them are no easier to read.
+            most = 1.25 * layout.width,
         );
         if !self.title.is_empty() {
             add(&mut svg, format_args!("<text class=\"title\" x=\"{GAP}\" y=\"24\">{title}</text>"));
@@ -214,7 +216,7 @@ impl Frame {
         if !panel.title.is_empty() {
             text(svg, " class=\"panel\"", [middle, top - 8.0], "middle", &panel.title);
         }
-        for (value, label) in x.ticks(90.0) {
+        for (value, label) in x.ticks(60.0) {
             let at = x.place(value);
             add(svg, format_args!("<path class=\"tick\" d=\"M{at:.1} {top:.1}V{bottom:.1}\"/>"));
             if labels[0] {
