@@ -165,6 +165,17 @@ pub const ALL: &[Experiment] = &[
         run: thesis::steps_sweep,
     },
     Experiment {
+        name: "thesis-table-4.2",
+        about: "x, ε and v on CIFAR-10, weighted and by the bound: losses and samples",
+        source: "Kumar, Table 4.2 and Figs. 4.3, 4.15 to 4.17",
+        needs: &[Need::Cifar10],
+        sizes: [
+            "six networks of a hundredth of the weights, 400 steps each; about 15 minutes on two cores",
+            "six networks of 58 M weights; a GPU, days",
+        ],
+        run: thesis::table_4_2,
+    },
+    Experiment {
         name: "ho-bound",
         about: "The ends of the variational bound, and its weights of ε against time",
         source: "notes on Ho et al. (2020), the bound",
