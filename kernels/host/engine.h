@@ -51,6 +51,11 @@ class ReadyQueue {
 
 class Engine {
  public:
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  ~Engine() {
+    for (Fiber& fiber : fibers) sanitizer::destroy(fiber.sanitizer_state);
+  }
   uint3 block_idx;
   dim3 grid, block;
 
