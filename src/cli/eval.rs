@@ -3,9 +3,11 @@
 use super::terminal::{bar, say};
 use super::{open_device, sample};
 use crate::data::{self, DataOptions, Dataset, Split};
+use crate::eval::inception::Inception;
+use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
 use crate::train::run::open_data;
-use crate::train::{Config, ModelFile, RunDir, Which};
+use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
 use crate::{Error, Result};
 use std::env;
 use std::fs;
@@ -16,10 +18,14 @@ Examples:
   ddpm eval runs/mnist-small-001
   ddpm eval runs/mnist-small-001 --n 1000 --binarise --set sample.steps=20
   ddpm eval samples/ --data data/mnist --classes 1,2,3
+  ddpm eval runs/ddpm-cifar10-001 --inception inception.safetensors --n 50000
+  ddpm eval runs/mnist-123-001 --metrics nll --nll-images 500
   ddpm eval --topline --data data/mnist --size 32      what two halves of real data give
 
 Distances compare only with distances of the same features and, as they depend on it, of the same number of samples.";
 
+/// Images that Inception looks at together.
+const INCEPTION_BATCH: usize = 8;
 /// Samples drawn where nothing else is said.
 const DEFAULT_N: usize = 5000;
 
@@ -32,7 +38,7 @@ pub struct Args {
     /// Evaluate one half of the real data against the other: what the best model would reach
     #[arg(long)]
     topline: bool,
-    /// What to measure: frechet, kid, moments, energy, classes [default: what suits the samples]
+    /// What to measure: frechet, kid, moments, energy, classes, nll [default: what suits the samples]
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Number of samples [default: 5000, or all images of a folder or half]
@@ -68,6 +74,16 @@ pub struct Args {
     /// Write the statistics of the features of the real data, as pytorch-fid does
     #[arg(long, value_name = "FILE.npz", conflicts_with = "reference")]
     stats_out: Option<PathBuf>,
+    /// Compare the features of Inception-v3, as papers do, with these weights: a file of scripts/inception-weights.py
+    /// [default: the features of our own classifier of the data]
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+    /// Test images whose likelihood is taken, for nll
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    nll_images: usize,
+    /// Steps of the bound that are evaluated for each of them; the others are estimated from these
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    nll_steps: usize,
     /// Where trained classifiers are kept [default: ddpm in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -111,14 +127,24 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     }
     let metrics = metrics(&args, &reference, &real)?;
 
-    let mut network = network(&args, &metrics, &real, device)?;
+    let mut classifier = classifier(&args, &metrics, &real, device)?;
+    let mut inception = match &args.inception {
+        Some(weights) => Some(Inception::open(weights, open_device(device)?, INCEPTION_BATCH)?),
+        None => None,
+    };
+    let of_classifier = classifier.as_ref().map(Features::name);
     let known = args.reference.as_deref().map(npz::read).transpose()?;
     let mut evaluation = Evaluation {
         reference: described(&args, &subject, &real),
         binarised: args.binarise,
-        features: network.as_ref().map(|network| network.name().into()),
+        features: inception.as_ref().map(Features::name).or(of_classifier).map(String::from),
         ..Evaluation::default()
     };
+    if let (Subject::Model(model), [Metric::Nll]) = (&subject, &metrics[..]) {
+        evaluation.samples = model.origin.clone();
+        evaluation.nll = Some(likelihood(&args, &subject, &real, device)?);
+        return publish(&args, &evaluation);
+    }
     let (samples, requested) = match (&subject, given) {
         (_, Some(set)) => {
             let set = set.first(args.n.unwrap_or(usize::MAX));
@@ -156,13 +182,22 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     }
 
     evaluation.compare_values(&metrics, &samples, &reference)?;
-    if let Some(classifier) = &mut network {
-        if metrics.contains(&Metric::Classes) {
-            evaluation.classify(classifier, &samples, requested.as_deref())?;
-        }
-        if args.stats_out.is_some() || metrics.iter().any(|metric| metric.needs_features()) {
-            compare_features(&args, &mut evaluation, &metrics, classifier, (&samples, &reference, known))?;
-        }
+    if let Some(classifier) = &mut classifier
+        && metrics.contains(&Metric::Classes)
+    {
+        evaluation.classify(classifier, &samples, requested.as_deref())?;
+    }
+    let network = match (&mut inception, &mut classifier) {
+        (Some(network), _) => Some(network as &mut dyn Features),
+        (None, network) => network.as_mut().map(|network| network as &mut dyn Features),
+    };
+    if let Some(network) = network
+        && (args.stats_out.is_some() || metrics.iter().any(|metric| metric.needs_features()))
+    {
+        compare_features(&args, &mut evaluation, &metrics, network, (&samples, &reference, known))?;
+    }
+    if metrics.contains(&Metric::Nll) {
+        evaluation.nll = Some(likelihood(&args, &subject, &real, device)?);
     }
     publish(&args, &evaluation)
 }
@@ -212,11 +247,13 @@ fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
     let metrics = match (args.metrics.is_empty(), &args.reference) {
         (false, _) => args.metrics.clone(),
         (true, Some(_)) => vec![Metric::Frechet],
+        (true, None) if args.inception.is_some() => vec![Metric::Frechet, Metric::Kid],
         (true, None) => Metric::defaults(points, real.train.class_names().len() > 1),
     };
     metrics.iter().try_for_each(|metric| metric.check(points))?;
-    if points && (args.binarise || args.stats_out.is_some()) {
-        return Err(Error::Config("--binarise and --stats-out are for images, and the samples are points".into()));
+    if points && (args.binarise || args.stats_out.is_some() || args.inception.is_some()) {
+        let message = "--binarise, --stats-out and --inception are for images, and the samples are points";
+        return Err(Error::Config(message.into()));
     }
     if args.reference.is_some() && metrics.iter().any(|&metric| metric != Metric::Frechet) {
         return Err(Error::Config("--reference: statistics suffice for --metrics frechet only".into()));
@@ -224,9 +261,30 @@ fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
     Ok(metrics)
 }
 
+/// Bits per dimension of the test images.
+fn likelihood(args: &Args, subject: &Subject, real: &Real, device: &str) -> Result<Nll> {
+    let Subject::Model(model) = subject else {
+        return Err(Error::Config("nll: images have no likelihood without a model; give a run".into()));
+    };
+    let test = data::open(&real.source, Split::Test, &real.options)?;
+    let options = NllOptions { images: args.nll_images, steps: args.nll_steps, seed: model.config.sample.seed };
+    if options.images == 0 {
+        return Err(Error::Config("--nll-images 0: at least one image is needed".into()));
+    }
+    let mut loaded = LoadedModel::new(model, open_device(device)?)?;
+    let bar = bar("evaluations for the likelihood");
+    let result = nll(&mut loaded, &test, options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
 /// The classifier, where a metric needs one.
-fn network(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Result<Option<Classifier>> {
-    let needed = metrics.iter().any(|&m| m == Metric::Classes || m.needs_features()) || args.stats_out.is_some();
+fn classifier(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Result<Option<Classifier>> {
+    let compares = metrics.iter().any(|metric| metric.needs_features()) || args.stats_out.is_some();
+    let needed = metrics.contains(&Metric::Classes) || (compares && args.inception.is_none());
     if !needed {
         return Ok(None);
     }

@@ -98,13 +98,7 @@ fn sum_of_distances(x: &Block, y: &Block) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::philox::{Philox, RngState, Stream};
-
-    fn normals(seed: u64, n: usize) -> Vec<f32> {
-        let mut values = vec![0.0; n];
-        Philox::new(RngState { seed, ..RngState::default() }, Stream::Noise).fill_normal(0, 0, &mut values);
-        values
-    }
+    use crate::eval::normals;
 
     #[test]
     fn matches_the_sum_over_all_pairs() {

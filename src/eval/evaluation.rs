@@ -6,8 +6,10 @@ use super::features::Features;
 use super::frechet::frechet_distance;
 use super::kid::{Kid, Subsets, kid};
 use super::moments::Moments;
+use super::nll::Nll;
 use super::predictions::{Predictions, VALID};
 use super::set::Set;
+use crate::train::validation::MeanLoss;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt;
@@ -26,11 +28,14 @@ pub enum Metric {
     Energy,
     /// What a classifier says of images.
     Classes,
+    /// Bits per dimension of test images under the model.
+    Nll,
 }
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 5] = [Metric::Frechet, Metric::Kid, Metric::Moments, Metric::Energy, Metric::Classes];
+    pub const ALL: [Metric; 6] =
+        [Metric::Frechet, Metric::Kid, Metric::Moments, Metric::Energy, Metric::Classes, Metric::Nll];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -40,6 +45,7 @@ impl Metric {
             Metric::Moments => "moments",
             Metric::Energy => "energy",
             Metric::Classes => "classes",
+            Metric::Nll => "nll",
         }
     }
 
@@ -64,7 +70,7 @@ impl Metric {
     pub fn check(self, points: bool) -> Result<()> {
         let refuse = |reason: &str| Err(Error::Config(format!("{self}: {reason}")));
         match self {
-            Metric::Frechet | Metric::Kid | Metric::Classes if points => {
+            Metric::Frechet | Metric::Kid | Metric::Classes | Metric::Nll if points => {
                 refuse("the samples are points, not images; moments and energy compare points")
             }
             Metric::Energy if !points => refuse("the samples are images, and it compares points"),
@@ -123,6 +129,9 @@ pub struct Evaluation {
     /// What the classifier says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
+    /// Likelihood of test images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nll: Option<Nll>,
 }
 
 /// What a classifier says of samples.
@@ -240,6 +249,13 @@ impl Evaluation {
                 row(&format!("class {name}"), Some(percent(*share)));
             }
         }
+        if let Some(nll) = &self.nll {
+            let bits = |of: MeanLoss| Some(format!("{} ± {}", significant(of.loss), significant(of.standard_error)));
+            row("bits per dimension, at most", bits(nll.bits));
+            row("of them the decoder's", Some(significant(nll.decoder)));
+            row("bits per dimension as Ambilduke et al. counted", bits(nll.ambilduke));
+            row("test images of the likelihood", Some(nll.images.to_string()));
+        }
         rows
     }
 }
@@ -253,7 +269,7 @@ fn significant(v: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::philox::{Philox, RngState, Stream};
+    use crate::eval::normals;
 
     #[test]
     fn metrics_know_what_they_measure() {
@@ -280,11 +296,8 @@ mod tests {
 
     #[test]
     fn points_are_compared_as_they_are() {
-        let points = |seed: u64, shift: f32| {
-            let mut values = vec![0.0; 2 * 3000];
-            Philox::new(RngState { seed, ..RngState::default() }, Stream::Noise).fill_normal(0, 0, &mut values);
-            Set::samples(values.iter().map(|v| v + shift).collect(), [3000, 1, 1, 2])
-        };
+        let points =
+            |seed, shift| Set::samples(normals(seed, 2 * 3000).iter().map(|v| v + shift).collect(), [3000, 1, 1, 2]);
         let mut evaluation = Evaluation::default();
         let metrics = Metric::defaults(true, false);
         evaluation.compare_values(&metrics, &points(1, 0.5), &points(2, 0.0)).unwrap();

@@ -79,7 +79,7 @@ fn discrepancy(x: &[f64], y: &[f64], n: usize, d: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::philox::{Philox, RngState, Stream};
+    use crate::eval::normals;
 
     /// Subsets that hold every sample leave nothing to chance: values from `numpy`.
     #[test]
@@ -104,17 +104,13 @@ mod tests {
     #[test]
     fn equal_distributions_are_within_the_error_of_zero() {
         let (n, d) = (600, 5);
-        let normals = |seed: u64, shift: f32| -> Vec<f32> {
-            let mut values = vec![0.0; n * d];
-            Philox::new(RngState { seed, ..RngState::default() }, Stream::Noise).fill_normal(0, 0, &mut values);
-            values.iter().map(|v| v + shift).collect()
-        };
+        let shifted = |seed, shift| -> Vec<f32> { normals(seed, n * d).iter().map(|v| v + shift).collect() };
         let subsets = Subsets { count: 40, samples: 100, seed: 2 };
-        let same = kid(&normals(1, 0.0), &normals(2, 0.0), d, subsets).unwrap();
+        let same = kid(&shifted(1, 0.0), &shifted(2, 0.0), d, subsets).unwrap();
         assert!(same.mean.abs() <= 6.0 * same.standard_error, "{same:?}");
-        let apart = kid(&normals(1, 0.0), &normals(2, 0.3), d, subsets).unwrap();
+        let apart = kid(&shifted(1, 0.0), &shifted(2, 0.3), d, subsets).unwrap();
         assert!(apart.mean >= 6.0 * apart.standard_error, "{apart:?}");
-        assert_eq!(apart, kid(&normals(1, 0.0), &normals(2, 0.3), d, subsets).unwrap());
+        assert_eq!(apart, kid(&shifted(1, 0.0), &shifted(2, 0.3), d, subsets).unwrap());
     }
 
     #[test]

@@ -93,13 +93,7 @@ fn covariance(samples: &[f32], mean: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::philox::{Philox, RngState, Stream};
-
-    fn normals(seed: u64, n: usize) -> Vec<f32> {
-        let mut values = vec![0.0; n];
-        Philox::new(RngState { seed, ..RngState::default() }, Stream::Noise).fill_normal(0, 0, &mut values);
-        values
-    }
+    use crate::eval::normals;
 
     #[test]
     fn moments_are_those_of_the_definition() {

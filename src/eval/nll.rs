@@ -13,6 +13,7 @@ use crate::ops::philox::{Philox, RngState, Stream};
 use crate::train::LoadedModel;
 use crate::train::validation::MeanLoss;
 use crate::{Error, Result};
+use serde::Serialize;
 use std::ops::Range;
 
 /// How much is evaluated.
@@ -27,7 +28,7 @@ pub struct NllOptions {
 }
 
 /// What an evaluation gives; everything in bits per dimension.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Nll {
     /// Images evaluated.
     pub images: usize,

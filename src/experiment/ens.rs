@@ -13,11 +13,11 @@ use crate::train::{Config, presets};
 
 /// A network of the paper, trained once.
 #[derive(Clone, Copy)]
-struct Model {
-    name: &'static str,
-    target: PredictionTarget,
-    learned_variance: bool,
-    conditional: bool,
+pub(super) struct Model {
+    pub name: &'static str,
+    pub target: PredictionTarget,
+    pub learned_variance: bool,
+    pub conditional: bool,
 }
 
 const fn plain(name: &'static str, target: PredictionTarget) -> Model {
@@ -25,10 +25,10 @@ const fn plain(name: &'static str, target: PredictionTarget) -> Model {
 }
 
 const X0: Model = plain("x0", PredictionTarget::X0);
-const EPSILON: Model = plain("ε", PredictionTarget::Epsilon);
+pub(super) const EPSILON: Model = plain("ε", PredictionTarget::Epsilon);
 const SCORE: Model = plain("score", PredictionTarget::Score);
 const SCORE_SCALED: Model = plain("score, scaled head", PredictionTarget::ScoreScaled);
-const LEARNED: Model = Model {
+pub(super) const LEARNED: Model = Model {
     name: "ε, learned variance",
     target: PredictionTarget::Epsilon,
     learned_variance: true,
@@ -45,7 +45,7 @@ const CONDITIONAL: Model = Model {
 const CLASSES: usize = 3;
 
 /// How the paper trained it; quick: a network of a fiftieth of the size, on images of 16x16.
-fn config(context: &Context, model: Model) -> Result<Config> {
+pub(super) fn config(context: &Context, model: Model) -> Result<Config> {
     let mut settings = vec![
         format!("data.source={:?}", context.source(Need::Mnist)?),
         format!("train.seed={}", context.settings().seed),

@@ -7,13 +7,16 @@
 pub mod bayes;
 mod context;
 mod ens;
+mod ho;
 mod images;
 mod page;
 mod points_2d;
 mod runs;
 mod schedules;
+mod score;
 mod snr_weights;
 mod thesis;
+mod won;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -160,6 +163,98 @@ pub const ALL: &[Experiment] = &[
         needs: &[],
         sizes: ["clusters, weighted, 4,000 samples", "four sets, both trainings, 10,000 samples"],
         run: thesis::steps_sweep,
+    },
+    Experiment {
+        name: "thesis-table-4.2",
+        about: "x, ε and v on CIFAR-10, weighted and by the bound: losses and samples",
+        source: "Kumar, Table 4.2 and Figs. 4.3, 4.15 to 4.17",
+        needs: &[Need::Cifar10],
+        sizes: [
+            "six networks of a hundredth of the weights, 400 steps each; about 15 minutes on two cores",
+            "six networks of 58 M weights; a GPU, days",
+        ],
+        run: thesis::table_4_2,
+    },
+    Experiment {
+        name: "ho-bound",
+        about: "The ends of the variational bound, and its weights of ε against time",
+        source: "notes on Ho et al. (2020), the bound",
+        needs: &[],
+        sizes: ["all of it, below a second", "the same"],
+        run: ho::bound,
+    },
+    Experiment {
+        name: "ho-interpolation",
+        about: "Two images mixed at several noise levels and decoded",
+        source: "notes on Ho et al. (2020), interpolation",
+        needs: &[],
+        sizes: [
+            "digits of 16x16, a run of ens-table-1 (needs MNIST), and a minute",
+            "CIFAR-10 (needs it); a GPU, a day",
+        ],
+        run: ho::interpolation,
+    },
+    Experiment {
+        name: "ho-progressive-coding",
+        about: "Rate and distortion of sending an image step by step",
+        source: "notes on Ho et al. (2020), progressive coding",
+        needs: &[],
+        sizes: [
+            "digits of 16x16, a run of ens-table-1 (needs MNIST), 8 images",
+            "CIFAR-10 (needs it), 256 images; a GPU, a day",
+        ],
+        run: ho::coding,
+    },
+    Experiment {
+        name: "ho-ablation",
+        about: "The bound against the simple loss, μ against ε, learned against fixed variance",
+        source: "notes on Ho et al. (2020), ablation; Ambilduke et al., section 4.1",
+        needs: &[Need::Mnist],
+        sizes: ["as ens-table-1, three more runs; about 12 minutes on two cores", "the same, full size; a GPU, hours"],
+        run: ho::ablation,
+    },
+    Experiment {
+        name: "langevin",
+        about: "Langevin dynamics between two modes, annealed and plain",
+        source: "Ambilduke et al., section 1; Kumar, section 3.2",
+        needs: &[],
+        sizes: ["20,000 samples, seconds", "100,000 samples, a minute"],
+        run: score::langevin,
+    },
+    Experiment {
+        name: "score-matching",
+        about: "Implicit, sliced and denoising score matching find a score that is known",
+        source: "Kumar, section 3.2",
+        needs: &[],
+        sizes: ["100,000 samples, a second", "1,000,000 samples, seconds"],
+        run: score::score_matching,
+    },
+    Experiment {
+        name: "won-mnist",
+        about: "Two plain networks on MNIST: samples, losses, distances",
+        source: "Vu Minh and Won, Figs. 2 to 6",
+        needs: &[Need::Mnist],
+        sizes: ["5,000 digits, 600 steps of 32; about 5 minutes on two cores", "50 epochs each; a GPU, an hour"],
+        run: won::mnist,
+    },
+    Experiment {
+        name: "won-cifar",
+        about: "Three plain networks of growing size on CIFAR-10",
+        source: "Vu Minh and Won, Figs. 8 to 13",
+        needs: &[Need::Cifar10],
+        sizes: [
+            "5,000 images, 300, 300 and 20 steps of 32; about 10 minutes on two cores",
+            "60 epochs each; a GPU, hours",
+        ],
+        run: won::cifar,
+    },
+    Experiment {
+        name: "won-progress",
+        about: "Digits on their way from noise at chosen times",
+        source: "Vu Minh and Won, Figs. 7 and 14",
+        needs: &[Need::Mnist],
+        sizes: ["a run of won-mnist, and seconds", "the same run, full size"],
+        run: won::progress,
     },
 ];
 

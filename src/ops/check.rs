@@ -174,6 +174,12 @@ fn has_gpu() -> bool {
     answer.is_ok()
 }
 
+/// All shapes of a test whose kernels do a lot of arithmetic; of which ThreadSanitizer, for which a shape takes seconds,
+/// sees the first two: what a test names first should take every path through a kernel and several turns of its loops.
+pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
+    shapes.into_iter().take(if cfg!(ddpm_emu_sanitize = "thread") { 2 } else { N })
+}
+
 /// Tolerances of a check; see the [module](self) documentation for what they mean.
 #[derive(Clone, Debug)]
 pub struct Check {

@@ -29,11 +29,11 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::check::{Check, Input};
+    use crate::ops::check::{Check, Input, few};
 
     #[test]
     fn matches_the_oracle() {
-        for (dims, c_out) in [(vec![1, 1], 1), (vec![3, 33], 35), (vec![2, 5, 64], 72), (vec![1, 5, 7, 3], 8)] {
+        for (dims, c_out) in few([(vec![3, 33], 35), (vec![2, 5, 64], 72), (vec![1, 1], 1), (vec![1, 5, 7, 3], 8)]) {
             let (c_in, rows) = (*dims.last().unwrap(), dims[..dims.len() - 1].iter().product::<usize>());
             let inputs = [Input::activation(&dims), Input::weight(&[c_out, c_in]), Input::parameter(&[c_out])];
             Check::default().run(

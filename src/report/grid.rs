@@ -26,7 +26,7 @@ pub struct Picture {
 /// If `images` does not hold `dims` numbers.
 pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture {
     assert_eq!(images.len(), dims.iter().product::<usize>(), "images of dimensions {dims:?}");
-    let bytes: Vec<u8> = images.iter().map(|&x| (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8).collect();
+    let bytes: Vec<u8> = images.iter().map(|&x| level(x)).collect();
     let [n, h, w, c] = dims;
     arrange(bytes.chunks_exact((h * w * c).max(1)), n, [h, w, c], columns)
 }
@@ -115,6 +115,11 @@ impl Picture {
     pub fn write_png(&self, path: &Path) -> Result<()> {
         replace_file(path, &self.png())
     }
+}
+
+/// The byte of a value in [-1, 1]; what lies beyond is cut off.
+pub(crate) fn level(x: f32) -> u8 {
+    (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8
 }
 
 #[cfg(test)]

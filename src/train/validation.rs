@@ -4,7 +4,7 @@ use super::config::TrainConfig;
 use crate::report::Record;
 
 /// A mean loss and how well it is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct MeanLoss {
     /// Mean over samples.
     pub loss: f64,

@@ -11,11 +11,13 @@
 //! The thesis states neither width nor optimiser, batch, cut-offs in time or the sets' parameters. What is chosen here is
 //! on every page.
 
+mod cifar;
 mod curves;
 mod measure;
 mod samples;
 mod table;
 
+pub(super) use cifar::table_4_2;
 pub(super) use curves::{loss_by_time, loss_curves, nelbo_curves, variance_by_time};
 pub(super) use samples::{samples_2d, steps_sweep};
 pub(super) use table::table_4_1;

@@ -1,6 +1,6 @@
 use super::layer::Tile;
 use super::*;
-use crate::ops::check::{Check, Input};
+use crate::ops::check::{Check, Input, few};
 
 /// The definition, term by term.
 fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
@@ -24,11 +24,7 @@ fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
     y
 }
 
-fn check(x: [usize; 4], c_out: usize, kernel: usize, stride: usize, padding: Padding) {
-    check_rectangle(x, c_out, [kernel; 2], stride, padding);
-}
-
-fn check_rectangle(x: [usize; 4], c_out: usize, kernel: [usize; 2], stride: usize, padding: Padding) {
+fn check(x: [usize; 4], c_out: usize, kernel: [usize; 2], stride: usize, padding: Padding) {
     for tile in [Tile::Small, Tile::Large] {
         check_with(x, c_out, kernel, stride, padding, tile);
     }
@@ -85,35 +81,38 @@ fn the_op_matches_the_oracle() {
 
 #[test]
 fn same_size_matches_the_oracle() {
-    for (c_in, c_out) in [(1, 8), (3, 32), (33, 35), (64, 3), (32, 72)] {
-        check([1, 5, 7, c_in], c_out, 3, 1, Padding::same(1));
-    }
-    check([3, 4, 4, 16], 33, 3, 1, Padding::same(1));
+    let image = |c_in: usize| [1, 5, 7, c_in];
+    let shapes = [(image(33), 35), (image(32), 72), (image(1), 8), (image(3), 32), (image(64), 3), ([3, 4, 4, 16], 33)];
+    few(shapes).for_each(|(x, c_out)| check(x, c_out, [3, 3], 1, Padding::same(1)));
 }
 
 #[test]
 fn half_size_matches_the_oracle() {
-    for padding in [Padding::same(1), Padding::bottom_right(1)] {
-        check([3, 6, 8, 16], 24, 3, 2, padding);
-        check([1, 7, 5, 35], 33, 3, 2, padding);
-    }
+    let (same, below) = (Padding::same(1), Padding::bottom_right(1));
+    let (even, odd) = (([3, 6, 8, 16], 24), ([1, 7, 5, 35], 33));
+    let shapes = [(even, below), (odd, same), (even, same), (odd, below)];
+    few(shapes).for_each(|((x, c_out), padding)| check(x, c_out, [3, 3], 2, padding));
 }
 
 #[test]
-fn pointwise_and_large_kernels_match_the_oracle() {
-    check([3, 5, 7, 33], 35, 1, 1, Padding::same(0));
-    check([1, 4, 6, 96], 136, 1, 1, Padding::same(0));
-    check([2, 5, 5, 8], 8, 1, 2, Padding::same(0));
-    check([1, 7, 9, 3], 8, 5, 1, Padding::same(2));
+fn pointwise_kernels_match_the_oracle() {
+    let shapes = [([3, 5, 7, 33], 35, 1), ([2, 5, 5, 8], 8, 2), ([1, 4, 6, 96], 136, 1)];
+    few(shapes).for_each(|(x, c_out, stride)| check(x, c_out, [1, 1], stride, Padding::default()));
 }
 
 #[test]
 fn other_kernels_match_the_oracle() {
-    check([2, 6, 8, 16], 24, 4, 2, Padding::same(1));
-    check([1, 5, 7, 3], 33, 4, 2, Padding::same(1));
-    check([2, 7, 9, 16], 8, 3, 2, Padding::default());
-    check_rectangle([1, 5, 9, 16], 24, [1, 7], 1, Padding { left: 3, right: 3, ..Padding::default() });
-    check_rectangle([2, 9, 3, 35], 8, [7, 1], 1, Padding { top: 3, bottom: 3, ..Padding::default() });
+    let (rows, columns) =
+        (Padding { top: 3, bottom: 3, ..Padding::default() }, Padding { left: 3, right: 3, ..Padding::default() });
+    let shapes = [
+        ([2, 6, 8, 16], 24, [4, 4], 2, Padding::same(1)),
+        ([1, 5, 9, 16], 24, [1, 7], 1, columns),
+        ([2, 9, 3, 35], 8, [7, 1], 1, rows),
+        ([1, 5, 7, 3], 33, [4, 4], 2, Padding::same(1)),
+        ([2, 7, 9, 16], 8, [3, 3], 2, Padding::default()),
+        ([1, 7, 9, 3], 8, [5, 5], 1, Padding::same(2)),
+    ];
+    few(shapes).for_each(|(x, c_out, kernel, stride, padding)| check(x, c_out, kernel, stride, padding));
 }
 
 /// Each can learn while the other is frozen.
@@ -134,7 +133,7 @@ fn weights_and_bias_learn_apart() {
 fn many_pixels_are_split_in_a_fixed_order() {
     let shape = Conv2dShape { c_in: 8, ..Conv2dShape::linear(700, 8, 16) };
     assert!(Splits::of_weights(&Layer::new(shape, &CONV2D)).count > 1, "this test is about more than one split");
-    check([1, 20, 35, 8], 16, 1, 1, Padding::same(0));
+    check([1, 20, 35, 8], 16, [1, 1], 1, Padding::default());
 }
 
 #[test]

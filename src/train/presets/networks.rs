@@ -3,6 +3,7 @@
 
 use super::super::config::{Config, DataConfig, DiffusionConfig, NoiseSchedule, Precision, TrainConfig};
 use super::super::sample_config::SampleConfig;
+use crate::diffusion::{Reduction, Variance};
 use crate::nn::{Activation, MlpConfig, ModelConfig, Pool, ResnetUnetConfig, SkipNetConfig, TimeVector};
 
 const MNIST: &str = "data/mnist";
@@ -125,5 +126,9 @@ pub(super) fn mnist_123_learned() -> Config {
     if let ModelConfig::Unet(unet) = &mut config.model {
         unet.out_channels = 2 * unet.in_channels;
     }
+    // The paper sums the squared error of an image and weighs the bound, a mean, by 1000.
+    config.diffusion.reduction = Reduction::Sum;
+    config.diffusion.vb_weight = 1000.0;
+    config.sample.variance = Variance::Learned;
     config
 }

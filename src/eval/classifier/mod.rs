@@ -7,33 +7,28 @@
 //! ```
 //! It is trained once per data set, by this program's own engine, and kept as a file; equal seeds give equal weights.
 
+mod network;
+mod training;
+
 use super::features::Features;
 use super::predictions::Predictions;
-use crate::data::{Batch, Dataset, Loader};
+use crate::data::Dataset;
 use crate::device::Device;
-use crate::nn::layers::{Conv, GroupNorm, Linear, Start};
 use crate::nn::tensor_file::{self, TensorFile};
 use crate::nn::{Forward, ParamSet, Weights};
-use crate::ops::adam::{AdamHyper, AdamTensors, adam};
-use crate::ops::avg_pool::avg_pool;
-use crate::ops::cross_entropy::cross_entropy;
-use crate::ops::grad_norm::grad_norm;
-use crate::ops::silu::silu;
 use crate::tape::{Program, Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use crate::train::checkpoint::write_whole;
-use crate::train::config::{LrSchedule, TrainConfig};
 use crate::train::random::initial_weights;
-use crate::train::schedule::learning_rate;
 use crate::{Error, Result};
+use network::Network;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
+use training::Training;
 
 /// Images that are evaluated together.
 const CHUNK_IMAGES: usize = 100;
-/// Channels of a group of the norms.
-const GROUP_CHANNELS: usize = 8;
 /// The metadata entry of a classifier's file.
 const KEY: &str = "ddpm-classifier";
 
@@ -291,152 +286,6 @@ fn read(path: &Path, identity: &Identity, params: &ParamSet) -> Option<(f64, Vec
     let header: Header = serde_json::from_str(file.metadata(KEY)?).ok()?;
     let values = params.from_files(|name, dims| file.read(name, dims)).ok()?;
     (header.identity == *identity).then_some((header.test_accuracy, values))
-}
-
-/// The layers.
-struct Network {
-    stages: Vec<(Conv, GroupNorm)>,
-    hidden: Linear,
-    head: Linear,
-}
-
-impl Network {
-    fn new(identity: &Identity) -> (Network, ParamSet) {
-        let ([mut h, mut w, mut c], config) = (identity.image_dims, &identity.config);
-        let (mut params, mut stages, mut c_out) = (ParamSet::default(), Vec::new(), config.channels);
-        loop {
-            let name = |layer: &str| format!("stages.{}.{layer}", stages.len());
-            let conv = Conv::same3x3(&mut params, &name("conv"), c, c_out, Start::FanIn);
-            let norm = GroupNorm::new(&mut params, &name("norm"), c_out, c_out / GROUP_CHANNELS, 1e-5, true);
-            stages.push((conv, norm));
-            (c, c_out) = (c_out, (2 * c_out).min(config.most_channels));
-            if h.min(w) < 8 {
-                break;
-            }
-            (h, w) = (h / 2, w / 2);
-        }
-        let hidden = Linear::new(&mut params, "hidden", h * w * c, config.features, Start::FanIn);
-        let head = Linear::new(&mut params, "head", config.features, identity.class_names.len(), Start::FanIn);
-        (Network { stages, hidden, head }, params)
-    }
-
-    /// Features `[n, features]` and logits `[n, classes]` of `x [n, h, w, c]`.
-    fn forward(&self, cx: &mut Forward, mut x: Tensor) -> (Tensor, Tensor) {
-        for (i, (conv, norm)) in self.stages.iter().enumerate() {
-            if i > 0 {
-                x = avg_pool(cx.tape, x);
-            }
-            x = conv.forward(cx, x);
-            x = norm.forward(cx, x);
-        }
-        let n = x.dim(0);
-        let hidden = self.hidden.forward(cx, x.reshape(&[n, x.numel() / n]));
-        let features = silu(cx.tape, hidden);
-        (features, self.head.forward(cx, features))
-    }
-}
-
-/// What only training needs.
-struct Training {
-    images: Tensor,
-    labels: Tensor,
-    m: Tensor,
-    v: Tensor,
-    average: Tensor,
-    hyper: Tensor,
-    norm: Tensor,
-}
-
-impl Training {
-    fn reserve(store: &mut Store, identity: &Identity, params: &ParamSet) -> Training {
-        let n = identity.config.batch_size;
-        let [m, v, average] = [(); 3].map(|()| store.tensor(&[params.flat_len()], DType::F32));
-        Training {
-            images: identity.images(store, n),
-            labels: store.tensor(&[n], DType::I32),
-            m,
-            v,
-            average,
-            hyper: store.tensor(&[8], DType::F32),
-            norm: store.tensor(&[2], DType::F32),
-        }
-    }
-
-    /// Trains the weights, with a learning rate that rises shortly and then falls to 0.
-    fn run(
-        &self,
-        session: &mut Session,
-        network: &Network,
-        weights: &Weights,
-        dataset: &Dataset,
-        config: &ClassifierConfig,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
-        let (mut step, loss) = self.record_step(session, network, weights)?;
-        let mut update = self.record_update(session, weights)?;
-        let steps = (config.epochs * dataset.len() as u64).div_ceil(config.batch_size as u64);
-        let plan = TrainConfig {
-            steps,
-            learning_rate: config.learning_rate,
-            warmup_steps: 50,
-            lr_schedule: LrSchedule::Cosine,
-            ..TrainConfig::default()
-        };
-        let loader = Loader::new(dataset.len(), config.batch_size, config.seed, config.flip);
-        let (mut batch, mut labels) = (Batch::default(), vec![0; config.batch_size]);
-        let mut images = vec![0.0; self.images.numel()];
-        for i in 0..steps {
-            loader.fill(i, &mut batch);
-            dataset.fill_batch(&batch.indices, &batch.flips, &mut images);
-            dataset.fill_labels(&batch.indices, &mut labels);
-            session.write(self.images, &images)?;
-            session.write_i32(self.labels, &labels)?;
-            session.run(&mut step)?;
-            let hyper = AdamHyper {
-                learning_rate: learning_rate(&plan, i) as f32,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-                weight_decay: 0.0,
-                step: i + 1,
-                ema_decay: 0.0,
-            };
-            session.write(self.hyper, &hyper.values())?;
-            session.run(&mut update)?;
-            progress(i + 1, steps);
-        }
-        session.run(&mut step)?;
-        if session.read_in(&step, loss)?[0].is_finite() {
-            return Ok(());
-        }
-        let op = session.first_non_finite(&mut step)?.unwrap_or_default();
-        Err(Error::NonFinite { step: steps, what: "the classifier's loss".into(), op })
-    }
-
-    /// Loss and gradients of a batch.
-    fn record_step(&self, session: &mut Session, network: &Network, weights: &Weights) -> Result<(Program, Tensor)> {
-        let mut tape = Tape::new(session.backend(), DType::F32);
-        let (_, logits) = network.forward(&mut Forward::evaluate(&mut tape, weights), self.images);
-        let loss = cross_entropy(&mut tape, logits, self.labels).mean;
-        tape.keep(loss);
-        tape.backward();
-        Ok((session.load(tape)?, loss))
-    }
-
-    fn record_update(&self, session: &mut Session, weights: &Weights) -> Result<Program> {
-        let mut tape = Tape::new(session.backend(), DType::F32);
-        grad_norm(&mut tape, self.norm, weights.gradients);
-        let tensors = AdamTensors {
-            p: weights.values,
-            m: self.m,
-            v: self.v,
-            ema: self.average,
-            copy: weights.copy,
-            g: weights.gradients,
-        };
-        adam(&mut tape, tensors, self.hyper, self.norm, 1.0, false);
-        session.load(tape)
-    }
 }
 
 #[cfg(test)]
