@@ -1,6 +1,6 @@
 //! Samples of the networks, and what fewer steps make of them: `thesis-samples-2d` and `thesis-steps-sweep`.
 
-use super::measure::{energy, moments, samples};
+use super::measure::{energy, energy_floor, moments, samples};
 use super::{Cell, Training, describe, sets};
 use crate::Result;
 use crate::data::points::{DATA_SEED, PointSet, draw};
@@ -17,7 +17,7 @@ const STEPS: [usize; 8] = [4, 8, 16, 32, 64, 128, 256, 512];
 
 pub(in crate::experiment) fn samples_2d(context: &mut Context, page: &mut Page) -> Result<()> {
     describe(context, page);
-    let steps = 512;
+    let (steps, n) = (512, context.size(2 * SHOWN, 10_000));
     for set in sets(context) {
         let mut figure = Figure::new("", TARGETS.len() + 1).panel_size(150.0, 150.0).shared_axes();
         let mut table = Table::new(&["training", "target", "mean distance", "covariance distance", "energy distance"]);
@@ -28,7 +28,7 @@ pub(in crate::experiment) fn samples_2d(context: &mut Context, page: &mut Page) 
             figure = figure.panel(plane(&title("data")).cloud("", pairs(&data)));
             for (name, target) in TARGETS {
                 let mut model = Cell { set, target, training, repeat: 0 }.model(context)?;
-                let drawn = samples(context, &mut model, context.size(2 * SHOWN, 10_000), steps)?;
+                let drawn = samples(context, &mut model, n, steps)?;
                 figure = figure.panel(plane(&title(name)).cloud("", pairs(&drawn[..2 * SHOWN])));
                 let (distances, energy) = (moments(set, &drawn)?, energy(set, &drawn)?);
                 energies.push((training, name, energy));
@@ -45,7 +45,9 @@ pub(in crate::experiment) fn samples_2d(context: &mut Context, page: &mut Page) 
             &figure.row_titles(&names),
         );
         page.table(&format!("samples-{}", set.name()), "Distances of the samples from the data.", table);
-        let of = |training| energies.iter().filter(move |(t, ..)| *t == training).map(|(.., energy)| *energy);
+        let of = |training| {
+            energies.iter().filter(move |(t, ..)| *t == training).map(move |(.., energy)| energy.max(energy_floor(n)))
+        };
         let pairs: Vec<f64> = of(Training::Weighted).zip(of(Training::Nelbo)).map(|(a, b)| a / b).collect();
         page.claim(
             "Kumar, section 4.4.2",
@@ -61,8 +63,7 @@ pub(in crate::experiment) fn steps_sweep(context: &mut Context, page: &mut Page)
     describe(context, page);
     page.text("The thesis does not say which numbers of steps it shows; here each is twice the one before.");
     let n = context.size(4000, 10_000);
-    // The distance of as many points from the distribution that they are drawn from is of this size, and may be negative.
-    let floor = 2.0 / n as f64;
+    let floor = energy_floor(n);
     for set in sets(context) {
         page.heading(set.name());
         for training in context.size(vec![Training::Weighted], Training::ALL.to_vec()) {
