@@ -77,12 +77,14 @@ pub struct Context<'a> {
     settings: Settings,
     stop: &'a AtomicBool,
     watch: &'a mut dyn FnMut(Event),
+    /// The runs that were asked for.
+    runs: Vec<PathBuf>,
 }
 
 impl<'a> Context<'a> {
     /// `stop` is set by somebody else to end the experiment soon.
     pub fn new(settings: Settings, stop: &'a AtomicBool, watch: &'a mut dyn FnMut(Event)) -> Context<'a> {
-        Context { settings, stop, watch }
+        Context { settings, stop, watch, runs: Vec::new() }
     }
 
     /// What the user asked for.
@@ -164,6 +166,15 @@ impl<'a> Context<'a> {
         self.check_stop()?;
         let folder = self.settings.out.join("runs");
         let device = self.settings.device.clone();
-        runs::trained(&folder, config, &device, self.stop, self.watch)
+        let dir = runs::trained(&folder, config, &device, self.stop, self.watch)?;
+        if !self.runs.iter().any(|path| path == dir.path()) {
+            self.runs.push(dir.path().to_owned());
+        }
+        Ok(dir)
+    }
+
+    /// The folders of the runs that were asked for so far.
+    pub fn runs(&self) -> &[PathBuf] {
+        &self.runs
     }
 }

@@ -294,6 +294,9 @@ impl Experiment {
         let started = Instant::now();
         let result = (self.run)(context, &mut page);
         page.fact("time", format!("{:.0} s", started.elapsed().as_secs_f64().ceil()));
+        for run in context.runs() {
+            page.command(format!("ddpm train --config {}", run.join("config.toml").display()));
+        }
         if let Err(error) = &result {
             page.text(format!("This page ends before the experiment did: {error}."));
         }

@@ -170,6 +170,12 @@ pub(in crate::experiment) fn energy(set: PointSet, samples: &[f32]) -> Result<f6
     energy_distance(samples, &fresh, 2)
 }
 
+/// The energy distance that `n` samples of the data themselves have in size: it may be negative, and below this no two
+/// distances can be told apart.
+pub(in crate::experiment) fn energy_floor(n: usize) -> f64 {
+    2.0 / n as f64
+}
+
 /// Spearman's rank correlation of two sequences of the same length, without ties.
 pub(in crate::experiment) fn spearman(x: &[f64], y: &[f64]) -> f64 {
     let ranks = |values: &[f64]| {
