@@ -37,12 +37,13 @@ pub(super) fn trained(
     }
     let steps = config.train.steps;
     watch(Event::Note(&format!("training run {key}: {steps} steps on {}", config.data.source)));
-    let outcome = run.train(Device::open(device)?.0, &mut |event| {
+    run.train(Device::open(device)?.0, &mut |event| {
         if let run::Event::Step(record) = event {
             watch(Event::Progress { done: record.step, total: steps });
         }
     })?;
-    if outcome.step < steps { Err(Error::Stopped) } else { Ok(dir) }
+    // A run that ended early because nothing was to be gained has come to its end.
+    if run.finished()?.is_none() { Err(Error::Stopped) } else { Ok(dir) }
 }
 
 #[cfg(test)]
