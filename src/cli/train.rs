@@ -47,7 +47,7 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
     let stop = stop_flag()?;
     let run = Run { dir: &dir, config: &config, init: init.as_ref(), stop: &stop };
     if let Some(outcome) = run.finished()? {
-        say(format!("already finished: all {} steps are done", outcome.step));
+        say(format!("already finished after {} of {} steps", outcome.step, config.train.steps));
         print_outcome(&outcome, &dir);
         return Ok(ExitCode::SUCCESS);
     }
@@ -64,10 +64,13 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
     });
     progress.finish();
     let outcome = outcome?;
-    if outcome.step < config.train.steps {
+    if !outcome.finished {
         let out = dir.path().display();
         say(format!("stopped after step {}; go on with: ddpm train --resume --out {out}", outcome.step));
         return Ok(ExitCode::from(130));
+    }
+    if outcome.step < config.train.steps {
+        say(format!("ended    after step {}: validation no longer improved", outcome.step));
     }
     print_outcome(&outcome, &dir);
     Ok(ExitCode::SUCCESS)
@@ -118,6 +121,9 @@ fn visible_progress(config: &Config, first: u64) -> Progress {
 }
 
 fn print_outcome(outcome: &Outcome, dir: &RunDir) {
+    if let Some(step) = outcome.best_step {
+        say(format!("best     validation after step {step}; samples are drawn with its weights"));
+    }
     if let Some(sheet) = &outcome.sheet {
         say(format!("samples  {}", sheet.display()));
     }

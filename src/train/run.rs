@@ -31,6 +31,10 @@ pub enum Event<'a> {
 pub struct Outcome {
     /// Steps made, of those configured.
     pub step: u64,
+    /// Whether that is the end: all steps, or fewer when validation no longer improved.
+    pub finished: bool,
+    /// The step whose weights count, where it is not the last: that of the best validation.
+    pub best_step: Option<u64>,
     /// The last sheet of samples, if there is one.
     pub sheet: Option<PathBuf>,
     /// The page that shows the run.
@@ -61,8 +65,8 @@ impl Run<'_> {
     /// A run directory that cannot be read.
     pub fn finished(&self) -> Result<Option<Outcome>> {
         let Some((step, _)) = self.last_checkpoint()? else { return Ok(None) };
-        let done = step >= self.config.train.steps || self.validations(step)?.is_over();
-        Ok((done && self.dir.report().exists()).then(|| self.outcome(step)))
+        let outcome = self.outcome(step, &self.validations(step)?);
+        Ok(Some(outcome).filter(|outcome| outcome.finished && self.dir.report().exists()))
     }
 
     /// The validations up to a step.
@@ -77,9 +81,11 @@ impl Run<'_> {
         Ok(stopping)
     }
 
-    fn outcome(&self, step: u64) -> Outcome {
+    fn outcome(&self, step: u64, validations: &EarlyStopping) -> Outcome {
+        let finished = step >= self.config.train.steps || validations.is_over();
+        let best_step = validations.best_step().filter(|_| finished && self.dir.best().exists());
         let sheet = Some(self.dir.sheet(step)).filter(|path| path.exists());
-        Outcome { step, sheet, report: self.dir.report() }
+        Outcome { step, finished, best_step, sheet, report: self.dir.report() }
     }
 
     /// Trains to the end, or until it is told to stop; either way a checkpoint of the last step is written.
@@ -138,16 +144,16 @@ impl Run<'_> {
             self.after_step(&mut trainer, stopping.is_over(), &mut events, watch)?;
         }
         let step = trainer.updates();
-        let ended = step == config.train.steps || stopping.is_over();
-        if ended && stopping.best_step().is_some() && self.dir.best().exists() {
+        let ended = self.outcome(step, &stopping);
+        if ended.best_step.is_some() {
             let best = Checkpoint::open(&self.dir.best())?.state(trainer.params())?;
             trainer.restore(&best)?;
         }
-        if ended && config.sample.n > 0 && !self.dir.sheet(step).exists() {
+        if ended.finished && config.sample.n > 0 && !self.dir.sheet(step).exists() {
             self.draw_sheet(&mut trainer, step, &mut events, watch)?;
         }
         self.write_report(&trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
-        Ok(self.outcome(step))
+        Ok(self.outcome(step, &stopping))
     }
 
     /// Checkpoint and samples, where they are due.
