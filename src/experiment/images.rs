@@ -9,6 +9,7 @@ use crate::eval::moments::Moments;
 use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::predictions::Predictions;
 use crate::sample::{Request, Samples};
+use crate::train::sample_config::SamplePlan;
 use crate::train::{Config, LoadedModel, ModelFile, Which};
 
 /// What is drawn from a model.
@@ -22,6 +23,8 @@ pub(super) struct Draw<'a> {
     pub class: Option<usize>,
     /// After how many steps stages are kept; empty: evenly spread.
     pub stages: &'a [usize],
+    /// A step for every noise level, whatever the configuration says.
+    pub every_step: bool,
 }
 
 /// A run's model on the context's device, drawing as `config.sample` says, which need not be what the run said.
@@ -35,10 +38,18 @@ pub(super) fn load(context: &mut Context, config: &Config, guided: bool) -> Resu
 
 /// Draws from a model, with progress.
 pub(super) fn draw(context: &mut Context, model: &mut LoadedModel, draw: Draw) -> Result<Samples> {
-    let (plan, seed) = (model.plan()?, context.settings().seed);
-    let Draw { n, guidance, class, stages } = draw;
+    let Draw { n, guidance, class, stages, every_step } = draw;
+    let (plan, seed) = (if every_step { every_step_of(model)? } else { model.plan()? }, context.settings().seed);
     let request = Request { guidance, class, stages, ..Request::new(&plan, n, seed) };
     model.sample(request, &mut |done, total| context.progress(done as u64, total as u64))
+}
+
+/// The way from noise through every noise level. It is not the configuration's to say, or the same network would be
+/// trained again for it.
+pub(super) fn every_step_of(model: &LoadedModel) -> Result<SamplePlan> {
+    let mut config = model.config().clone();
+    config.sample.steps = 0;
+    config.sample.plan(&config)
 }
 
 /// Bits per dimension of a model on a data set.

@@ -84,7 +84,7 @@ pub const ALL: &[Experiment] = &[
         source: "Ambilduke et al., Table 1",
         needs: &[Need::Mnist],
         sizes: [
-            "16x16, networks of 1 M weights, 2,000 steps; about 25 minutes on two cores",
+            "16x16, networks of 0.6 M weights, 2,000 steps; about 25 minutes on two cores",
             "the paper's; a GPU, hours",
         ],
         run: ens::table_1,

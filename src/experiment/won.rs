@@ -170,14 +170,13 @@ pub(super) fn cifar(context: &mut Context, page: &mut Page) -> Result<()> {
 }
 
 pub(super) fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
-    let mut config = config(context, "mnist-dm2", Need::Mnist, 600)?;
-    config.sample.steps = 0;
+    let config = config(context, "mnist-dm2", Need::Mnist, 600)?;
     let steps = config.diffusion.timesteps;
     let mut loaded = load(context, &config, false)?;
     // The report numbers the steps 0 to 499: what is left to do when a frame is taken.
     let shown = [499, 200, 100, 50, 10, 5, 0];
     let stages: Vec<usize> = shown.iter().map(|t| steps - t).collect();
-    let samples = draw(context, &mut loaded, Draw { n: 6, stages: &stages, ..Draw::default() })?;
+    let samples = draw(context, &mut loaded, Draw { n: 6, stages: &stages, every_step: true, ..Draw::default() })?;
     let caption = "DM2 on its way from noise, a sample a row: t = 499, 200, 100, 50, 10, 5, 0.";
     page.picture("progress", caption, &samples.strip());
     let [rows, columns] = samples.stage_grid;
