@@ -58,7 +58,7 @@ impl MlpConfig {
     }
 }
 
-/// See the [module](self) documentation.
+/// A perceptron for points of the plane.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     config: MlpConfig,

@@ -158,7 +158,7 @@ struct Up {
     layers: Vec<Layer>,
 }
 
-/// See the [module](self) documentation.
+/// A U-Net with attention at every resolution.
 #[derive(Clone, Debug)]
 pub struct ResnetUnet {
     time_embedding: TimeEmbedding,

@@ -213,7 +213,7 @@ impl Block {
     }
 }
 
-/// See the [module](self) documentation.
+/// A plain encoder-decoder network with skips, built.
 #[derive(Clone, Debug)]
 pub struct SkipNet {
     pool: Pool,

@@ -30,7 +30,7 @@ const CONV_TRANSPOSE2D: Names = Names {
 /// pixel of padding double an image. Saved for backward: `x`.
 ///
 /// In files PyTorch's `ConvTranspose2d` has its weights as `[c_in, c_out, kh, kw]`: the channels last of the rows of `w`
-/// moved first, as with every convolution (see [`ParamSet`](crate::nn::params::ParamSet)).
+/// moved first, as with every convolution (see [`ParamSet`](crate::nn::ParamSet)).
 pub fn conv_transpose2d(
     tape: &mut Tape,
     x: Tensor,

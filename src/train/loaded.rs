@@ -13,7 +13,7 @@ use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::tape::{Backend, Session};
 use crate::tensor::{DType, Store};
 
-/// See the [module](self) documentation.
+/// A trained network on a device, ready to sample and to be asked.
 pub struct LoadedModel {
     config: Config,
     process: Process,

@@ -1,4 +1,4 @@
-//! How samples are drawn: the `sample` section of a [`Config`](super::Config).
+//! How samples are drawn: the `sample` section of a [`Config`].
 
 use super::config::Config;
 use crate::diffusion::timesteps::Spacing;
