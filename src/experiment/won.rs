@@ -48,7 +48,10 @@ fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
     let training = smooth(&losses, losses.len().div_ceil(100));
     let validation: Vec<[f64; 3]> = records
         .iter()
-        .filter_map(|r| Some([epoch(r.step), r.validation_loss?.into(), r.validation_error?.into()]))
+        .filter_map(|r| {
+            let (loss, error) = (f64::from(r.validation_loss?), f64::from(r.validation_error?));
+            Some([epoch(r.step), loss, error])
+        })
         .collect();
     if validation.is_empty() {
         return Err(Error::Config("the run was not validated".into()));
@@ -59,7 +62,7 @@ fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
         .log_y()
         .line("training", points)
         .beads("validation", line)
-        .error_bars(validation))
+        .error_bars(validation.iter().map(|[x, y, error]| [*x, y - error, y + error]).collect()))
 }
 
 /// What a model of the report gave.
