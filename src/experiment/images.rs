@@ -9,7 +9,7 @@ use crate::eval::moments::Moments;
 use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::predictions::Predictions;
 use crate::sample::{Request, Samples};
-use crate::train::sample_config::SamplePlan;
+use crate::train::sample_config::{SampleConfig, SamplePlan};
 use crate::train::{Config, LoadedModel, ModelFile, Which};
 
 /// What is drawn from a model.
@@ -29,9 +29,19 @@ pub(super) struct Draw<'a> {
 
 /// A run's model on the context's device, drawing as `config.sample` says, which need not be what the run said.
 pub(super) fn load(context: &mut Context, config: &Config, guided: bool) -> Result<LoadedModel> {
+    load_as(context, config, &config.sample, guided)
+}
+
+/// [`load`], drawing as `sample` says: the run is that of `config` all the same.
+pub(super) fn load_as(
+    context: &mut Context,
+    config: &Config,
+    sample: &SampleConfig,
+    guided: bool,
+) -> Result<LoadedModel> {
     let run = context.trained(config)?;
     let mut model = ModelFile::open(run.path(), Which::new(config.train.ema_decay == 0.0))?;
-    model.config.sample = config.sample.clone();
+    model.config.sample = sample.clone();
     model.config.sample.guidance = f64::from(u8::from(guided));
     LoadedModel::new(&model, context.device()?)
 }
