@@ -1,7 +1,7 @@
 // One reverse diffusion step, for any linear prediction target and any sampler whose step is linear in z, in the current
 // and the previous estimate of x_0 and in the network's output:
 //
-//   out = out_u + scale (out_c - out_u)                                 where guided, else the network's output itself
+//   out = w_class out_class + w_none out_none                           where guided, else the network's output itself
 //   x_0 = clip(p_z z + p_out out, -limit, limit)
 //   z'  = m_z z + m_x x_0 + m_previous x_0' + m_out out + rho xi,       xi ~ N(0, I), x_0' the step's before
 //
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(256) sampler_step(
     float* __restrict__ x0,                 // [n, d], x_0' in, x_0 out
     const T* __restrict__ out,              // [n or 2 n, d / c, c or 2 c], what the network said of z
     const float* __restrict__ coefficient,  // [12]: p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min,
-                                            // log_max, unused, scale
+                                            // log_max, w_class, w_none
     const uint32_t* __restrict__ rng,       // [4]
     int d, int c, int guided, int learned, uint32_t stream) {
   const uint32_t quad = blockIdx.x * 256 + threadIdx.x, first = 4 * quad;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(256) sampler_step(
     float without[4];
     load_channels(without, out + unconditional * image, first, d, c, stride, 0);
 #pragma unroll
-    for (int k = 0; k < 4; k++) said[k] = without[k] + coefficient[11] * (said[k] - without[k]);
+    for (int k = 0; k < 4; k++) said[k] = coefficient[10] * said[k] + coefficient[11] * without[k];
   }
   if (m_previous != 0.0f) load_up_to<4>(previous, x0 + at, first, d);
   if (rho != 0.0f) {

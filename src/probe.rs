@@ -2,7 +2,7 @@
 //! are measured. The results are values on the host; whatever is computed of them is computed in `f64`.
 
 use crate::Result;
-use crate::diffusion::NoiseLevel;
+use crate::diffusion::{NoiseLevel, Process};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::ops::noise_loss::noise;
 use crate::ops::philox::RngState;
@@ -33,6 +33,13 @@ pub struct ProbePoint {
     pub level: NoiseLevel,
     /// The time as the network is told it.
     pub network_time: f64,
+}
+
+impl ProbePoint {
+    /// A time of a process.
+    pub fn new(process: &Process, t: f64) -> ProbePoint {
+        ProbePoint { level: process.level(t), network_time: process.network_time(t) }
+    }
 }
 
 /// What came of it, of as many samples as were asked about.

@@ -225,9 +225,7 @@ impl ImageSampler {
         k: usize,
         step: &SamplerStep,
     ) -> Result<()> {
-        let mut record = step.record();
-        record[11] = 1.0 + request.guidance as f32;
-        session.write(self.coefficients, &record)?;
+        session.write(self.coefficients, &step.record(request.guidance))?;
         session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
         let rng = RngState { seed: request.seed, step: k as u32, first_image: first as u32 };
         session.write_i32(self.rng, &rng.words())?;

@@ -126,6 +126,18 @@ impl PredictionTarget {
         self.estimate(PredictionTarget::Mu, at)
     }
 
+    /// Squared error, the mean over the values, of what a network `said [h, w, m]` of a sample with image `x` and noise
+    /// `eps`, both `[h, w, c]`. Of `m > c` channels the first `c` count: the others are a variance.
+    pub fn squared_error(self, at: &TimePoint, [x, eps, said]: [&[f32]; 3], c: usize) -> f64 {
+        let (c_x, c_eps) = self.target(at);
+        let m = said.len() * c / x.len();
+        let error = |i: usize| {
+            let said = f64::from(said[i / c * m + i % c]);
+            (said - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2)
+        };
+        (0..x.len()).map(error).sum::<f64>() / x.len() as f64
+    }
+
     /// Squared error of the output per squared error of the image that it implies: SNR for `eps`, `1 / sigma^2` for the
     /// velocity where variance is preserved.
     pub fn error_ratio(self, at: &TimePoint) -> f64 {

@@ -5,9 +5,8 @@ use super::images::{Draw, Judge, Judgement, binarise, dataset, draw, likelihood,
 use super::{Context, Need, Page, Verdict};
 use crate::Result;
 use crate::data::Split;
-use crate::diffusion::{PredictionTarget, Reduction, Variance};
+use crate::diffusion::PredictionTarget;
 use crate::eval::nll::Nll;
-use crate::nn::ModelConfig;
 use crate::report::{Table, digits, grid};
 use crate::train::{Config, presets};
 
@@ -49,7 +48,6 @@ pub(super) fn config(context: &Context, model: Model) -> Result<Config> {
     let mut settings = vec![
         format!("data.source={:?}", context.source(Need::Mnist)?),
         format!("train.seed={}", context.settings().seed),
-        format!("diffusion.target={}", target_name(model.target)),
         "sample.clip_x0=false".into(),
     ];
     if context.settings().quick {
@@ -66,31 +64,16 @@ pub(super) fn config(context: &Context, model: Model) -> Result<Config> {
         ];
         settings.extend(quick.map(String::from));
     }
-    if model.conditional {
-        settings.push(format!("model.classes={CLASSES}"));
-    }
     // The runs draw nothing by themselves.
     settings.extend(["sample.n=0", "train.sample_every=0"].map(String::from));
-    let mut config = presets::get("mnist-123")?.with_settings(&settings)?;
-    if model.learned_variance {
-        let ModelConfig::Unet(unet) = &mut config.model else { unreachable!("the preset is a U-Net") };
-        unet.out_channels = 2;
-        config.diffusion.reduction = Reduction::Sum;
-        config.diffusion.vb_weight = 1000.0;
-        config.sample.variance = Variance::Learned;
-    }
+    let preset = match (model.learned_variance, model.conditional) {
+        (true, _) => "mnist-123-learned",
+        (false, true) => "mnist-123-conditional",
+        (false, false) => "mnist-123",
+    };
+    let mut config = presets::get(preset)?.with_settings(&settings)?;
+    config.diffusion.target = model.target;
     Ok(config)
-}
-
-fn target_name(target: PredictionTarget) -> &'static str {
-    match target {
-        PredictionTarget::X0 => "x0",
-        PredictionTarget::Epsilon => "epsilon",
-        PredictionTarget::V => "v",
-        PredictionTarget::Score => "score",
-        PredictionTarget::ScoreScaled => "score-scaled",
-        PredictionTarget::Mu => "mu",
-    }
 }
 
 /// A row of the table.

@@ -149,8 +149,8 @@ fn decoder_bits(e: f32, x: f32, log_variance: f32) -> [f32; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::learned_variance::{VarianceStep, learned_variance_term};
     use crate::ops::check::{Check, Input};
-    use std::f64::consts::LN_2;
 
     const C: [[f32; 8]; 3] = [
         [0.02, 0.5, 1.1, -0.4, 0.3, -7.0, -6.2, 0.0],
@@ -158,21 +158,11 @@ mod tests {
         [0.05, 2.0, 1.5, -0.9, 0.05, -5.5, -5.4, 0.0],
     ];
 
-    /// The bits of one value, in float64 and without care for tails.
-    fn bits(c: &[f64], x: f64, z: f64, mean: f64, v: f64) -> f64 {
+    /// The bits of one value and their derivative with respect to v, in float64.
+    fn bits(c: &[f64], x: f64, z: f64, mean: f64, v: f64) -> (f64, f64) {
         let &[_, _, p_z, p_out, share, log_min, log_max, decodes] = c else { unreachable!() };
-        let e = share * (x - p_z * z - p_out * mean);
-        let f = 0.5 * (v + 1.0);
-        let log_variance = f * log_max + (1.0 - f) * log_min;
-        if decodes == 0.0 {
-            let ratio = (log_min - log_variance).exp();
-            return 0.5 * (log_variance - log_min + ratio + e * e * (-log_variance).exp() - 1.0) / LN_2;
-        }
-        let phi = |u: f64| 0.5 * libm::erfc(-u / 2f64.sqrt());
-        let rho = (0.5 * log_variance).exp();
-        let above = if x > 0.999 { 1.0 } else { phi((e + 1.0 / 255.0) / rho) };
-        let below = if x < -0.999 { 0.0 } else { phi((e - 1.0 / 255.0) / rho) };
-        -(above - below).max(1e-12).log2()
+        let step = VarianceStep { log_variance: [log_min, log_max], c_2: share, first: decodes != 0.0 };
+        learned_variance_term(&step, x, p_z * z + p_out * mean, v)
     }
 
     /// Input of a test: clean images on the grid, both ends among them, and predictions near them.
@@ -207,7 +197,7 @@ mod tests {
                     let value = |i: usize| {
                         let (coefficients, at) = (&x[4][8 * (i / d)..][..8], i / c * 2 * c + i % c);
                         let squared = (x[0][at] - x[1][i]).powi(2);
-                        let bits = bits(coefficients, x[3][i], x[2][i], x[0][at], x[0][at + c]);
+                        let (bits, _) = bits(coefficients, x[3][i], x[2][i], x[0][at], x[0][at + c]);
                         coefficients[0] * squared + coefficients[1] * bits
                     };
                     vec![(0..n * d).map(value).sum()]
@@ -231,8 +221,7 @@ mod tests {
                         if channel < c {
                             return 2.0 * coefficients[0] * (x[0][at] - x[1][i]);
                         }
-                        let at_v = |v: f64| bits(coefficients, x[3][i], x[2][i], x[0][at], v);
-                        coefficients[1] * (at_v(x[0][k] + 1e-6) - at_v(x[0][k] - 1e-6)) / 2e-6
+                        coefficients[1] * bits(coefficients, x[3][i], x[2][i], x[0][at], x[0][k]).1
                     };
                     (0..2 * n * d).map(slope).collect()
                 },

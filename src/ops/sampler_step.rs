@@ -2,7 +2,7 @@
 //! and the previous estimate of x_0 and in the network's output (ancestral, DDIM, DPM-Solver++, Langevin):
 //!
 //! ```text
-//! out = out_u + scale (out_c - out_u)                                 where guided, else the network's output itself
+//! out = w_class out_class + w_none out_none                           where guided, else the network's output itself
 //! x_0 = clip(p_z z + p_out out, -limit, limit)
 //! z'  = m_z z + m_x x_0 + m_previous x_0' + m_out out + rho xi,       xi ~ N(0, I), x_0' the step's before
 //! ```
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 /// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, what the network said, in the storage type, and `input [m, h, w, c]`.
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
 /// the network says the variance: means first. `coefficients [12]` f32: p_z, p_out, limit, m_z, m_x, m_previous, m_out,
-/// rho, log_min, log_max, one that is not read, scale; they change from step to step without recording anew. `rng` a
+/// rho, log_min, log_max, w_class, w_none; they change from step to step without recording anew. `rng` a
 /// tensor of [`RngState::words`](super::philox::RngState), whose first image is the number of the first sample. An
 /// infinite limit does not clip; rho = 0 draws no noise; m_previous = 0 does not read what `x0` held.
 pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
@@ -109,11 +109,11 @@ struct NetworkOutput<'a> {
 
 impl NetworkOutput<'_> {
     /// Writes elements `first..` of the output to `said` and, where the variance is learned, v to `v`.
-    fn read(&self, said: &mut [f32], v: Option<&mut [f32]>, scale: f32, first: usize) {
+    fn read(&self, said: &mut [f32], v: Option<&mut [f32]>, weights: [f32; 2], first: usize) {
         let Some(v) = v else {
             said.copy_from_slice(&self.with[first..][..said.len()]);
             if !self.without.is_empty() {
-                guide(said, &self.without[first..][..said.len()], scale);
+                guide(said, &self.without[first..][..said.len()], weights);
             }
             return;
         };
@@ -123,22 +123,22 @@ impl NetworkOutput<'_> {
             let at = place(first + k);
             (*said, *v) = (self.with[at], self.with[at + c]);
             if !self.without.is_empty() {
-                guide(std::slice::from_mut(said), &self.without[at..][..1], scale);
+                guide(std::slice::from_mut(said), &self.without[at..][..1], weights);
             }
         }
     }
 }
 
 /// Classifier-free guidance: away from what is said without the label.
-fn guide(said: &mut [f32], without: &[f32], scale: f32) {
+fn guide(said: &mut [f32], without: &[f32], [w_class, w_none]: [f32; 2]) {
     for (said, without) in said.iter_mut().zip(without) {
-        *said = without + scale * (*said - without);
+        *said = w_class * *said + w_none * without;
     }
 }
 
 /// One image.
 fn step_cpu(z: &mut [f32], x0: &mut [f32], out: NetworkOutput, coefficients: &[f32], philox: Philox, image: u32) {
-    let &[p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min, log_max, _, scale] = coefficients else {
+    let &[p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none] = coefficients else {
         unreachable!("twelve coefficients");
     };
     let is_learned = out.with.len() == 2 * z.len();
@@ -148,7 +148,7 @@ fn step_cpu(z: &mut [f32], x0: &mut [f32], out: NetworkOutput, coefficients: &[f
             let (mut said, mut v, mut xi) = ([0.0; 64], [0.0; 64], [0.0; 64]);
             for (block, (z, x0)) in z.chunks_mut(64).zip(x0.chunks_mut(64)).enumerate() {
                 let (said, v, xi) = (&mut said[..z.len()], &mut v[..z.len()], &mut xi[..z.len()]);
-                out.read(said, is_learned.then_some(&mut *v), scale, 64 * block);
+                out.read(said, is_learned.then_some(&mut *v), [w_class, w_none], 64 * block);
                 if rho != 0.0 {
                     philox.fill_normal(image, 64 * block, xi);
                     for (xi, v) in xi.iter_mut().zip(&*v) {
@@ -207,12 +207,12 @@ mod tests {
                 [z, input, x0][output]
             };
             Check::default().run(&inputs, build, |x| {
-                let [p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min, log_max, _, scale] =
+                let [p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none] =
                     std::array::from_fn(|i| c12[i] as f64);
                 let step = |i: usize| {
                     let at = i / c * k + i % c;
                     let without = if guided { x[2][n * d / c * k + at] } else { 0.0 };
-                    let out = if guided { without + scale * (x[2][at] - without) } else { x[2][at] };
+                    let out = if guided { w_class * x[2][at] + w_none * without } else { x[2][at] };
                     let f = if learned { 0.5 * (x[2][at + c] + 1.0) } else { 0.0 };
                     let log_variance = if learned { f * log_max + (1.0 - f) * log_min } else { 0.0 };
                     let x0 = (p_z * x[0][i] + p_out * out).clamp(-limit, limit);
@@ -238,14 +238,14 @@ mod tests {
 
     #[test]
     fn guidance_reads_both_halves() {
-        let guided = [1.25, -0.75, 1.0, 0.3, 0.6, 0.1, -0.2, 0.4, 0.0, 0.0, f32::NAN, 6.0];
+        let guided = [1.25, -0.75, 1.0, 0.3, 0.6, 0.1, -0.2, 0.4, 0.0, 0.0, 6.0, -5.0];
         check([3, 5, 7, 3], guided, true, false);
         check([2, 4, 4, 4], guided, true, false);
     }
 
     #[test]
     fn the_network_may_say_the_variance() {
-        let learned = [1.25, -0.75, 1.0, 0.3, 0.6, 0.0, -0.2, 1.0, -5.0, -0.5, f32::NAN, 2.0];
+        let learned = [1.25, -0.75, 1.0, 0.3, 0.6, 0.0, -0.2, 1.0, -5.0, -0.5, 2.0, -1.0];
         check([3, 5, 7, 3], learned, false, true);
         check([1, 5, 7, 1], learned, true, true);
     }

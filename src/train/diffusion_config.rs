@@ -54,13 +54,6 @@ pub enum NoiseSchedule {
     Ve,
 }
 
-impl NoiseSchedule {
-    /// Whether time is continuous.
-    pub fn is_continuous(self) -> bool {
-        !matches!(self, NoiseSchedule::Linear | NoiseSchedule::Cosine)
-    }
-}
-
 /// Weight of the squared error as a function of time, by name: see [`LossWeighting`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -81,8 +81,7 @@ impl LoadedModel {
     /// # Errors
     /// What the device reports.
     pub fn ask(&mut self, samples: &[f32], times: &[f64], labels: &[i32], rng: RngState) -> Result<Answers> {
-        let point = |&t: &f64| ProbePoint { level: self.process.level(t), network_time: self.process.network_time(t) };
-        let points: Vec<ProbePoint> = times.iter().map(point).collect();
+        let points: Vec<ProbePoint> = times.iter().map(|&t| ProbePoint::new(&self.process, t)).collect();
         self.probe.ask(&mut self.session, samples, &points, labels, rng)
     }
 }

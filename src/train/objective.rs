@@ -3,9 +3,8 @@
 use super::config::Config;
 use super::random::{hides_label, timestep_draw};
 use crate::Result;
-use crate::diffusion::{
-    ImageCoefficients, LossWeighting, Posterior, PredictionTarget, Process, Reduction, TimestepDraw,
-};
+use crate::diffusion::learned_variance::VarianceStep;
+use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, TimestepDraw};
 use crate::ops::hybrid_loss;
 use std::ops::Range;
 
@@ -81,14 +80,11 @@ impl Objective {
     /// Coefficients of the hybrid loss at `t` (Nichol and Dhariwal 2021, eq. 15-16).
     fn hybrid(&self, t: f64, weight: f32) -> [f32; hybrid_loss::COEFFICIENTS] {
         let Process::Discrete(schedule) = &self.process else { unreachable!("refused with the configuration") };
-        let (at, step) = (self.process.point(t), t as usize);
-        let (x0, posterior) = (self.target.x0(&at), Posterior::new(at.level, at.before));
+        let VarianceStep { log_variance: [log_min, log_max], c_2, first } = VarianceStep::new(schedule, t as usize);
+        let x0 = self.target.x0(&self.process.point(t));
         let [images, values] = self.batch.map(|n| n as f64);
-        let log_min = schedule.clipped_posterior_variance(step).ln();
-        let log_max = schedule.beta(step).ln();
         let w_vb = self.vb_weight / (images * values);
-        let decodes = f64::from(u8::from(step == 1));
-        let c = [f64::from(weight), w_vb, x0.z, x0.out, posterior.x0, log_min, log_max, decodes];
+        let c = [f64::from(weight), w_vb, x0.z, x0.out, c_2, log_min, log_max, f64::from(u8::from(first))];
         c.map(|v| v as f32)
     }
 
@@ -98,14 +94,8 @@ impl Objective {
     /// # Errors
     /// A weighting that the process does not allow.
     pub fn loss(&self, t: f64, [x, eps, said]: [&[f32]; 3], channels: usize) -> Result<f64> {
-        let (c_x, c_eps) = self.target.target(&self.process.point(t));
-        let said_channels = said.len() / (x.len() / channels);
-        let error = |i: usize| {
-            let said = said[i / channels * said_channels + i % channels];
-            (f64::from(said) - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2)
-        };
-        let weight = self.weighting.weight(self.target, &self.process, t)?;
-        Ok(weight * (0..x.len()).map(error).sum::<f64>() / x.len() as f64)
+        let error = self.target.squared_error(&self.process.point(t), [x, eps, said], channels);
+        Ok(self.weighting.weight(self.target, &self.process, t)? * error)
     }
 
     /// The times of `n` samples of a validation: evenly spread, so that the mean over them is the mean over time.

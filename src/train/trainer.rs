@@ -277,8 +277,7 @@ impl Trainer {
             let (samples, labels) = (&mut samples[..times.len() * values], &mut labels[..times.len()]);
             batch(first, samples, labels);
             let process = self.objective.process();
-            let point = |&t: &f64| ProbePoint { level: process.level(t), network_time: process.network_time(t) };
-            let points: Vec<ProbePoint> = times.iter().map(point).collect();
+            let points: Vec<ProbePoint> = times.iter().map(|&t| ProbePoint::new(process, t)).collect();
             // No step of training has this number.
             let rng = RngState { seed: self.config.train.seed, step: u32::MAX, first_image: first as u32 };
             let answers = probe.ask(&mut self.session, samples, &points, labels, rng)?;

@@ -26,7 +26,7 @@
 mod langevin;
 
 use super::learned_variance::log_variance;
-use super::{NoiseLevel, Posterior, PredictionTarget, Process, TimePoint};
+use super::{NoiseLevel, Posterior, PredictionTarget, Process, TimePoint, guidance};
 use crate::{Error, Result};
 
 /// Variance of the noise that an ancestral step adds.
@@ -85,11 +85,13 @@ pub struct SamplerStep {
 
 impl SamplerStep {
     /// The record a device reads, rounded to `f32`: `p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, ln beta_tilde,
-    /// ln beta, time` and a zero. The two logarithms are 0 where nothing is learnt, so that `e = 1` for any `v`.
-    pub fn record(&self) -> [f32; 12] {
-        let [log_min, log_max] = self.log_variance.unwrap_or_default();
-        let SamplerStep { time, p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, .. } = *self;
-        [p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, log_min, log_max, time, 0.0].map(|value| value as f32)
+    /// ln beta` and the weights of [`guidance`](super::guidance) of strength `w`, which are read where the network is asked
+    /// twice. The two logarithms are 0 where nothing is learnt, so that `e = 1` for any `v`.
+    pub fn record(&self, w: f64) -> [f32; 12] {
+        let ([log_min, log_max], [w_class, w_none]) = (self.log_variance.unwrap_or_default(), guidance::weights(w));
+        let SamplerStep { p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, .. } = *self;
+        [p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none]
+            .map(|value| value as f32)
     }
 
     /// The clipped estimate of `x_0` for one value.

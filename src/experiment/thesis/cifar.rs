@@ -55,7 +55,7 @@ fn config(context: &Context, target: PredictionTarget, training: Training) -> Re
 /// Test loss of the target, and the bound, of `n` images; both by mean over the dimensions.
 fn losses(context: &mut Context, model: &mut LoadedModel, test: &Dataset, n: usize) -> Result<[f64; 2]> {
     let target = model.config().diffusion.target;
-    let dims = model.config().model.sample_len();
+    let (dims, channels) = (model.config().model.sample_len(), model.config().model.out_channels());
     let Process::Continuous { schedule, .. } = *model.process() else { unreachable!("the thesis has continuous time") };
     let bound = Process::continuous(schedule, BOUND_RANGE[0], BOUND_RANGE[1])?;
     let length = BOUND_RANGE[1] - BOUND_RANGE[0];
@@ -70,9 +70,7 @@ fn losses(context: &mut Context, model: &mut LoadedModel, test: &Dataset, n: usi
         let answers = model.ask(&x, &times, &[], rng)?;
         let of_image = x.chunks_exact(dims).zip(answers.eps.chunks_exact(dims)).zip(answers.out.chunks_exact(dims));
         for (&t, ((x, eps), out)) in times.iter().zip(of_image) {
-            let (c_x, c_eps) = target.target(&bound.point(t));
-            let error = |i: usize| (f64::from(out[i]) - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2);
-            let own = (0..dims).map(error).sum::<f64>() / dims as f64;
+            let own = target.squared_error(&bound.point(t), [x, eps, out], channels);
             sums[0] += own / n as f64;
             sums[1] += length * own * LossWeighting::Nelbo.weight(target, &bound, t)? / n as f64;
         }

@@ -71,12 +71,8 @@ pub(in crate::experiment) fn losses(
         let answers = model.ask(&x, &times, &[], rng)?;
         for (i, &t) in times.iter().enumerate() {
             let at = process.point(t);
-            let (c_x, c_eps) = target.target(&at);
-            let error = |k: usize| {
-                let wanted = c_x * f64::from(x[2 * i + k]) + c_eps * f64::from(answers.eps[2 * i + k]);
-                (wanted - f64::from(answers.out[2 * i + k])).powi(2)
-            };
-            let error = 0.5 * (error(0) + error(1));
+            let of_point = [&x, &answers.eps, &answers.out].map(|values| &values[2 * i..][..2]);
+            let error = target.squared_error(&at, of_point, 2);
             let of_image = error / target.error_ratio(&at);
             let within = |[lo, hi]: [f64; 2]| (lo..=hi).contains(&t);
             bins[((t - TIMES[0]) / length * BINS as f64) as usize % BINS].add(error);
