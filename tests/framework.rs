@@ -30,10 +30,11 @@ fn stdout(assert: Assert) -> String {
     String::from_utf8(assert.success().get_output().stdout.clone()).unwrap()
 }
 
-fn first_loss(run: &Path) -> f64 {
+/// The loss of every step.
+fn losses(run: &Path) -> Vec<f64> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let first: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
-    first["loss"].as_f64().unwrap()
+    let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    metrics.lines().map(|line| record(line)["loss"].as_f64().unwrap()).collect()
 }
 
 fn refusal(assert: Assert) -> String {
@@ -55,6 +56,9 @@ fn every_target_trains_and_samples() {
             ddpm(&args).success();
         }
     }
+    // The scaled score is the noise by another name: the same losses, and so the same gradients.
+    let [noise, score] = ["epsilon", "score-scaled"].map(|target| losses(&folder.path().join(target)));
+    assert!(noise.len() == 8 && noise == score, "{noise:?}, {score:?}");
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn a_variance_is_learned() {
     let simple = folder.path().join("simple");
     train(&simple, &[&settings[..], &["diffusion.vb_weight=0"]].concat()).success();
     // The same network, times and noise: the bound adds to the first loss, which is of order 1 for each of 64 values.
-    let [both, simple] = [&run, &simple].map(|run| first_loss(run));
+    let [both, simple] = [&run, &simple].map(|run| losses(run)[0]);
     assert!(simple > 6.4 && both > 1.001 * simple, "{both} of {simple}");
     let message = refusal(train(&folder.path().join("no"), &["model.out_channels=2", "diffusion.schedule=vp-cosine"]));
     assert!(message.contains("discrete noise schedule"), "{message}");
