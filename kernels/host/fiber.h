@@ -9,7 +9,7 @@ struct Where {
   const char* file;
   int line;
   static constexpr Where here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
-  bool operator==(const Where& other) const { return line == other.line && !strcmp(file, other.file); }
+  bool operator==(const Where& other) const { return line == other.line && (file == other.file || !strcmp(file, other.file)); }
 };
 
 // An asynchronous copy that has been issued and not yet performed. No source: zeros.

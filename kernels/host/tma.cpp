@@ -20,34 +20,28 @@ size_t box_bytes(const TensorMap& map) {
   return bytes;
 }
 
-// Calls f(shared, global, bytes) for every run of the box that is contiguous on both sides, with null for what lies
-// outside the tensor.
-template <class F> void each_run(const TensorMap& map, const int* corner, uint32_t address, F f) {
-  const uint32_t element_bytes = map.element_bytes, row_bytes = elements(map, 0) * element_bytes;
+constexpr uint32_t CHUNK = 16;  // the swizzle leaves these bytes together
+
+// Calls f(shared, global, begin, end) for every chunk of the box: of its bytes, those from `begin` to `end` lie inside the
+// tensor, at `global`.
+template <class F> void each_chunk(const TensorMap& map, const int* corner, uint32_t address, F f) {
+  const int64_t element_bytes = map.element_bytes, row_bytes = elements(map, 0) * element_bytes;
+  const int64_t first = corner[0] * element_bytes, last = map.dims[0] * element_bytes;
   uint32_t index[5] = {};
   for (bool more = true; more;) {
-    char* global = map.data + int64_t(corner[0]) * element_bytes;
+    char* row = map.data + first;
     bool inside = true;
     for (unsigned dim = 1; dim < map.rank; dim++) {
       const int64_t c = corner[dim] + int64_t(index[dim]) * map.element_strides[dim];
       inside = inside && c >= 0 && c < map.dims[dim];
-      global += c * int64_t(map.strides[dim - 1]);
+      row += c * int64_t(map.strides[dim - 1]);
     }
-    // Of the row, the bytes begin .. end exist.
-    const int64_t before = -int64_t(corner[0]) * element_bytes, all = (int64_t(map.dims[0]) - corner[0]) * element_bytes;
-    const int64_t begin = before > 0 ? before : 0, end = inside ? all : 0;
-    for (int64_t byte = 0; byte < row_bytes;) {
-      const bool exists = byte >= begin && byte < end;
-      int64_t next = row_bytes;
-      if (byte < begin && begin < next) next = begin;
-      if (exists && end < next) next = end;
-      if (map.swizzle_128 && next > (byte | 15) + 1) next = (byte | 15) + 1;
-      uint32_t at = address + uint32_t(byte);
-      if (map.swizzle_128) at ^= (at >> 7 & 7) << 4;
-      f(engine->shared_pointer(at), exists ? global + byte : nullptr, size_t(next - byte));
-      byte = next;
+    for (int64_t byte = 0; byte < row_bytes; byte += CHUNK, address += CHUNK) {
+      const uint32_t at = map.swizzle_128 ? address ^ (address >> 7 & 7) << 4 : address;
+      const int64_t before = first + byte;  // bytes of the row before the chunk
+      const int64_t begin = before < 0 ? -before : 0, end = inside ? last - before : 0;
+      f(engine->shared_pointer(at), row + byte, begin < CHUNK ? int(begin) : int(CHUNK), end < CHUNK ? int(end) : int(CHUNK));
     }
-    address += row_bytes;
     more = false;
     for (unsigned dim = 1; dim < map.rank && !more; dim++) {
       more = ++index[dim] < elements(map, dim);
@@ -73,8 +67,8 @@ void perform_store(BoxStore& store) {
   if (store.done) return;
   store.done = true;
   const uint32_t address = engine->shared_address(store.src, 0, "tma_store", store.at);
-  each_run(store.map, store.corner, address, [](unsigned char* shared, char* global, size_t bytes) {
-    if (global) memcpy(global, shared, bytes);
+  each_chunk(store.map, store.corner, address, [](const unsigned char* shared, char* global, int begin, int end) {
+    if (begin < end) memcpy(global + begin, shared + begin, end - begin);
   });
 }
 
@@ -173,9 +167,13 @@ bool AsyncUnits::complete_one_load() {
 
 void AsyncUnits::perform(const BoxLoad& load) {
   const uint32_t address = engine->shared_address(load.dst, 0, "tma_load", load.at);
-  each_run(load.map, load.corner, address, [](unsigned char* shared, const char* global, size_t bytes) {
-    if (global) memcpy(shared, global, bytes);
-    else memset(shared, 0, bytes);
+  each_chunk(load.map, load.corner, address, [](unsigned char* shared, const char* global, int begin, int end) {
+    if (begin == 0 && end == CHUNK) {
+      memcpy(shared, global, CHUNK);
+    } else {
+      memset(shared, 0, CHUNK);
+      if (begin < end) memcpy(shared + begin, global + begin, end - begin);
+    }
   });
   add_transactions(*load.barrier, -int64_t(box_bytes(load.map)), "tma_load", load.at);
   finish_phase(*load.barrier);

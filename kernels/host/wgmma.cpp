@@ -59,6 +59,7 @@ class Operand {
 
   // Block (i, j) as floats, one vector for each row; transposed or not.
   HOT void load(int i, int j, bool transposed, __m256 (&rows)[8]) const {
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++)
       rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(row(i, j, r))), 16));
     if (transposed) transpose(rows);
@@ -69,16 +70,19 @@ class Operand {
  private:
   static HOT void transpose(__m256 (&r)[8]) {
     __m256 pairs[8], quads[8];
+#pragma GCC unroll 4
     for (int i = 0; i < 8; i += 2) {
       pairs[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
       pairs[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
     }
+#pragma GCC unroll 2
     for (int i = 0; i < 8; i += 4) {
       quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
       quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
       quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
       quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
       r[i] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
       r[i + 4] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
@@ -127,18 +131,21 @@ template <class F> HOT void each_pair(const Product& p, int first_warp, int warp
   }
 }
 
-// d += a b for 4 rows and VECTORS * 8 columns.
+// d += a b for 4 rows and VECTORS * 8 columns, which stay in registers: hence the unrolling.
 template <int VECTORS> HOT void multiply_tile(const float (*a)[MAX_K], const float (*b)[PANEL], float (*d)[MAX_N], int k) {
-  __m256 sum[4][VECTORS];
-  for (int m = 0; m < 4; m++)
-    for (int v = 0; v < VECTORS; v++) sum[m][v] = _mm256_load_ps(&d[m][v * 8]);
-  for (int i = 0; i < k; i++)
-    for (int v = 0; v < VECTORS; v++) {
-      const __m256 column = _mm256_load_ps(&b[i][v * 8]);
-      for (int m = 0; m < 4; m++) sum[m][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[m][i]), column, sum[m][v]);
-    }
-  for (int m = 0; m < 4; m++)
-    for (int v = 0; v < VECTORS; v++) _mm256_store_ps(&d[m][v * 8], sum[m][v]);
+  __m256 sum[4 * VECTORS];
+#pragma GCC unroll 8
+  for (int i = 0; i < 4 * VECTORS; i++) sum[i] = _mm256_load_ps(&d[i / VECTORS][i % VECTORS * 8]);
+  for (int j = 0; j < k; j++) {
+    __m256 column[VECTORS];
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; v++) column[v] = _mm256_load_ps(&b[j][v * 8]);
+#pragma GCC unroll 8
+    for (int i = 0; i < 4 * VECTORS; i++)
+      sum[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[i / VECTORS][j]), column[i % VECTORS], sum[i]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 4 * VECTORS; i++) _mm256_store_ps(&d[i / VECTORS][i % VECTORS * 8], sum[i]);
 }
 
 // The products first .. end - 1 for the rows of some warps. They share their accumulators; only the first may ignore what
