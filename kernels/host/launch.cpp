@@ -102,6 +102,7 @@ const char* name_of(Parameter parameter) {
     case Parameter::Int32: return "a 32-bit integer";
     case Parameter::Int64: return "a 64-bit integer";
     case Parameter::Float: return "a float";
+    case Parameter::TensorMap: return "a tensor map";
     default: return "something else";
   }
 }
