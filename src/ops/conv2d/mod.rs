@@ -12,6 +12,7 @@
 //! where `x` outside the image is zero, and only whole quotients count in `dx`.
 
 pub mod cpu;
+pub mod hopper;
 mod layer;
 mod shape;
 
