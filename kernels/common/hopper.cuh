@@ -27,11 +27,11 @@ struct alignas(64) TensorMap {
 #endif
 
 // The 32-bit address of an object in shared memory. Dynamic shared memory starts at a multiple of 1024.
-__device__ __forceinline__ uint32_t smem_u32(const void* p) {
+__device__ __forceinline__ uint32_t smem_u32(const void* p EMU_AT) {
 #if defined(__CUDACC__)
   return uint32_t(__cvta_generic_to_shared(p));
 #else
-  return emu::shared_address(p);
+  return emu::engine->shared_address(p, 0, "smem_u32", at);
 #endif
 }
 

@@ -11,9 +11,6 @@
 
 namespace emu {
 
-// Offsets into dynamic shared memory plus 1024, so that address 0 is none.
-uint32_t shared_address(const void* p);
-
 void mbar_init(uint64_t* bar, unsigned arrivals, Where at);
 void mbar_expect_tx(uint64_t* bar, unsigned bytes, Where at);
 void mbar_arrive(uint64_t* bar, Where at);
