@@ -8,10 +8,11 @@
 //   n   ATOMS x 64           B   64 channels of x under one tap for each 64 of n
 //   k   pixels               in blocks of `tile_rows` rows of `tile_columns` columns of `tile_images` images
 //
-// An atom of n is 64 input channels under one tap. In `conv2d_bwd_dw_sm90_column` the atoms of a block are the three taps
-// of a column of a 3x3 kernel with stride 1: one copy of x with two more rows serves them all, since the next tap down is
-// the same operand a row further on, which is what the descriptor's leading offset says. In `_any` each atom has a copy
-// of its own, of whatever tap and channels come next on the axis (tap, 64 channels): any kernel, any stride.
+// An atom of n is 64 input channels under one tap, and a product has ATOMS of them. In `conv2d_bwd_dw_sm90_column` they are
+// the three taps of a column of a 3x3 kernel with stride 1: one copy of x with two more rows serves them all, since the
+// next tap down is the same operand a row further on, which is what the descriptor's leading offset says; there are one
+// or two products, each with its own 64 channels. In `_any` each atom has a copy of its own, of whatever tap and channels
+// come next on the axis (tap, 64 channels): any kernel, any stride.
 //
 // The pixels are split over blocks, and with 64 output channels over the two consumer warpgroups as well; each writes its
 // own sum, and conv2d_sum_splits adds them in order. TMA writes zeros for dy beyond the edges, so that a block of pixels
@@ -19,12 +20,14 @@
 #include "common/common.cuh"
 #include "conv2d/ring.cuh"
 
+constexpr int STEP_PIXELS = 32;  // the pixels of a block that a warpgroup takes are a multiple of this
+
 struct alignas(1024) WgradShared {
   RingBarriers stages;
 };
 
-// Block (x, y, z): CHANNELS output channels, ATOMS atoms, split z of the blocks of pixels.
-template <int CHANNELS, int ATOMS, bool COLUMN>
+// Block (x, y, z): CHANNELS output channels, PRODUCTS x ATOMS atoms, split z of the blocks of pixels.
+template <int CHANNELS, int PRODUCTS, int ATOMS, bool COLUMN>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     conv2d_bwd_dw_sm90(float* __restrict__ dw,                // [splits, c_out, kh, kw, c_in]
                        const __grid_constant__ TensorMap dy,  // [channel, column, image, row]
@@ -32,13 +35,13 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
                        int n, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left, int out_h,
                        int out_w, int tile_columns, int tile_images, int tile_rows, int stages, int split_blocks) {
   constexpr int GROUPS = CHANNELS / 64;  // of 64 output channels: one a warpgroup, or both share one and halve the pixels
-  constexpr int COPIES = COLUMN ? 1 : ATOMS;
+  constexpr int COPIES = COLUMN ? PRODUCTS : PRODUCTS * ATOMS;
   DYNAMIC_SMEM(WgradShared, shared);
   const int warpgroup = threadIdx.x / WARPGROUP;
 
   const int line = tile_images * tile_columns, pixels = tile_rows * line;
   const int copy_bytes = (pixels + (COLUMN ? (ATOMS - 1) * line : 0)) * ROW, dy_bytes = GROUPS * pixels * ROW;
-  const int atom_bytes = COLUMN ? line * ROW : copy_bytes;
+  const int atom_bytes = COLUMN ? line * ROW : copy_bytes, product_bytes = COLUMN ? copy_bytes : ATOMS * copy_bytes;
   unsigned char* const buffers = reinterpret_cast<unsigned char*>(shared) + sizeof(WgradShared);
   Ring ring{&shared->stages, buffers, dy_bytes + COPIES * copy_bytes, stages};
 
@@ -46,13 +49,13 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   const int blocks = column_tiles * row_tiles * ((n + tile_images - 1) / tile_images);
   const int begin = blockIdx.z * split_blocks, end = min(begin + split_blocks, blocks);
   const int m0 = blockIdx.x * CHANNELS, channel_blocks = (c_in + 63) / 64;
-  // Tap and input channels of an atom; the atoms of a column differ in their rows alone.
-  auto atom_at = [&](int i) {
+  // Tap and input channels of an atom.
+  auto atom_at = [&](int product, int i) {
     struct Atom {
       int r, q, c;
     };
-    if (COLUMN) return Atom{i, int(blockIdx.y) % kw, int(blockIdx.y) / kw * 64};
-    const int at = blockIdx.y * ATOMS + i, tap = at / channel_blocks;
+    if (COLUMN) return Atom{i, int(blockIdx.y) % kw, (int(blockIdx.y) / kw * PRODUCTS + product) * 64};
+    const int at = (blockIdx.y * PRODUCTS + product) * ATOMS + i, tap = at / channel_blocks;
     return Atom{tap / kw, tap % kw, at % channel_blocks * 64};
   };
 
@@ -74,7 +77,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
         tma_load_4d(ring.buffer() + g * pixels * ROW, &dy, ring.full(), m0 + g * 64, column, image, row);
 #pragma unroll
       for (int i = 0; i < COPIES; i++) {
-        const auto atom = atom_at(i);
+        const auto atom = COLUMN ? atom_at(i, 0) : atom_at(i / ATOMS, i % ATOMS);
         tma_load_4d(ring.buffer() + dy_bytes + i * copy_bytes, &x, ring.full(), atom.c,
                     column * stride - pad_left + atom.q, image, row * stride - pad_top + atom.r);
       }
@@ -86,7 +89,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   setmaxnreg_inc<CONSUMER_REGISTERS>();
   const int share = GROUPS == 1 ? pixels / CONSUMERS : pixels;  // of the pixels of a block
   const int group = GROUPS == 1 ? 0 : warpgroup, first = GROUPS == 1 ? warpgroup * share : 0;
-  float d[ATOMS * 32];
+  float d[PRODUCTS][ATOMS * 32];
   uint64_t* left = nullptr;  // the buffer whose last products may still run
   bool accumulate = false;
   for (int block = begin; block < end; block++) {
@@ -94,24 +97,31 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     const uint64_t a = smem_desc_sw128_mn(ring.buffer() + (group * pixels + first) * ROW, 0);
     const uint64_t b = smem_desc_sw128_mn(ring.buffer() + dy_bytes + first * ROW, atom_bytes);
     wgmma_fence();
-#pragma unroll 4
-    for (int k = 0; k < share; k += 16) {
-      wgmma_m64k16_bf16<ATOMS * 64, true, true>(d, a + k * ROW / 16, b + k * ROW / 16, accumulate);
-      accumulate = true;
-    }
+    int pixel = 0;
+    do {
+#pragma unroll
+      for (int step = 0; step < STEP_PIXELS; step += 16) {
+        const int k = (pixel + step) * ROW / 16;  // descriptors count in 16 bytes
+#pragma unroll
+        for (int i = 0; i < PRODUCTS; i++)
+          wgmma_m64k16_bf16<ATOMS * 64, true, true>(d[i], a + k, b + k + i * product_bytes / 16, accumulate);
+        accumulate = true;
+      }
+      pixel += STEP_PIXELS;
+    } while (pixel < share);
     wgmma_commit();
     wgmma_wait<1>();
     leave(left);
     left = ring.empty();
     ring.advance();
   }
-  wgmma_wait<0>(d);
+  wgmma_wait<0>(reinterpret_cast<float(&)[PRODUCTS * ATOMS * 32]>(d));
 
   const int lane = threadIdx.x % 32, split = GROUPS == 1 ? blockIdx.z * CONSUMERS + warpgroup : blockIdx.z;
   const int o = m0 + group * 64 + threadIdx.x % WARPGROUP / 32 * 16 + lane / 4, taps = kh * kw;
 #pragma unroll
-  for (int i = 0; i < ATOMS; i++) {
-    const auto atom = atom_at(i);
+  for (int i = 0; i < PRODUCTS * ATOMS; i++) {
+    const auto atom = atom_at(i / ATOMS, i % ATOMS);
     if (atom.r >= kh) continue;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -120,14 +130,16 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           dw + ((size_t(split) * c_out + o + half * 8) * taps + atom.r * kw + atom.q) * c_in + atom.c + lane % 4 * 2;
 #pragma unroll
       for (int j = 0; j < 8; j++) {
-        const Vec<float, 2> pair{{d[i * 32 + j * 4 + half * 2], d[i * 32 + j * 4 + half * 2 + 1]}};
-        if (atom.c + j * 8 < c_in) store_vec(row + j * 8, pair);
+        const float* at = &d[i / ATOMS][i % ATOMS * 32 + j * 4 + half * 2];
+        if (atom.c + j * 8 < c_in) store_vec(row + j * 8, Vec<float, 2>{{at[0], at[1]}});
       }
     }
   }
 }
 
-EXPORT_AS(conv2d_bwd_dw_sm90_column_128, conv2d_bwd_dw_sm90<128, 3, true>)
-EXPORT_AS(conv2d_bwd_dw_sm90_column_64, conv2d_bwd_dw_sm90<64, 3, true>)
-EXPORT_AS(conv2d_bwd_dw_sm90_any_128, conv2d_bwd_dw_sm90<128, 4, false>)
-EXPORT_AS(conv2d_bwd_dw_sm90_any_64, conv2d_bwd_dw_sm90<64, 4, false>)
+EXPORT_AS(conv2d_bwd_dw_sm90_column_128x128, conv2d_bwd_dw_sm90<128, 2, 3, true>)
+EXPORT_AS(conv2d_bwd_dw_sm90_column_128x64, conv2d_bwd_dw_sm90<128, 1, 3, true>)
+EXPORT_AS(conv2d_bwd_dw_sm90_column_64x128, conv2d_bwd_dw_sm90<64, 2, 3, true>)
+EXPORT_AS(conv2d_bwd_dw_sm90_column_64x64, conv2d_bwd_dw_sm90<64, 1, 3, true>)
+EXPORT_AS(conv2d_bwd_dw_sm90_any_128, conv2d_bwd_dw_sm90<128, 1, 4, false>)
+EXPORT_AS(conv2d_bwd_dw_sm90_any_64, conv2d_bwd_dw_sm90<64, 1, 4, false>)
