@@ -22,7 +22,8 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
     *dims.last_mut().expect("a tensor has dimensions") = c_out;
     let y = tape.tensor(&dims, x.dtype());
     let shape = Conv2dShape::linear(x.numel() / c_in, c_in, c_out);
-    conv2d::record(tape, y, x, w, bias, Layer::new(shape, &LINEAR));
+    let layer = Layer::new(shape, &LINEAR).on(tape, x.dtype());
+    conv2d::record(tape, y, x, w, bias, layer);
     y
 }
 

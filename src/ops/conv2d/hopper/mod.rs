@@ -5,9 +5,29 @@ mod taps;
 mod wgrad;
 
 use super::Conv2dShape;
+use crate::device::TensorMap;
 use crate::tensor::DType;
-pub use taps::TapsPlan;
+pub use taps::{Pass, TapsPlan};
 pub use wgrad::WgradPlan;
+
+/// The plans of a layer: nothing for a pass that the kernels for Hopper do not take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plans {
+    pub fwd: Option<TapsPlan>,
+    pub bwd_dx: Option<TapsPlan>,
+    pub bwd_dw: Option<WgradPlan>,
+}
+
+impl Plans {
+    /// For activations stored as `dtype`.
+    pub fn new(s: &Conv2dShape, dtype: DType) -> Plans {
+        Plans {
+            fwd: TapsPlan::new(s, dtype, Pass::Forward),
+            bwd_dx: TapsPlan::new(s, dtype, Pass::InputGradient),
+            bwd_dw: WgradPlan::new(s, dtype),
+        }
+    }
+}
 
 /// Multiprocessors of an H100 or H200 (SXM): how many persistent blocks there are.
 pub const MULTIPROCESSORS: usize = 132;
@@ -19,8 +39,10 @@ pub const THREADS: usize = 384;
 const ROW: usize = 128;
 /// Stages that a ring has barriers for.
 const MAX_STAGES: usize = 8;
-/// Extent of a TMA box.
+/// What a TMA box covers of a dimension, at most.
 const MAX_BOX: usize = 256;
+/// Rows and columns of a kernel, at most.
+const MAX_KERNEL: usize = 8;
 
 /// bf16 multiply-adds of a multiprocessor in a cycle.
 const MACS_PER_CYCLE: usize = 2048;
@@ -51,16 +73,28 @@ impl PixelTile {
         grid.n.div_ceil(self.images) * grid.h.div_ceil(self.rows) * grid.w.div_ceil(self.columns)
     }
 
-    /// Every tile of at most `pixels` pixels whose lines the swizzle's pattern divides if it must, largest first in rows.
-    fn candidates(grid: Grid, pixels: usize, aligned: bool) -> impl Iterator<Item = PixelTile> {
+    /// Tiles of at most `pixels` pixels that a box can hold when its pixels lie `stride` apart; with `aligned`, the
+    /// swizzle's pattern divides their lines.
+    fn candidates(grid: Grid, pixels: usize, stride: usize, aligned: bool) -> impl Iterator<Item = PixelTile> {
+        let longest = MAX_BOX / stride;
         let widths = [8, 16, 32, 64, 128, 256].into_iter().filter(move |&w| w < grid.w).chain([grid.w]);
-        widths.filter(move |&w| w <= pixels.min(MAX_BOX)).flat_map(move |columns| {
+        widths.filter(move |&w| w <= pixels.min(longest)).flat_map(move |columns| {
             let images = (0..=8).map(|i| 1 << i).filter(move |&i| i * columns <= pixels);
             images.filter(move |i| !aligned || i * columns % 8 == 0).map(move |images| {
-                let rows = (pixels / (images * columns)).min(grid.h).min(MAX_BOX - 8);
+                let rows = (pixels / (images * columns)).min(grid.h).min(longest - MAX_KERNEL);
                 PixelTile { columns, images, rows }
             })
         })
+    }
+
+    /// Boxes of `n` images `[h, w, c]`, each of 64 channels of so many rows of the tile, every `stride`-th pixel. The
+    /// images come before the rows: shared memory holds the boxes so.
+    fn boxes(&self, [n, h, w, c]: [usize; 4], rows: usize, stride: usize) -> TensorMap {
+        let extents = [64, self.columns * stride, self.images, rows * stride];
+        TensorMap::new(DType::Bf16, &[c, w, n, h], &extents)
+            .strides(&[c, h * w * c, w * c])
+            .element_strides(&[1, stride, 1, stride])
+            .swizzle_128()
     }
 }
 
@@ -78,9 +112,10 @@ impl Grid {
     }
 }
 
-/// Whether TMA can load the operands: 16-byte strides, and as many channels as let less than half of a box be padding.
-fn loads(s: &Conv2dShape, dtype: DType) -> bool {
-    dtype == DType::Bf16 && [s.c_in, s.c_out].iter().all(|c| c % 8 == 0 && *c > 32)
+/// Whether the kernels take the shape at all: 16-byte strides, which TMA needs, and boxes that are not mostly padding.
+fn takes(s: &Conv2dShape, dtype: DType) -> bool {
+    let channels = [s.c_in, s.c_out].iter().all(|c| c % 8 == 0 && *c > 32);
+    dtype == DType::Bf16 && channels && s.stride <= 2 && s.kh.max(s.kw) <= MAX_KERNEL
 }
 
 /// A 1x1 convolution is a matrix product: its images may be seen as one row of pixels.

@@ -1,6 +1,9 @@
 //! Forward pass and input gradient: `kernels/conv2d/taps_sm90.cu`.
 
+use super::super::layer::dims;
 use super::*;
+use crate::tape::{Arg, Launches};
+use crate::tensor::Tensor;
 
 /// Which product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ const BLOCKS: [Block; 5] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapsPlan {
     pub kernel: &'static str,
+    pass: Pass,
     /// The shape as the kernel gets it.
     pub shape: Conv2dShape,
     /// Output channels of a block.
@@ -43,6 +47,8 @@ pub struct TapsPlan {
     pub smem_bytes: usize,
     /// Tiles of all phases, each `channels` by `tile.pixels()`.
     pub tiles: usize,
+    /// Persistent blocks that share them.
+    pub blocks: usize,
     /// Bytes that the tiles load from the L2 cache.
     pub loaded_bytes: u64,
     /// Multiply-adds that the tensor cores do, those on padding included.
@@ -52,26 +58,31 @@ pub struct TapsPlan {
 }
 
 impl TapsPlan {
-    /// The plan of a pass, or nothing if the shape is none of these kernels'.
+    /// The plan of a pass, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
-        let every_phase_has_taps = pass == Pass::Forward || s.kh.min(s.kw) >= s.stride;
-        if !loads(s, dtype) || !every_phase_has_taps || s.stride > 2 || s.kh.max(s.kw) > 7 {
-            return None;
-        }
-        let views = if is_pointwise(s) { vec![*s, flattened(s)] } else { vec![*s] };
-        let plans = BLOCKS.iter().flat_map(|block| views.iter().filter_map(|s| TapsPlan::of_block(s, pass, block)));
         // The first among equals: the larger tile.
-        let best = plans.min_by_key(|plan| plan.cycles)?;
-        // Where most of a tile lies beyond the edges, the kernels with smaller tiles do better.
+        let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| plan.cycles)?;
         (best.macs <= 3 * s.flops() / 2).then_some(best)
     }
 
+    /// The best plan of each kernel.
+    pub fn all(s: &Conv2dShape, dtype: DType, pass: Pass) -> Vec<TapsPlan> {
+        let every_phase_has_taps = pass == Pass::Forward || s.kh.min(s.kw) >= s.stride;
+        if !takes(s, dtype) || !every_phase_has_taps {
+            return Vec::new();
+        }
+        let views = if is_pointwise(s) { vec![*s, flattened(s)] } else { vec![*s] };
+        let best =
+            |block| views.iter().filter_map(|s| TapsPlan::of_block(s, pass, block)).min_by_key(|plan| plan.cycles);
+        BLOCKS.iter().filter_map(best).collect()
+    }
+
     fn of_block(s: &Conv2dShape, pass: Pass, block: &Block) -> Option<TapsPlan> {
-        let (channels_in, channels_out, grid, phases) = match pass {
-            Pass::Forward => (s.c_in, s.c_out, Grid { n: s.n, h: s.out_h(), w: s.out_w() }, 1),
+        let (channels_in, channels_out, input_stride, grid, phases) = match pass {
+            Pass::Forward => (s.c_in, s.c_out, s.stride, Grid { n: s.n, h: s.out_h(), w: s.out_w() }, 1),
             Pass::InputGradient => {
                 let grid = Grid { n: s.n, h: s.h.div_ceil(s.stride), w: s.w.div_ceil(s.stride) };
-                (s.c_out, s.c_in, grid, s.stride * s.stride)
+                (s.c_out, s.c_in, 1, grid, s.stride * s.stride)
             }
         };
         let taps_of_copy = s.kh.div_ceil(s.stride);
@@ -81,7 +92,8 @@ impl TapsPlan {
         let channel_tiles = channels_out.div_ceil(block.channels);
         let plan = |tile: PixelTile| {
             let box_rows = tile.rows + taps_of_copy - 1;
-            let pixel_bytes = ((block.pixels.max(tile.pixels()) + (taps_of_copy - 1) * tile.line()) * ROW).next_multiple_of(1024);
+            let pixel_bytes =
+                ((block.pixels.max(tile.pixels()) + (taps_of_copy - 1) * tile.line()) * ROW).next_multiple_of(1024);
             let weight_bytes = block.channels * ROW;
             let (pixel_stages, weight_stages) =
                 stages(SHARED_BYTES - fixed_bytes(block), pixel_bytes, weight_bytes, taps_of_copy)?;
@@ -96,6 +108,7 @@ impl TapsPlan {
             let each = products.max(bytes / L2_BYTES_PER_CYCLE) / phases + overhead_cycles(block);
             Some(TapsPlan {
                 kernel: block.kernels[(pass == Pass::InputGradient) as usize],
+                pass,
                 shape: *s,
                 channels: block.channels,
                 tile,
@@ -104,18 +117,31 @@ impl TapsPlan {
                 box_rows,
                 smem_bytes: fixed_bytes(block) + pixel_stages * pixel_bytes + weight_stages * weight_bytes,
                 tiles: tiles * phases,
+                blocks: (tiles * phases).min(MULTIPROCESSORS),
                 loaded_bytes: (tiles * bytes) as u64,
                 macs: (tiles * macs) as u64,
                 cycles: waves * each,
             })
         };
-        let tiles = PixelTile::candidates(grid, block.pixels, taps_of_copy > 1);
+        let tiles = PixelTile::candidates(grid, block.pixels, input_stride, taps_of_copy > 1);
         tiles.filter_map(plan).min_by_key(|plan| (plan.cycles, plan.loaded_bytes))
     }
 
-    /// Persistent blocks.
-    pub fn blocks(&self) -> usize {
-        self.tiles.min(MULTIPROCESSORS)
+    /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`.
+    pub fn launch(&self, q: &mut Launches, out: Tensor, input: Tensor, w: Tensor, bias: Tensor) {
+        let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
+        let (pixels, channels) = match self.pass {
+            Pass::Forward => (self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride), self.channels),
+            Pass::InputGradient => (self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], self.box_rows, 1), 64),
+        };
+        let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, channels]).swizzle_128();
+        let operands = [out.into(), Arg::TensorMap(input, pixels), Arg::TensorMap(w, weights), bias.into()];
+        let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
+        q.kernel_named(self.kernel)
+            .grid([self.blocks, 1, 1])
+            .block(THREADS)
+            .smem(self.smem_bytes)
+            .args(&[&operands[..], &dims(s), &tile].concat());
     }
 
     /// The part of the multiprocessors' turns that have a tile to compute.

@@ -1,6 +1,8 @@
 //! Weight gradient: `kernels/conv2d/wgrad_sm90.cu`.
 
 use super::*;
+use crate::tape::{Arg, Launches};
+use crate::tensor::Tensor;
 
 /// How the weight gradient of one shape runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct WgradPlan {
     pub stages: usize,
     /// Dynamic shared memory.
     pub smem_bytes: usize,
+    /// Tiles that cover the pixels.
+    pub tiles: usize,
     /// The third axis: splits of the pixels, each of so many tiles but the last.
     pub splits: usize,
     pub split_tiles: usize,
@@ -31,36 +35,88 @@ pub struct WgradPlan {
     pub cycles: usize,
 }
 
+/// What a block computes of the gradient: so many output channels by so many atoms (64 input channels under one tap).
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    kernel: &'static str,
+    channels: usize,
+    atoms: usize,
+    /// Whether three atoms are the taps of a column of a 3x3 kernel, which share a copy of `x`.
+    column: bool,
+}
+
+const BLOCKS: [Block; 6] = [
+    Block { kernel: "conv2d_bwd_dw_sm90_column_128x128", channels: 128, atoms: 6, column: true },
+    Block { kernel: "conv2d_bwd_dw_sm90_column_128x64", channels: 128, atoms: 3, column: true },
+    Block { kernel: "conv2d_bwd_dw_sm90_column_64x128", channels: 64, atoms: 6, column: true },
+    Block { kernel: "conv2d_bwd_dw_sm90_column_64x64", channels: 64, atoms: 3, column: true },
+    Block { kernel: "conv2d_bwd_dw_sm90_any_128", channels: 128, atoms: 4, column: false },
+    Block { kernel: "conv2d_bwd_dw_sm90_any_64", channels: 64, atoms: 4, column: false },
+];
+
+/// Pixels that a warpgroup multiplies at a time.
+const STEP_PIXELS: usize = 32;
 /// Splits at most: their sums take memory.
 const MOST_SPLITS: usize = 64;
 /// `WgradShared` of the kernel.
 const FIXED_BYTES: usize = 1024;
 
 impl WgradPlan {
-    /// The plan, or nothing if the shape is none of these kernels'.
+    /// The plan, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType) -> Option<WgradPlan> {
-        if !loads(s, dtype) || s.stride > 2 || s.kh.max(s.kw) > 7 {
-            return None;
-        }
-        let shape = if is_pointwise(s) { flattened(s) } else { *s };
-        let best = [64, 128].into_iter().filter_map(|channels| WgradPlan::of_channels(&shape, channels));
-        let best = best.min_by_key(|plan| plan.cycles)?;
+        let best = WgradPlan::all(s, dtype).into_iter().min_by_key(|plan| plan.cycles)?;
         (best.macs <= 3 * s.flops() / 2).then_some(best)
     }
 
-    fn of_channels(s: &Conv2dShape, channels: usize) -> Option<WgradPlan> {
-        let column = s.kh == 3 && s.stride == 1;
+    /// The best plan of each kernel.
+    pub fn all(s: &Conv2dShape, dtype: DType) -> Vec<WgradPlan> {
+        if !takes(s, dtype) {
+            return Vec::new();
+        }
+        let shape = if is_pointwise(s) { flattened(s) } else { *s };
+        BLOCKS.iter().filter_map(|block| WgradPlan::of_block(&shape, block)).collect()
+    }
+
+    /// Launches the kernel, which writes `parts` sums to `dw`.
+    pub fn launch(&self, q: &mut Launches, dw: Tensor, dy: Tensor, x: Tensor) {
+        let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
+        let operands = [
+            dw.into(),
+            Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1)),
+            Arg::TensorMap(x, self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride)),
+        ];
+        let dims = [s.n, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()];
+        let tile = [columns, images, rows, self.stages, self.split_tiles];
+        let numbers: Vec<Arg> = dims.into_iter().chain(tile).map(Arg::from).collect();
+        q.kernel_named(self.kernel)
+            .grid([s.c_out.div_ceil(self.channels), self.atom_groups, self.splits])
+            .block(THREADS)
+            .smem(self.smem_bytes)
+            .args(&[&operands[..], &numbers].concat());
+    }
+
+    /// The same with so many splits, or fewer if they were not all of use.
+    fn split(self, splits: usize) -> WgradPlan {
+        let split_tiles = self.tiles.div_ceil(splits);
+        let splits = self.tiles.div_ceil(split_tiles);
+        WgradPlan { splits, split_tiles, parts: splits * 128 / self.channels, ..self }
+    }
+
+    /// Pixels that each part sums but the last.
+    pub fn part_pixels(&self) -> usize {
+        self.split_tiles * self.tile.pixels() * self.splits / self.parts
+    }
+
+    fn of_block(s: &Conv2dShape, block: &Block) -> Option<WgradPlan> {
+        let Block { kernel, channels, atoms, column } = *block;
+        if column && (s.kh != 3 || s.stride != 1) {
+            return None;
+        }
         let grid = Grid { n: s.n, h: s.out_h(), w: s.out_w() };
         let channel_blocks = s.c_in.div_ceil(64);
-        let (atoms, copies, atom_groups) = match column {
-            true => (3, 1, s.kw * channel_blocks),
-            false => (4, 4, (s.kh * s.kw * channel_blocks).div_ceil(4)),
-        };
-        let kernel = match (column, channels) {
-            (true, 128) => "conv2d_bwd_dw_sm90_column_128",
-            (true, _) => "conv2d_bwd_dw_sm90_column_64",
-            (false, 128) => "conv2d_bwd_dw_sm90_any_128",
-            (false, _) => "conv2d_bwd_dw_sm90_any_64",
+        let (copies, atom_groups) = match column {
+            true => (atoms / 3, s.kw * channel_blocks.div_ceil(atoms / 3)),
+            false => (atoms, (s.kh * s.kw * channel_blocks).div_ceil(atoms)),
         };
         let parts_of_split = 128 / channels;
         let blocks = s.c_out.div_ceil(channels) * atom_groups;
@@ -70,8 +126,7 @@ impl WgradPlan {
             let box_rows = tile.rows + if column { 2 } else { 0 };
             let stage_bytes = (channels / 64 * pixels + copies * box_rows * tile.line()) * ROW;
             let stages = ((SHARED_BYTES - FIXED_BYTES) / stage_bytes).min(MAX_STAGES);
-            // Whole steps of 16 pixels for each warpgroup, and whole swizzle patterns.
-            if pixels % (16 * parts_of_split) != 0 || stages < 2 {
+            if pixels % (STEP_PIXELS * parts_of_split) != 0 || stages < 2 {
                 return None;
             }
             let tiles = tile.count(grid);
@@ -81,12 +136,11 @@ impl WgradPlan {
                 let waves = (blocks * splits).div_ceil(MULTIPROCESSORS);
                 // The sums are written and read once more, by all multiprocessors together.
                 let sums = 2 * splits * parts_of_split * sum_bytes / (MULTIPROCESSORS * L2_BYTES_PER_CYCLE / 2);
-                waves * (tiles.div_ceil(splits) * each + 2000) + if splits * parts_of_split > 1 { sums + 3000 } else { 0 }
+                waves * (tiles.div_ceil(splits) * each + 2000)
+                    + if splits * parts_of_split > 1 { sums + 3000 } else { 0 }
             };
             let splits = (1..=tiles.min(MOST_SPLITS)).min_by_key(|&splits| time(splits))?;
-            let split_tiles = tiles.div_ceil(splits);
-            let splits = tiles.div_ceil(split_tiles);
-            Some(WgradPlan {
+            let plan = WgradPlan {
                 kernel,
                 shape: *s,
                 channels,
@@ -95,15 +149,17 @@ impl WgradPlan {
                 box_rows,
                 stages,
                 smem_bytes: FIXED_BYTES + stages * stage_bytes,
-                splits,
-                split_tiles,
-                parts: splits * parts_of_split,
+                tiles,
+                splits: 1,
+                split_tiles: tiles,
+                parts: parts_of_split,
                 loaded_bytes: (blocks * tiles * stage_bytes) as u64,
                 macs: (blocks * tiles * macs) as u64,
                 cycles: time(splits),
-            })
+            };
+            Some(plan.split(splits))
         };
-        let tiles = [64, 128, 256].into_iter().flat_map(|pixels| PixelTile::candidates(grid, pixels, true));
+        let tiles = [64, 128, 256].into_iter().flat_map(|pixels| PixelTile::candidates(grid, pixels, s.stride, true));
         tiles.filter_map(plan).min_by_key(|plan| (plan.cycles, plan.loaded_bytes))
     }
 }
