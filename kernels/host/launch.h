@@ -27,7 +27,7 @@ template <class... P, void (*KERNEL)(P...)> struct Signature<KERNEL> {
 };
 
 struct Kernel {
-  const char* name;
+  const char *name, *file;
   void (*call)(void** args);
   const Parameter* parameters;
   size_t count;
@@ -36,8 +36,8 @@ struct Kernel {
 
 extern const Kernel* first_kernel;
 
-template <class SIGNATURE> constexpr Kernel describe(const char* name) {
-  return {name, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
+template <class SIGNATURE> constexpr Kernel describe(const char* name, const char* file) {
+  return {name, file, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
 }
 
 // Entering a kernel is all that runs at the program's start, whatever the program is for: it must not use the vector

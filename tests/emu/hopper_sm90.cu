@@ -1,4 +1,4 @@
-// Kernels for tests/hopper.rs: each wrapper of common/hopper.cuh by itself, and a matrix product that uses them together,
+// Kernels for tests/emu/hopper.rs: each wrapper of common/hopper.cuh by itself, and a matrix product that uses them together,
 // correct and with one planted bug each.
 #include "common/common.cuh"
 
