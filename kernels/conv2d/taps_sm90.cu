@@ -96,6 +96,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   if (warpgroup == CONSUMERS) {
     setmaxnreg_dec<LOADER_REGISTERS>();
     if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+    tma_prefetch(&in);
+    tma_prefetch(&w);
     for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
       const TapsTile tile = tile_at(index);
       const TapLine rows = rows_of(tile), columns = columns_of(tile);

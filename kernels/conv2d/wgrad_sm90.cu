@@ -68,6 +68,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   if (warpgroup == CONSUMERS) {
     setmaxnreg_dec<LOADER_REGISTERS>();
     if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+    tma_prefetch(&dy);
+    tma_prefetch(&x);
     for (int block = begin; block < end; block++) {
       const int column = block % column_tiles * tile_columns, row = block / column_tiles % row_tiles * tile_rows;
       const int image = block / column_tiles / row_tiles * tile_images;

@@ -130,6 +130,7 @@ fn update_cpu(state: [&mut [f32]; 4], g: &[f32], hyper: &[f32], clip: f32, decou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::ops::check::{compare, targets};
     use crate::ops::grad_norm::grad_norm;
     use crate::tape::Session;

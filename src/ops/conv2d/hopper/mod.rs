@@ -106,12 +106,6 @@ pub struct Grid {
     pub w: usize,
 }
 
-impl Grid {
-    fn pixels(&self) -> usize {
-        self.n * self.h * self.w
-    }
-}
-
 /// Whether the kernels take the shape at all: 16-byte strides, which TMA needs, and boxes that are not mostly padding.
 fn takes(s: &Conv2dShape, dtype: DType) -> bool {
     let channels = [s.c_in, s.c_out].iter().all(|c| c % 8 == 0 && *c > 32);

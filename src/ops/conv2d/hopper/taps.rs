@@ -33,7 +33,7 @@ const BLOCKS: [Block; 5] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapsPlan {
     pub kernel: &'static str,
-    pass: Pass,
+    pub pass: Pass,
     /// The shape as the kernel gets it.
     pub shape: Conv2dShape,
     /// Output channels of a block.

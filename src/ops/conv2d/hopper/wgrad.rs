@@ -96,7 +96,7 @@ impl WgradPlan {
     }
 
     /// The same with so many splits, or fewer if they were not all of use.
-    fn split(self, splits: usize) -> WgradPlan {
+    pub fn split(self, splits: usize) -> WgradPlan {
         let split_tiles = self.tiles.div_ceil(splits);
         let splits = self.tiles.div_ceil(split_tiles);
         WgradPlan { splits, split_tiles, parts: splits * 128 / self.channels, ..self }

@@ -84,7 +84,8 @@ fn check(shape: Conv2dShape, blocks: usize) {
     let case = Case::new(shape);
     let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
     let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
-    let of = |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
+    let of =
+        |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
     for i in 0..fwd.len().max(bwd_dw.len()) {
         let plans = Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
         let results: Vec<_> = schedules().into_iter().map(|options| case.run(plans, options)).collect();

@@ -55,21 +55,31 @@ fn plans_are_possible() {
             assert!(!plans.is_empty(), "{s:?}");
             for p in plans {
                 let (phases, stride) = if pass == Pass::Forward { (1, s.stride) } else { (s.stride, 1) };
-                let [h, w] = if pass == Pass::Forward { [p.shape.out_h(), p.shape.out_w()] } else { [p.shape.h, p.shape.w] };
+                let [h, w] =
+                    if pass == Pass::Forward { [p.shape.out_h(), p.shape.out_w()] } else { [p.shape.h, p.shape.w] };
                 assert!(p.smem_bytes <= SHARED_BYTES && p.pixel_stages.min(p.weight_stages) >= 2, "{p:?}");
                 assert!(p.pixel_stages.max(p.weight_stages) <= MAX_STAGES, "{p:?}");
-                assert!(p.tile.pixels() <= 512 && p.tile.columns * stride <= 256 && p.box_rows * stride <= 256, "{p:?}");
+                assert!(
+                    p.tile.pixels() <= 512 && p.tile.columns * stride <= 256 && p.box_rows * stride <= 256,
+                    "{p:?}"
+                );
                 assert!(s.kh == 1 || p.tile.line() % 8 == 0, "the next tap keeps the swizzle's pattern: {p:?}");
                 let pixels = p.shape.n * h.div_ceil(phases) * w.div_ceil(phases) * phases * phases;
                 let channels = if pass == Pass::Forward { s.c_out } else { s.c_in };
-                assert!(p.tiles * p.tile.pixels() * p.channels >= pixels * channels, "the tiles cover the result: {p:?}");
+                assert!(
+                    p.tiles * p.tile.pixels() * p.channels >= pixels * channels,
+                    "the tiles cover the result: {p:?}"
+                );
                 assert!(p.macs >= s.flops() / 2 && p.blocks <= p.tiles, "{p:?}");
             }
         }
         for p in WgradPlan::all(&s, DType::Bf16) {
             assert!(p.smem_bytes <= SHARED_BYTES && (2..=MAX_STAGES).contains(&p.stages), "{p:?}");
             assert!(p.tile.pixels() % (32 * 128 / p.channels) == 0, "whole steps for each warpgroup: {p:?}");
-            assert!(p.tile.line() % 8 == 0 && p.tile.columns * s.stride <= 256 && p.box_rows * s.stride <= 256, "{p:?}");
+            assert!(
+                p.tile.line() % 8 == 0 && p.tile.columns * s.stride <= 256 && p.box_rows * s.stride <= 256,
+                "{p:?}"
+            );
             assert!(p.splits * p.split_tiles >= p.tiles && (p.splits - 1) * p.split_tiles < p.tiles, "{p:?}");
             assert!(p.tiles * p.tile.pixels() >= s.out_pixels() && p.macs >= s.flops() / 2, "{p:?}");
         }
