@@ -28,10 +28,15 @@
 
 constexpr int STORE_PIXELS = 64;  // pixels that a warpgroup stages for its stores at a time
 
+// Taps by which the second warpgroup begins later than the first, and stays behind: one stores its tile while the other
+// multiplies.
+constexpr int LAG = 2;
+
 template <int PIXELS> struct alignas(1024) TapsShared {
   unsigned char staging[CONSUMERS][STORE_PIXELS * ROW];
   uint32_t place[PIXELS];  // of the tile's pixels: row, image, column
   RingBarriers pixels, weights;
+  uint64_t lag;  // the first warpgroup has done LAG taps
 };
 
 // Place of a tile in the output.
@@ -89,6 +94,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   if (threadIdx.x == 0) {
     shared->pixels.init();
     shared->weights.init();
+    mbar_init(&shared->lag, WARPGROUP / 32);
     fence_mbar_init();
   }
   __syncthreads();
@@ -129,6 +135,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   const int thread = threadIdx.x % WARPGROUP, lane = threadIdx.x % 32, warp = thread / 32;
   unsigned char* const staging = shared->staging[warpgroup];
   float d[N / 2];
+  int ahead = warpgroup == 0 ? LAG : 0;  // taps until the other may begin
+  if (warpgroup == 1 && blockIdx.x < tiles) mbar_wait(&shared->lag, 0);
   for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
     const TapsTile tile = tile_at(index);
     const TapLine rows = rows_of(tile), columns = columns_of(tile);
@@ -158,12 +166,15 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           left_pixels = r + rows.stride < rows.count ? nullptr : pixels.empty();
           weights.advance();
           pixels_at += line * ROW;
+          if (ahead > 0 && --ahead == 0) leave(&shared->lag);
         }
         pixels.advance();
       }
     wgmma_wait<0>(d);
     leave(left_weights);
     leave(left_pixels);
+    if (ahead > 0) leave(&shared->lag);
+    ahead = 0;
 
     // This warp holds channels 16 warp .. 16 warp + 15 of the group, its lane rows `lane / 4` and that + 8 of them.
     const int channel = tile.channel + group * 64;

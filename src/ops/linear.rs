@@ -54,6 +54,22 @@ mod tests {
     }
 
     #[test]
+    fn large_layers_run_on_hopper_kernels() {
+        let kernels = &["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_128x128", "conv2d_bwd_dw_sm90_any_64"];
+        let (rows, c_in, c_out) = (128, 128, 64);
+        let weights = Input::weight(&[c_out, c_in]).scaled(0.1);
+        Check { samples: 3, ..Check::default() }.hopper(kernels).run(
+            &[Input::activation(&[rows, c_in]), weights],
+            |tape, x| linear(tape, x[0], x[1], Tensor::EMPTY),
+            |x| {
+                let row = |i| &x[0][i / c_out * c_in..][..c_in];
+                let products = |i: usize| row(i).iter().zip(&x[1][i % c_out * c_in..]).map(|(x, w)| x * w);
+                (0..rows * c_out).map(|i| products(i).sum()).collect()
+            },
+        );
+    }
+
+    #[test]
     fn needs_no_bias() {
         let inputs = [Input::activation(&[5, 3]), Input::weight(&[4, 3])];
         Check::default().run(

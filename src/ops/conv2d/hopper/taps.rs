@@ -61,8 +61,8 @@ impl TapsPlan {
     /// The plan of a pass, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
         // The first among equals: the larger tile.
-        let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| plan.cycles)?;
-        (best.macs <= 3 * s.flops() / 2).then_some(best)
+        let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))?;
+        (!best.is_padding()).then_some(best)
     }
 
     /// The best plan of each kernel.
@@ -71,9 +71,13 @@ impl TapsPlan {
         if !takes(s, dtype) || !every_phase_has_taps {
             return Vec::new();
         }
-        let views = if is_pointwise(s) { vec![*s, flattened(s)] } else { vec![*s] };
-        let best =
-            |block| views.iter().filter_map(|s| TapsPlan::of_block(s, pass, block)).min_by_key(|plan| plan.cycles);
+        let views = if is_pointwise(s) { vec![flattened(s), *s] } else { vec![*s] };
+        let best = |block| {
+            views
+                .iter()
+                .filter_map(|s| TapsPlan::of_block(s, pass, block))
+                .min_by_key(|plan| (plan.is_padding(), plan.cycles))
+        };
         BLOCKS.iter().filter_map(best).collect()
     }
 
@@ -124,7 +128,12 @@ impl TapsPlan {
             })
         };
         let tiles = PixelTile::candidates(grid, block.pixels, input_stride, taps_of_copy > 1);
-        tiles.filter_map(plan).min_by_key(|plan| (plan.cycles, plan.loaded_bytes))
+        tiles.filter_map(plan).min_by_key(|plan| (plan.is_padding(), plan.cycles, plan.loaded_bytes))
+    }
+
+    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    fn is_padding(&self) -> bool {
+        self.macs > 3 * self.shape.flops() / 2
     }
 
     /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`.
@@ -152,7 +161,7 @@ impl TapsPlan {
 
 /// `TapsShared` of the kernel.
 fn fixed_bytes(block: &Block) -> usize {
-    (2 * 64 * ROW + 4 * block.pixels + 2 * 2 * MAX_STAGES * 8).next_multiple_of(1024)
+    (2 * 64 * ROW + 4 * block.pixels + (2 * 2 * MAX_STAGES + 1) * 8).next_multiple_of(1024)
 }
 
 /// What a tile costs beyond its products: filling the pipeline, and the way of the results to memory, of which the other

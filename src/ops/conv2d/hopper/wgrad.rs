@@ -64,8 +64,8 @@ const FIXED_BYTES: usize = 1024;
 impl WgradPlan {
     /// The plan, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType) -> Option<WgradPlan> {
-        let best = WgradPlan::all(s, dtype).into_iter().min_by_key(|plan| plan.cycles)?;
-        (best.macs <= 3 * s.flops() / 2).then_some(best)
+        let best = WgradPlan::all(s, dtype).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))?;
+        (!best.is_padding()).then_some(best)
     }
 
     /// The best plan of each kernel.
@@ -75,6 +75,11 @@ impl WgradPlan {
         }
         let shape = if is_pointwise(s) { flattened(s) } else { *s };
         BLOCKS.iter().filter_map(|block| WgradPlan::of_block(&shape, block)).collect()
+    }
+
+    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    fn is_padding(&self) -> bool {
+        self.macs > 3 * self.shape.flops() / 2
     }
 
     /// Launches the kernel, which writes `parts` sums to `dw`.
@@ -160,6 +165,6 @@ impl WgradPlan {
             Some(plan.split(splits))
         };
         let tiles = [64, 128, 256].into_iter().flat_map(|pixels| PixelTile::candidates(grid, pixels, s.stride, true));
-        tiles.filter_map(plan).min_by_key(|plan| (plan.cycles, plan.loaded_bytes))
+        tiles.filter_map(plan).min_by_key(|plan| (plan.is_padding(), plan.cycles, plan.loaded_bytes))
     }
 }
