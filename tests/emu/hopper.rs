@@ -4,7 +4,7 @@
 use super::{Boxes, EmuOptions, Int, Launch, Operand, Out, OutBoxes, TensorMap, Words, bf16, schedules};
 use ddpm::tensor::DType;
 
-fn hopper(options: EmuOptions) -> EmuOptions {
+pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }
 }
 
