@@ -131,7 +131,7 @@ fn a_box_is_stored_inside_the_tensor_and_nowhere_else() {
 }
 
 /// One of the kernels `product_...` on operands whose products and sums are exact in f32.
-struct Product {
+pub struct Product {
     kernel: &'static str,
     n: usize,
     steps: usize,
@@ -144,7 +144,7 @@ struct Product {
 }
 
 impl Product {
-    fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
+    pub fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
         let k = 64 * steps;
         let a = |m: usize, k: usize| ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0;
         let b = |n: usize, k: usize| ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0;
@@ -166,17 +166,20 @@ impl Product {
     }
 
     fn run(&self, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
-        let operands = [
+        self.launch(&self.operands()).run_floats(hopper(options))
+    }
+
+    pub fn operands(&self) -> [Operand<'_>; 5] {
+        [
             Out(64 * self.n),
             Boxes(&self.a, self.a_map),
             Boxes(&self.b, self.b_map),
             Words(&self.a_rows),
             Int(self.steps as i32),
-        ];
-        self.launch(&operands).run_floats(hopper(options))
+        ]
     }
 
-    fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
+    pub fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
         let stage_bytes = 64 * 128 + self.n.next_multiple_of(64) * 128;
         Launch { kernel: self.kernel, grid: 1, block: 160, smem_bytes: 2 * stage_bytes as u32 + 32, operands }
     }
