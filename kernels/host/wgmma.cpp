@@ -49,19 +49,20 @@ class Operand {
                    at.file, at.line, name, int(start - SHARED_BASE), end - SHARED_BASE, engine->shared_end() - SHARED_BASE);
   }
 
-  // Row r of the block: 8 elements along k (K-major), or along m or n (MN-major).
-  HOT const __m128i* row(int i, int j, int r) const {
-    uint32_t address = mn_major ? start + i / 8 * leading + j * stride + r * 128 + i % 8 * 16
-                                : start + i * stride + r * 128 + j * 16;
-    address ^= (address >> 7 & 7) << 4;
-    return reinterpret_cast<const __m128i*>(engine->shared_pointer(address));
+  // The address of row r of the block: 8 elements along k (K-major), or along m or n (MN-major).
+  HOT uint32_t row(int i, int j, int r) const {
+    const uint32_t address = mn_major ? start + i / 8 * leading + j * stride + r * 128 + i % 8 * 16
+                                      : start + i * stride + r * 128 + j * 16;
+    return address ^ (address >> 7 & 7) << 4;
   }
 
   // Block (i, j) as floats, one vector for each row; transposed or not.
   HOT void load(int i, int j, bool transposed, __m256 (&rows)[8]) const {
 #pragma GCC unroll 8
-    for (int r = 0; r < 8; r++)
-      rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(row(i, j, r))), 16));
+    for (int r = 0; r < 8; r++) {
+      const auto* chunk = reinterpret_cast<const __m128i*>(engine->units.view_of(row(i, j, r)));
+      rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(chunk)), 16));
+    }
     if (transposed) transpose(rows);
   }
 
@@ -152,6 +153,7 @@ template <int VECTORS> HOT void multiply_tile(const float (*a)[MAX_K], const flo
 // these hold.
 HOT void multiply(std::deque<Product>::iterator first, std::deque<Product>::iterator end, int first_warp, int warps) {
   Scratch& s = scratch();
+  engine->units.prepare_view();
   int k = 0;
   for (auto product = first; product != end; ++product, k += 16) {
     load_a(*product, first_warp, warps, k, s);
@@ -203,7 +205,7 @@ void note_reads([[maybe_unused]] const Wgmma& p, [[maybe_unused]] Where at) {
     const Operand operand(desc, mn_major, extent, name, at);
     for (int i = first / 8; i < extent / 8; i++)
       for (int j = 0; j < 2; j++)
-        for (int r = 0; r < 8; r++) sanitizer::reads(operand.row(i, j, r), 16);
+        for (int r = 0; r < 8; r++) sanitizer::reads(engine->shared_pointer(operand.row(i, j, r)), 16);
   };
   const int row = int(running->warp % 4) * 16;
   if (!p.a) note(p.a_desc, p.a_mn_major, row, row + 16, "a");

@@ -227,6 +227,17 @@ fn missing_waits_are_caught() {
     }
 }
 
+#[test]
+fn operands_that_threads_wrote_need_a_proxy_fence() {
+    let right = Product::new("product_doubled", 64, false, false, 3);
+    let wrong = Product { kernel: "product_doubled_without_fence", ..Product::new("", 64, false, false, 3) };
+    let doubled: Vec<f32> = right.expected.iter().map(|c| 2.0 * c).collect();
+    for options in schedules() {
+        assert_eq!(right.run(options).unwrap(), doubled, "{options:?}");
+        assert_eq!(wrong.run(options).unwrap(), wrong.expected, "{options:?}: the products see a as it was loaded");
+    }
+}
+
 fn store_many(kernel: &str, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
     let map = TensorMap::new(DType::F32, &[32, 8], &[32, 1]);
     let operands = [OutBoxes(256, map)];
@@ -240,6 +251,10 @@ fn stores_read_their_box_until_they_are_waited_for() {
         assert_eq!(store_many("store_many", options).unwrap(), expected);
         let error = store_many("store_many_never_waited", options).unwrap_err().to_string();
         assert!(error.contains("returned without waiting for tma_store at tests/emu/hopper_sm90.cu:"), "{error}");
+    }
+    for options in schedules() {
+        let stored = store_many("store_many_without_fence", options).unwrap();
+        assert!(stored.iter().all(|v| v.is_nan()), "{options:?}");
     }
     let right = |&options: &EmuOptions| store_many("store_many_without_wait", options).unwrap() == expected;
     assert!(schedules().filter(|options| !right(options)).count() >= 2);
