@@ -4,7 +4,7 @@
 use super::{Boxes, EmuOptions, Int, Launch, Operand, Out, OutBoxes, TensorMap, Words, bf16, schedules};
 use ddpm::tensor::DType;
 
-fn hopper(options: EmuOptions) -> EmuOptions {
+pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }
 }
 
@@ -131,7 +131,7 @@ fn a_box_is_stored_inside_the_tensor_and_nowhere_else() {
 }
 
 /// One of the kernels `product_...` on operands whose products and sums are exact in f32.
-struct Product {
+pub struct Product {
     kernel: &'static str,
     n: usize,
     steps: usize,
@@ -144,7 +144,7 @@ struct Product {
 }
 
 impl Product {
-    fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
+    pub fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
         let k = 64 * steps;
         let a = |m: usize, k: usize| ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0;
         let b = |n: usize, k: usize| ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0;
@@ -166,17 +166,20 @@ impl Product {
     }
 
     fn run(&self, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
-        let operands = [
+        self.launch(&self.operands()).run_floats(hopper(options))
+    }
+
+    pub fn operands(&self) -> [Operand<'_>; 5] {
+        [
             Out(64 * self.n),
             Boxes(&self.a, self.a_map),
             Boxes(&self.b, self.b_map),
             Words(&self.a_rows),
             Int(self.steps as i32),
-        ];
-        self.launch(&operands).run_floats(hopper(options))
+        ]
     }
 
-    fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
+    pub fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
         let stage_bytes = 64 * 128 + self.n.next_multiple_of(64) * 128;
         Launch { kernel: self.kernel, grid: 1, block: 160, smem_bytes: 2 * stage_bytes as u32 + 32, operands }
     }
@@ -224,6 +227,17 @@ fn missing_waits_are_caught() {
     }
 }
 
+#[test]
+fn operands_that_threads_wrote_need_a_proxy_fence() {
+    let right = Product::new("product_doubled", 64, false, false, 3);
+    let wrong = Product { kernel: "product_doubled_without_fence", ..Product::new("", 64, false, false, 3) };
+    let doubled: Vec<f32> = right.expected.iter().map(|c| 2.0 * c).collect();
+    for options in schedules() {
+        assert_eq!(right.run(options).unwrap(), doubled, "{options:?}");
+        assert_eq!(wrong.run(options).unwrap(), wrong.expected, "{options:?}: the products see a as it was loaded");
+    }
+}
+
 fn store_many(kernel: &str, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
     let map = TensorMap::new(DType::F32, &[32, 8], &[32, 1]);
     let operands = [OutBoxes(256, map)];
@@ -237,6 +251,10 @@ fn stores_read_their_box_until_they_are_waited_for() {
         assert_eq!(store_many("store_many", options).unwrap(), expected);
         let error = store_many("store_many_never_waited", options).unwrap_err().to_string();
         assert!(error.contains("returned without waiting for tma_store at tests/emu/hopper_sm90.cu:"), "{error}");
+    }
+    for options in schedules() {
+        let stored = store_many("store_many_without_fence", options).unwrap();
+        assert!(stored.iter().all(|v| v.is_nan()), "{options:?}");
     }
     let right = |&options: &EmuOptions| store_many("store_many_without_wait", options).unwrap() == expected;
     assert!(schedules().filter(|options| !right(options)).count() >= 2);
