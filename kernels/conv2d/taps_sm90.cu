@@ -39,9 +39,9 @@ template <int PIXELS> struct alignas(1024) TapsShared {
   uint64_t lag;  // the first warpgroup has done LAG taps
 };
 
-// Place of a tile in the output.
+// Place of a tile in the output; the phases are 0 but for dx with a stride.
 struct TapsTile {
-  int phase, image, row, column, channel;
+  int row_phase, column_phase, image, row, column, channel;
 };
 
 template <int CHANNELS, int PIXELS, bool BACKWARD>
@@ -63,22 +63,22 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   const int phases = BACKWARD ? stride : 1;  // along each axis
   const int grid_h = BACKWARD ? (h + stride - 1) / stride : out_h;
   const int grid_w = BACKWARD ? (width + stride - 1) / stride : out_w;
-  const int channel_tiles = (channels + CHANNELS - 1) / CHANNELS, column_tiles = (grid_w + tile_columns - 1) / tile_columns;
-  const int row_tiles = (grid_h + tile_rows - 1) / tile_rows, image_tiles = (n + tile_images - 1) / tile_images;
+  const int channel_tiles = (channels + CHANNELS - 1) / CHANNELS, image_tiles = (n + tile_images - 1) / tile_images;
+  const int column_tiles = (grid_w + tile_columns - 1) / tile_columns, row_tiles = (grid_h + tile_rows - 1) / tile_rows;
   const int tiles = channel_tiles * column_tiles * row_tiles * image_tiles * phases * phases;
   auto tile_at = [&](int index) {
     TapsTile tile;
     tile.channel = index % channel_tiles * CHANNELS, index /= channel_tiles;
     tile.column = index % column_tiles * tile_columns, index /= column_tiles;
     tile.row = index % row_tiles * tile_rows, index /= row_tiles;
-    tile.image = index % image_tiles * tile_images, tile.phase = index / image_tiles;
+    tile.image = index % image_tiles * tile_images, index /= image_tiles;
+    // The phases with most taps come first: the last tiles that blocks take are the shortest.
+    tile.row_phase = (index / phases + phases - pad_top % phases) % phases;
+    tile.column_phase = (index % phases + phases - pad_left % phases) % phases;
     return tile;
   };
-  auto rows_of = [&](const TapsTile& tile) {
-    return BACKWARD ? TapLine::backward(kh, stride, pad_top, tile.phase / stride) : TapLine::forward(kh, stride, pad_top);
-  };
-  auto columns_of = [&](const TapsTile& tile) {
-    return BACKWARD ? TapLine::backward(kw, stride, pad_left, tile.phase % stride) : TapLine::forward(kw, stride, pad_left);
+  auto taps_of = [&](int taps, int pad, int phase) {
+    return BACKWARD ? TapLine::backward(taps, stride, pad, phase) : TapLine::forward(taps, stride, pad);
   };
 
   const int line = tile_images * tile_columns;                       // pixels from a tap to the next below it
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     tma_prefetch(&w);
     for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
       const TapsTile tile = tile_at(index);
-      const TapLine rows = rows_of(tile), columns = columns_of(tile);
+      const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
       const int row = tile.row * rows.stride + rows.start, column = tile.column * columns.stride + columns.start;
       for (int k = 0; k < k_blocks; k++)
         for (int q = 0; q < columns.count; q++)
@@ -139,7 +139,17 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   if (warpgroup == 1 && blockIdx.x < tiles) mbar_wait(&shared->lag, 0);
   for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
     const TapsTile tile = tile_at(index);
-    const TapLine rows = rows_of(tile), columns = columns_of(tile);
+    const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
+    // Of the warp's 16 channels this thread holds numbers lane / 4 and lane / 4 + 8.
+    const int channel = tile.channel + group * 64;
+    float add[2] = {};
+    if (bias) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int c = channel + warp * 16 + lane / 4 + i * 8;
+        if (c < channels) add[i] = bias[c];
+      }
+    }
     // Buffers whose last products may still run; they are left one tap later.
     uint64_t *left_pixels = nullptr, *left_weights = nullptr;
     bool accumulate = false;
@@ -176,20 +186,9 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     if (ahead > 0) leave(&shared->lag);
     ahead = 0;
 
-    // This warp holds channels 16 warp .. 16 warp + 15 of the group, its lane rows `lane / 4` and that + 8 of them.
-    const int channel = tile.channel + group * 64;
-    float add[2] = {};
-    if (bias) {
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int c = channel + warp * 16 + lane / 4 + i * 8;
-        if (c < channels) add[i] = bias[c];
-      }
-    }
     const int pitch = BACKWARD ? stride : 1, out_rows = BACKWARD ? h : out_h, out_columns = BACKWARD ? width : out_w;
     const int image_left = n - tile.image;
-    const int out_row = tile.row * pitch + (BACKWARD ? tile.phase / stride : 0);
-    const int out_column = tile.column * pitch + (BACKWARD ? tile.phase % stride : 0);
+    const int out_row = tile.row * pitch + tile.row_phase, out_column = tile.column * pitch + tile.column_phase;
     __nv_bfloat16* const corner =
         out + ((size_t(tile.image) * out_rows + out_row) * out_columns + out_column) * channels + channel;
 #pragma unroll

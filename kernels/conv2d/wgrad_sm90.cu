@@ -8,15 +8,15 @@
 //   n   ATOMS x 64           B   64 channels of x under one tap for each 64 of n
 //   k   pixels               in blocks of `tile_rows` rows of `tile_columns` columns of `tile_images` images
 //
-// An atom of n is 64 input channels under one tap, and a product has ATOMS of them. In `conv2d_bwd_dw_sm90_column` they are
-// the three taps of a column of a 3x3 kernel with stride 1: one copy of x with two more rows serves them all, since the
-// next tap down is the same operand a row further on, which is what the descriptor's leading offset says; there are one
-// or two products, each with its own 64 channels. In `_any` each atom has a copy of its own, of whatever tap and channels
-// come next on the axis (tap, 64 channels): any kernel, any stride.
+// An atom of n is 64 input channels under one tap, and a product has ATOMS of them. In `conv2d_bwd_dw_sm90_column` they
+// are the three taps of a column of a 3x3 kernel with stride 1: one copy of x with two more rows serves them all, since
+// the next tap down is the same operand a row further on, which is what the descriptor's leading offset says; there are
+// one or two products, each with its own 64 channels. In `_any` each atom has a copy of its own, of whatever tap and
+// channels come next on the axis (tap, 64 channels): any kernel, any stride.
 //
-// The pixels are split over blocks, and with 64 output channels over the two consumer warpgroups as well; each writes its
-// own sum, and conv2d_sum_splits adds them in order. TMA writes zeros for dy beyond the edges, so that a block of pixels
-// may reach over them.
+// The pixels are split over thread blocks; each writes its own sum, and conv2d_sum_splits adds them in order. With 64
+// output channels the two consumer warpgroups halve each block of pixels, and add their sums through shared memory. TMA
+// writes zeros for dy beyond the edges, so that a block of pixels may reach over them.
 #include "common/common.cuh"
 #include "conv2d/ring.cuh"
 
@@ -25,6 +25,11 @@ constexpr int STEP_PIXELS = 32;  // the pixels of a block that a warpgroup takes
 struct alignas(1024) WgradShared {
   RingBarriers stages;
 };
+
+template <int PRODUCTS, int SUMS, class F> __device__ __forceinline__ void for_each_sum(float (&d)[PRODUCTS][SUMS], F f) {
+#pragma unroll
+  for (int i = 0; i < PRODUCTS * SUMS; i++) f(i, d[i / SUMS][i % SUMS]);
+}
 
 // Block (x, y, z): CHANNELS output channels, PRODUCTS x ATOMS atoms, split z of the blocks of pixels.
 template <int CHANNELS, int PRODUCTS, int ATOMS, bool COLUMN>
@@ -119,7 +124,17 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   }
   wgmma_wait<0>(reinterpret_cast<float(&)[PRODUCTS * ATOMS * 32]>(d));
 
-  const int lane = threadIdx.x % 32, split = GROUPS == 1 ? blockIdx.z * CONSUMERS + warpgroup : blockIdx.z;
+  if (GROUPS == 1) {
+    float* const sums = reinterpret_cast<float*>(buffers) + threadIdx.x % WARPGROUP;
+    named_bar_sync(1, CONSUMERS * WARPGROUP);  // both have read their last operands
+    if (warpgroup == 1)
+      for_each_sum(d, [&](int i, float& sum) { sums[i * WARPGROUP] = sum; });
+    named_bar_sync(2, CONSUMERS * WARPGROUP);
+    if (warpgroup == 1) return;
+    for_each_sum(d, [&](int i, float& sum) { sum += sums[i * WARPGROUP]; });
+  }
+
+  const int lane = threadIdx.x % 32;
   const int o = m0 + group * 64 + threadIdx.x % WARPGROUP / 32 * 16 + lane / 4, taps = kh * kw;
 #pragma unroll
   for (int i = 0; i < PRODUCTS * ATOMS; i++) {
@@ -129,7 +144,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     for (int half = 0; half < 2; half++) {
       if (o + half * 8 >= c_out) continue;
       float* const row =
-          dw + ((size_t(split) * c_out + o + half * 8) * taps + atom.r * kw + atom.q) * c_in + atom.c + lane % 4 * 2;
+          dw + ((size_t(blockIdx.z) * c_out + o + half * 8) * taps + atom.r * kw + atom.q) * c_in + atom.c + lane % 4 * 2;
 #pragma unroll
       for (int j = 0; j < 8; j++) {
         const float* at = &d[i / ATOMS][i % ATOMS * 32 + j * 4 + half * 2];

@@ -129,7 +129,7 @@ impl Splits {
     pub fn of_weights(layer: &Layer) -> Splits {
         let s = &layer.shape;
         if let Some(plan) = &layer.hopper.bwd_dw {
-            return Splits { count: plan.parts, pixels: plan.part_pixels() };
+            return Splits { count: plan.splits, pixels: plan.split_tiles * plan.tile.pixels() };
         }
         Splits::new(s.out_pixels(), layer.bwd_dw.blocks(s.c_out, s.kh * s.kw * s.c_in))
     }

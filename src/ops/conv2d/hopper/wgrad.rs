@@ -25,8 +25,6 @@ pub struct WgradPlan {
     /// The third axis: splits of the pixels, each of so many tiles but the last.
     pub splits: usize,
     pub split_tiles: usize,
-    /// Sums that are written: one a split, or two.
-    pub parts: usize,
     /// Bytes that the blocks load from the L2 cache.
     pub loaded_bytes: u64,
     /// Multiply-adds that the tensor cores do, those on padding included.
@@ -82,7 +80,7 @@ impl WgradPlan {
         self.macs > 3 * self.shape.flops() / 2
     }
 
-    /// Launches the kernel, which writes `parts` sums to `dw`.
+    /// Launches the kernel, which writes a sum for each split to `dw`.
     pub fn launch(&self, q: &mut Launches, dw: Tensor, dy: Tensor, x: Tensor) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let operands = [
@@ -104,12 +102,7 @@ impl WgradPlan {
     pub fn split(self, splits: usize) -> WgradPlan {
         let split_tiles = self.tiles.div_ceil(splits);
         let splits = self.tiles.div_ceil(split_tiles);
-        WgradPlan { splits, split_tiles, parts: splits * 128 / self.channels, ..self }
-    }
-
-    /// Pixels that each part sums but the last.
-    pub fn part_pixels(&self) -> usize {
-        self.split_tiles * self.tile.pixels() * self.splits / self.parts
+        WgradPlan { splits, split_tiles, ..self }
     }
 
     fn of_block(s: &Conv2dShape, block: &Block) -> Option<WgradPlan> {
@@ -123,7 +116,9 @@ impl WgradPlan {
             true => (atoms / 3, s.kw * channel_blocks.div_ceil(atoms / 3)),
             false => (atoms, (s.kh * s.kw * channel_blocks).div_ceil(atoms)),
         };
-        let parts_of_split = 128 / channels;
+        // With 64 output channels the warpgroups halve the pixels, and one hands its sums to the other.
+        let sharers = 128 / channels;
+        let handed_bytes = if sharers > 1 { channels * atoms * 64 * 4 } else { 0 };
         let blocks = s.c_out.div_ceil(channels) * atom_groups;
         let sum_bytes = s.c_out * s.kh * s.kw * s.c_in * 4;
         let plan = |tile: PixelTile| {
@@ -131,7 +126,7 @@ impl WgradPlan {
             let box_rows = tile.rows + if column { 2 } else { 0 };
             let stage_bytes = (channels / 64 * pixels + copies * box_rows * tile.line()) * ROW;
             let stages = ((SHARED_BYTES - FIXED_BYTES) / stage_bytes).min(MAX_STAGES);
-            if pixels % (STEP_PIXELS * parts_of_split) != 0 || stages < 2 {
+            if pixels % (STEP_PIXELS * sharers) != 0 || stages < 2 {
                 return None;
             }
             let tiles = tile.count(grid);
@@ -140,9 +135,8 @@ impl WgradPlan {
             let time = |splits: usize| {
                 let waves = (blocks * splits).div_ceil(MULTIPROCESSORS);
                 // The sums are written and read once more, by all multiprocessors together.
-                let sums = 2 * splits * parts_of_split * sum_bytes / (MULTIPROCESSORS * L2_BYTES_PER_CYCLE / 2);
-                waves * (tiles.div_ceil(splits) * each + 2000)
-                    + if splits * parts_of_split > 1 { sums + 3000 } else { 0 }
+                let sums = 2 * splits * sum_bytes / (MULTIPROCESSORS * L2_BYTES_PER_CYCLE / 2);
+                waves * (tiles.div_ceil(splits) * each + 2000) + if splits > 1 { sums + 3000 } else { 0 }
             };
             let splits = (1..=tiles.min(MOST_SPLITS)).min_by_key(|&splits| time(splits))?;
             let plan = WgradPlan {
@@ -153,11 +147,10 @@ impl WgradPlan {
                 tile,
                 box_rows,
                 stages,
-                smem_bytes: FIXED_BYTES + stages * stage_bytes,
+                smem_bytes: FIXED_BYTES + handed_bytes.max(stages * stage_bytes),
                 tiles,
                 splits: 1,
                 split_tiles: tiles,
-                parts: parts_of_split,
                 loaded_bytes: (blocks * tiles * stage_bytes) as u64,
                 macs: (blocks * tiles * macs) as u64,
                 cycles: time(splits),
