@@ -53,8 +53,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
                      int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                      int out_h, int out_w, int tile_columns, int tile_images, int tile_rows, int pixel_stages,
                      int weight_stages) {
-  constexpr int GROUPS = CHANNELS / 64;                // of 64 channels: one a warpgroup, or both share one
-  constexpr int N = PIXELS * GROUPS / CONSUMERS;       // pixels of a warpgroup
+  constexpr int GROUPS = CHANNELS / 64;           // of 64 channels: one a warpgroup, or both share one
+  constexpr int N = PIXELS * GROUPS / CONSUMERS;  // pixels of a warpgroup
   constexpr int WEIGHT_BYTES = CHANNELS * ROW;
   DYNAMIC_SMEM(TapsShared<PIXELS>, shared);
   const int warpgroup = threadIdx.x / WARPGROUP;
@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     return BACKWARD ? TapLine::backward(taps, stride, pad, phase) : TapLine::forward(taps, stride, pad);
   };
 
-  const int line = tile_images * tile_columns;                       // pixels from a tap to the next below it
-  const int taps_of_copy = (kh + stride - 1) / stride;               // at most
+  const int line = tile_images * tile_columns;          // pixels from a tap to the next below it
+  const int taps_of_copy = (kh + stride - 1) / stride;  // at most
   const int copy_bytes = (tile_rows + taps_of_copy - 1) * line * ROW;
   const int pixel_bytes = ((max(PIXELS, tile_rows * line) + (taps_of_copy - 1) * line) * ROW + 1023) / 1024 * 1024;
   unsigned char* const buffers = reinterpret_cast<unsigned char*>(shared) + sizeof(TapsShared<PIXELS>);
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       for (int p = 0; p < STORE_PIXELS; p += 16) {
         uint32_t pairs[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {  // (channels lane / 4 + 8 (i % 2)), pixels 8 (i / 2) + 2 (lane % 4) and the next
+        for (int i = 0; i < 4; i++) {  // channel lane / 4 + 8 (i % 2), pixels 8 (i / 2) + 2 (lane % 4) and the next
           const int at = (p0 + p) / 2 + i / 2 * 4 + i % 2 * 2;
           const __nv_bfloat162 pair = __floats2bfloat162_rn(d[at] + add[i % 2], d[at + 1] + add[i % 2]);
           memcpy(&pairs[i], &pair, sizeof pair);
@@ -208,7 +208,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       }
       named_bar_sync(1 + warpgroup, WARPGROUP);
 #pragma unroll
-      for (int p = thread / 8; p < STORE_PIXELS; p += WARPGROUP / 8) {
+      for (int i = 0; i < STORE_PIXELS * 8 / WARPGROUP; i++) {  // eight threads a pixel
+        const int p = i * (WARPGROUP / 8) + thread / 8;
         const uint32_t place = shared->place[first_pixel + p0 + p];
         const int row = place >> 20, image = place >> 10 & 1023, column = place & 1023, chunk = thread % 8;
         const bool inside = row < tile_rows && image < image_left && out_row + row * pitch < out_rows &&

@@ -74,6 +74,15 @@ impl Case {
         session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
         [y, dx, dw].map(|t| session.read_in(&program, t).unwrap())
     }
+
+    /// `y` and `dx` are rounded to bf16, `dw` is f32.
+    fn compare(&self, result: &[Vec<f32>; 3], plans: Plans) {
+        for ((got, wanted), (what, tolerance)) in
+            result.iter().zip(&self.wanted).zip([("y", 5e-3), ("dx", 5e-3), ("dw", 2e-5)])
+        {
+            compare(&format!("{what} of {:?} with {plans:?}", self.shape), got, wanted, tolerance);
+        }
+    }
 }
 
 /// Every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two tiles.
@@ -92,16 +101,33 @@ fn check(shape: Conv2dShape, blocks: usize) {
         for (result, options) in results.iter().zip(schedules()) {
             assert_eq!(result, &results[0], "the same bits in every schedule: {plans:?} with {options:?}");
         }
-        for ((got, wanted), what) in results[0].iter().zip(&case.wanted).zip(["y", "dx", "dw"]) {
-            let tolerance = if what == "dw" { 2e-5 } else { 5e-3 };
-            compare(&format!("{what} of {shape:?} with {plans:?}"), got, wanted, tolerance);
-        }
+        case.compare(&results[0], plans);
     }
 }
 
 #[test]
 fn kernels_match_the_cpu() {
     few([conv3x3(2, 8, [72, 136]), conv3x3(3, 4, [64, 200])]).for_each(|s| check(s, 2));
+}
+
+/// Layers of the benchmark models, few images, with the plans that they get.
+#[test]
+fn benchmark_layers_match_the_cpu() {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let layers = [
+        conv3x3(8, 4, [256, 512]),
+        conv3x3(1, 32, [64, 128]),
+        conv(1, [16, 16], [256, 192], [1, 1], 1),
+        conv(1, [32, 32], [128, 64], [3, 3], 2),
+    ];
+    for shape in few(layers) {
+        let plans = Plans::new(&shape, DType::Bf16);
+        assert!(plans.fwd.is_some() && plans.bwd_dx.is_some() && plans.bwd_dw.is_some(), "{shape:?}");
+        let case = Case::new(shape);
+        case.compare(&case.run(plans, schedules()[0]), plans);
+    }
 }
 
 #[test]
