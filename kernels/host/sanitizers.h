@@ -22,6 +22,8 @@
 #include <sanitizer/tsan_interface.h>
 extern "C" void __tsan_read_range(void* p, unsigned long bytes);
 extern "C" void __tsan_write_range(void* p, unsigned long bytes);
+extern "C" void __tsan_func_entry(void* call_pc);
+extern "C" void __tsan_func_exit();
 extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
 extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
 extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
@@ -135,6 +137,22 @@ class Unseen {
 #if EMU_TSAN
   static inline __thread int depth = 0;
 #endif
+};
+
+// While one lives, reports of what the emulator reads and writes name the line of the kernel to which it will return.
+class CalledFrom {
+ public:
+  explicit CalledFrom([[maybe_unused]] void* kernel) {
+#if EMU_TSAN
+    __tsan_func_entry(kernel);
+#endif
+  }
+  ~CalledFrom() {
+#if EMU_TSAN
+    __tsan_func_exit();
+#endif
+  }
+  CalledFrom(const CalledFrom&) = delete;
 };
 
 // Accesses that the emulator makes on behalf of the running CUDA thread.

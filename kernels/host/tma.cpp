@@ -193,7 +193,10 @@ void tma_load(void* dst, const TensorMap* map, uint64_t* bar, std::initializer_l
   BoxLoad load{*map, static_cast<unsigned char*>(dst), &barrier, {}, at};
   std::copy(corner.begin(), corner.end(), load.corner);
   // To the thread sanitizer it is this thread that writes, before the barrier's phase completes.
-  sanitizer::writes(dst, box_bytes(*map));
+  {
+    const sanitizer::CalledFrom kernel(__builtin_return_address(0));
+    sanitizer::writes(dst, box_bytes(*map));
+  }
   sanitizer::release(mark_of(barrier, barrier.phase));
   engine->units.start(load);
 }
@@ -216,7 +219,10 @@ void fence_proxy_async() { engine->units.publish(); }
 
 void tma_store(const TensorMap* map, const void* src, std::initializer_list<int> corner, Where at) {
   check_box(*map, src, corner, "tma_store", at);
-  sanitizer::reads(src, box_bytes(*map));
+  {
+    const sanitizer::CalledFrom kernel(__builtin_return_address(0));
+    sanitizer::reads(src, box_bytes(*map));
+  }
   BoxStore store{*map, static_cast<const unsigned char*>(src), {}, at, false};
   std::copy(corner.begin(), corner.end(), store.corner);
   for (unsigned dim = 0; dim < map->rank; dim++)

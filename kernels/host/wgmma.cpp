@@ -244,6 +244,7 @@ void wgmma(const Wgmma& p, Where at) {
                  me.index);
   product.d[me.index % 128] = p.d;
   if (p.a) memcpy(product.a[me.index % 128], p.a, sizeof product.a[0]);
+  const sanitizer::CalledFrom kernel(__builtin_return_address(0));
   note_reads(p, at);
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Boxes, EmuOptions, Int, Launch, Operand, Out, OutBoxes, TensorMap, Words, bf16, schedules};
 use ddpm::tensor::DType;
+use std::ops::Range;
 
 pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }
@@ -54,9 +55,9 @@ impl Case {
         for i in 0..sources.len() {
             let mut rest = i;
             let mut source = Some(0);
-            for dim in 0..5 {
-                let at = self.corner[dim] + (rest % extent[dim] * map.element_strides[dim]) as i64;
-                rest /= extent[dim];
+            for (dim, n) in extent.iter().enumerate() {
+                let at = self.corner[dim] + (rest % n * map.element_strides[dim]) as i64;
+                rest /= n;
                 let inside = (0..map.dims[dim] as i64).contains(&at);
                 source = source.filter(|_| inside).map(|s| s + at as usize * map.strides[dim]);
             }
@@ -130,6 +131,18 @@ fn a_box_is_stored_inside_the_tensor_and_nowhere_else() {
     }
 }
 
+fn a(m: usize, k: usize) -> f32 {
+    ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0
+}
+fn b(n: usize, k: usize) -> f32 {
+    ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0
+}
+/// a b [64, n] over some of k.
+fn product(n: usize, k: Range<usize>) -> Vec<f32> {
+    let sum = |i: usize| k.clone().map(|k| f64::from(a(i / n, k)) * f64::from(b(i % n, k))).sum::<f64>() as f32;
+    (0..64 * n).map(sum).collect()
+}
+
 /// One of the kernels `product_...` on operands whose products and sums are exact in f32.
 pub struct Product {
     kernel: &'static str,
@@ -146,8 +159,6 @@ pub struct Product {
 impl Product {
     pub fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
         let k = 64 * steps;
-        let a = |m: usize, k: usize| ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0;
-        let b = |n: usize, k: usize| ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0;
         // [rows, k], or transposed; boxes hold 64 elements of what is contiguous.
         let operand = |rows: usize, mn_major: bool, value: &dyn Fn(usize, usize) -> f32| {
             let columns = if mn_major { rows } else { k };
@@ -160,8 +171,7 @@ impl Product {
         };
         let ((a_rows, _), (a_words, a_map)) = (operand(64, false, &a), operand(64, a_mn_major, &a));
         let (b_words, b_map) = operand(n, b_mn_major, &b);
-        let sum = |i: usize| (0..k).map(|k| f64::from(a(i / n, k)) * f64::from(b(i % n, k))).sum::<f64>() as f32;
-        let expected = (0..64 * n).map(sum).collect();
+        let expected = product(n, 0..k);
         Product { kernel, n, steps, a: a_words, a_rows, b: b_words, a_map, b_map, expected }
     }
 
@@ -224,6 +234,14 @@ fn missing_waits_are_caught() {
         let right = |&options: &EmuOptions| product.run(options).is_ok_and(|c| c == product.expected);
         let caught = schedules().filter(|options| !right(options)).count();
         assert!(caught >= 4, "{kernel} was caught {caught} times");
+    }
+}
+
+#[test]
+fn a_product_can_begin_its_accumulators_anew() {
+    let restarted = Product::new("product_restarted", 64, false, false, 2);
+    for options in schedules() {
+        assert_eq!(restarted.run(options).unwrap(), product(64, 96..128), "{options:?}");
     }
 }
 

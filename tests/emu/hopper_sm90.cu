@@ -76,8 +76,9 @@ enum Bug {
   DIFFERENT_DESCRIPTORS,
   NEVER_WAITED,
   NOT_INITIALISED,
-  DOUBLED,  // no bug: the threads double a where it lies
   DOUBLED_WITHOUT_FENCE,
+  DOUBLED,    // no bug: the threads double a where it lies
+  RESTARTED,  // no bug: in the middle of a step, what was summed is forgotten
 };
 template <int N> struct Stage {
   __nv_bfloat16 a[64 * 64], b[(N + 63) / 64 * 64 * 64];
@@ -141,16 +142,17 @@ __global__ void __launch_bounds__(160)
     if (BUG != NO_FENCE) wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; k++) {
+      const bool accumulate = step + k > 0 && !(BUG == RESTARTED && k == 2);
       const uint64_t b_desc =
           B_MN_MAJOR ? smem_desc_sw128_mn(stage.b + k * 16 * 64, 64 * 128) : smem_desc_sw128(stage.b + k * 16);
       if constexpr (A_FROM_REGISTERS) {
-        wgmma_m64k16_bf16<N, B_MN_MAJOR>(d, fragments[k], b_desc, step + k > 0);
+        wgmma_m64k16_bf16<N, B_MN_MAJOR>(d, fragments[k], b_desc, accumulate);
       } else {
         const __nv_bfloat16* base =
             BUG == DESCRIPTOR_OVERRUN ? shared->stages[1].b : BUG == DIFFERENT_DESCRIPTORS ? stage.a + warp * 64 : stage.a;
         const uint64_t a_desc = A_MN_MAJOR ? smem_desc_sw128_mn(base + k * 16 * 64, 0)
                                            : smem_desc_sw128(base + k * 16, BUG == DESCRIPTOR_OVERRUN ? 4096 : 1024);
-        wgmma_m64k16_bf16<N, A_MN_MAJOR, B_MN_MAJOR>(d, a_desc, b_desc, step + k > 0);
+        wgmma_m64k16_bf16<N, A_MN_MAJOR, B_MN_MAJOR>(d, a_desc, b_desc, accumulate);
       }
     }
     wgmma_commit();
@@ -214,6 +216,7 @@ EXPORT_AS(product_256_mn_mn, product<256, true, true>)
 EXPORT_AS(product_registers_64, product<64, false, false, true>)
 EXPORT_AS(product_registers_64_mn, product<64, false, true, true>)
 EXPORT_AS(product_registers_128, product<128, false, false, true>)
+EXPORT_AS(product_restarted, product<64, false, false, false, RESTARTED>)
 EXPORT_AS(product_doubled, product<64, false, false, false, DOUBLED>)
 EXPORT_AS(product_doubled_without_fence, product<64, false, false, false, DOUBLED_WITHOUT_FENCE>)
 EXPORT_AS(product_no_full_wait, product<64, false, false, false, NO_FULL_WAIT>)
