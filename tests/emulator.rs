@@ -284,7 +284,7 @@ mod sanitized {
     fn check(test: &str, wanted: &[&str], cases: &[Launch]) {
         if let Ok(kernel) = std::env::var(CHILD) {
             let case = cases.iter().find(|case| case.kernel == kernel).unwrap();
-            schedules().for_each(|options| drop(case.run(options)));
+            schedules().for_each(|options| drop(case.run(hopper::hopper(options))));
             return;
         }
         for case in cases {
@@ -335,12 +335,15 @@ mod sanitized {
     fn data_races_are_reported() {
         let x = numbers(TILES * 256);
         let tiles = [Out(256), In(&x), Int(TILES as i32)];
+        let product = hopper::Product::new("product_no_full_wait", 64, false, false, 3);
+        let operands = product.operands();
         check(
             "sanitized::data_races_are_reported",
             &["ThreadSanitizer: data race"],
             &[
                 sum_blocks("sum_blocks_missing_barrier", &[Out(3), In(&x)]),
                 sum_tiles("sum_tiles_missing_barrier", &tiles),
+                product.launch(&operands),
             ],
         );
     }

@@ -215,6 +215,8 @@ template <int N> __device__ __forceinline__ void tma_store_wait_read() {
 __device__ __forceinline__ void fence_proxy_async() {
 #if defined(__CUDACC__)
   PTX_SM90("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emu::fence_proxy_async();
 #endif
 }
 
@@ -379,7 +381,7 @@ __device__ __forceinline__ void stmatrix_x4_trans(void* row, const uint32_t (&r)
 }
 
 // A warpgroup asks for up to N registers a thread, or gives back all but N (multiples of 8, 24..256). All its warps must
-// call.
+// call. The kernel needs __launch_bounds__(threads, 1), or ptxas does not know how many it starts with and ignores this.
 template <int N> __device__ __forceinline__ void setmaxnreg_inc() {
 #if defined(__CUDACC__)
   PTX_SM90("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));

@@ -4,6 +4,10 @@
 //   a load    when it is issued                        or when no thread of the block can go on without it
 //   a store   when it is issued                        or when the thread waits for its group
 //   products  when the warpgroup commits their group   or when a warp waits for it: that warp's rows
+//
+// They have their own view of dynamic shared memory, the async proxy's: loads write it too, products and stores read it.
+// What threads write comes there by fence_proxy_async(). A kernel without it computes with what was there before, at first
+// NaN. One fence, by any thread, brings everything: a fence that comes too early, or from too few threads, goes unnoticed.
 #pragma once
 #include <deque>
 
@@ -11,6 +15,7 @@
 
 namespace emu {
 
+constexpr uint32_t SHARED_BASE = 1024;  // the 32-bit address of dynamic shared memory: 0 is no address
 constexpr unsigned MAX_BLOCK = 1024, MAX_WARPS = MAX_BLOCK / 32, MAX_WARPGROUPS = MAX_WARPS / 4;
 
 // A transaction barrier in the 8 bytes that it has in shared memory. `phase` is the parity of the phase that is under way.
@@ -64,6 +69,11 @@ class AsyncUnits {
   void start(const BoxLoad& load);
   bool complete_one_load();  // false if none has been put off
 
+  void publish() { behind = true; }
+  // The view's byte of a 32-bit shared address; prepare_view() comes first.
+  void prepare_view();
+  unsigned char* view_of(uint32_t address) { return view.data() + (address - SHARED_BASE + slack); }
+
   MBarrier& barrier(uint64_t* word, const char* operation, Where at);
   void init(uint64_t* word, unsigned arrivals, Where at);
   void arrive(MBarrier& barrier, const char* operation, Where at);
@@ -85,6 +95,9 @@ class AsyncUnits {
   void perform(const BoxLoad& load);
   void finish_phase(MBarrier& barrier);
 
+  std::vector<unsigned char> view;
+  size_t slack = 0;  // that aligns it
+  bool fresh = true, behind = false;  // the block has not used the view; a fence has come since the view was last used
   std::deque<BoxLoad> loads;  // that have been put off
   std::vector<Known> known;   // every barrier of the block, and where it was made
   std::vector<Waiting> waiting;

@@ -31,7 +31,6 @@ struct Options {
 };
 
 constexpr unsigned BARRIERS = 16;
-constexpr uint32_t SHARED_BASE = 1024;  // the 32-bit address of dynamic shared memory: 0 is no address
 
 // The fibers that can run, in the order that the schedule gives them.
 class ReadyQueue {

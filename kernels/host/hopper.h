@@ -21,6 +21,7 @@ void tma_store(const TensorMap* map, const void* src, std::initializer_list<int>
 void tma_store_commit();
 void tma_store_wait(unsigned unfinished_groups);
 void tma_store_wait_read(unsigned unfinished_groups);
+void fence_proxy_async();
 
 // One thread's part of a product of 64 x 16 and 16 x n elements.
 struct Wgmma {

@@ -22,8 +22,8 @@ size_t box_bytes(const TensorMap& map) {
 
 constexpr uint32_t CHUNK = 16;  // the swizzle leaves these bytes together
 
-// Calls f(shared, global, begin, end) for every chunk of the box: of its bytes, those from `begin` to `end` lie inside the
-// tensor, at `global`.
+// Calls f(address in shared memory, global, begin, end) for every chunk of the box: of its bytes, those from `begin` to
+// `end` lie inside the tensor, at `global`.
 template <class F> void each_chunk(const TensorMap& map, const int* corner, uint32_t address, F f) {
   const int64_t element_bytes = map.element_bytes, row_bytes = elements(map, 0) * element_bytes;
   const int64_t first = corner[0] * element_bytes, last = map.dims[0] * element_bytes;
@@ -40,7 +40,7 @@ template <class F> void each_chunk(const TensorMap& map, const int* corner, uint
       const uint32_t at = map.swizzle_128 ? address ^ (address >> 7 & 7) << 4 : address;
       const int64_t before = first + byte;  // bytes of the row before the chunk
       const int64_t begin = before < 0 ? -before : 0, end = inside ? last - before : 0;
-      f(engine->shared_pointer(at), row + byte, begin < CHUNK ? int(begin) : int(CHUNK), end < CHUNK ? int(end) : int(CHUNK));
+      f(at, row + byte, begin < CHUNK ? int(begin) : int(CHUNK), end < CHUNK ? int(end) : int(CHUNK));
     }
     more = false;
     for (unsigned dim = 1; dim < map.rank && !more; dim++) {
@@ -66,9 +66,11 @@ void check_box(const TensorMap& map, const void* shared, std::initializer_list<i
 void perform_store(BoxStore& store) {
   if (store.done) return;
   store.done = true;
+  const sanitizer::Unseen unseen;
   const uint32_t address = engine->shared_address(store.src, 0, "tma_store", store.at);
-  each_chunk(store.map, store.corner, address, [](const unsigned char* shared, char* global, int begin, int end) {
-    if (begin < end) memcpy(global + begin, shared + begin, end - begin);
+  engine->units.prepare_view();
+  each_chunk(store.map, store.corner, address, [](uint32_t chunk, char* global, int begin, int end) {
+    if (begin < end) memcpy(global + begin, engine->units.view_of(chunk) + begin, end - begin);
   });
 }
 
@@ -90,6 +92,7 @@ void AsyncUnits::init(uint64_t* word, unsigned arrivals, Where at) {
   if (arrivals == 0 || arrivals >= 1u << 20)
     engine->fail("mbar_init at %s:%d: %u arrivals", at.file, at.line, arrivals);
   barrier.expected = barrier.pending = arrivals;
+  const sanitizer::Unseen unseen;
   for (Known& other : known)
     if (other.barrier == &barrier) {
       other.at = at;
@@ -130,7 +133,10 @@ void AsyncUnits::wait(MBarrier& barrier, unsigned parity, Where at) {
   if (parity > 1) engine->fail("mbar_wait at %s:%d: parity %u", at.file, at.line, parity);
   // A phase that another has begun since is still the one that was waited for.
   if (barrier.phase == parity) {
-    waiting.push_back({running, &barrier});
+    {
+      const sanitizer::Unseen unseen;
+      waiting.push_back({running, &barrier});
+    }
     engine->sleep("mbar_wait", at);
   }
   sanitizer::acquire(mark_of(barrier, parity));
@@ -152,12 +158,14 @@ void mbar_wait(uint64_t* bar, unsigned parity, Where at) {
 // AsyncUnits: loads
 
 void AsyncUnits::start(const BoxLoad& load) {
+  const sanitizer::Unseen unseen;
   if (engine->copies_wait()) loads.push_back(load);
   else perform(load);
 }
 
 bool AsyncUnits::complete_one_load() {
   if (loads.empty()) return false;
+  const sanitizer::Unseen unseen;
   const auto chosen = loads.begin() + ptrdiff_t(engine->choose(loads.size()));
   const BoxLoad load = *chosen;
   loads.erase(chosen);
@@ -167,13 +175,13 @@ bool AsyncUnits::complete_one_load() {
 
 void AsyncUnits::perform(const BoxLoad& load) {
   const uint32_t address = engine->shared_address(load.dst, 0, "tma_load", load.at);
-  each_chunk(load.map, load.corner, address, [](unsigned char* shared, const char* global, int begin, int end) {
-    if (begin == 0 && end == CHUNK) {
-      memcpy(shared, global, CHUNK);
-    } else {
-      memset(shared, 0, CHUNK);
-      if (begin < end) memcpy(shared + begin, global + begin, end - begin);
-    }
+  prepare_view();
+  each_chunk(load.map, load.corner, address, [this](uint32_t chunk, const char* global, int begin, int end) {
+    unsigned char loaded[CHUNK] = {};
+    if (begin == 0 && end == CHUNK) memcpy(loaded, global, CHUNK);
+    else if (begin < end) memcpy(loaded + begin, global + begin, end - begin);
+    memcpy(engine->shared_pointer(chunk), loaded, CHUNK);
+    memcpy(view_of(chunk), loaded, CHUNK);
   });
   add_transactions(*load.barrier, -int64_t(box_bytes(load.map)), "tma_load", load.at);
   finish_phase(*load.barrier);
@@ -185,16 +193,36 @@ void tma_load(void* dst, const TensorMap* map, uint64_t* bar, std::initializer_l
   BoxLoad load{*map, static_cast<unsigned char*>(dst), &barrier, {}, at};
   std::copy(corner.begin(), corner.end(), load.corner);
   // To the thread sanitizer it is this thread that writes, before the barrier's phase completes.
-  sanitizer::writes(dst, box_bytes(*map));
+  {
+    const sanitizer::CalledFrom kernel(__builtin_return_address(0));
+    sanitizer::writes(dst, box_bytes(*map));
+  }
   sanitizer::release(mark_of(barrier, barrier.phase));
   engine->units.start(load);
 }
+
+// AsyncUnits: their view of shared memory
+
+void AsyncUnits::prepare_view() {
+  const size_t bytes = engine->shared_end() - SHARED_BASE;
+  if (fresh) {
+    view.assign(bytes + 32, 0xff);  // NaN, as shared memory at first
+    slack = -reinterpret_cast<uintptr_t>(view.data()) % 32;
+  }
+  if (behind) memcpy(view.data() + slack, engine->shared_pointer(SHARED_BASE), bytes);
+  fresh = behind = false;
+}
+
+void fence_proxy_async() { engine->units.publish(); }
 
 // Stores
 
 void tma_store(const TensorMap* map, const void* src, std::initializer_list<int> corner, Where at) {
   check_box(*map, src, corner, "tma_store", at);
-  sanitizer::reads(src, box_bytes(*map));
+  {
+    const sanitizer::CalledFrom kernel(__builtin_return_address(0));
+    sanitizer::reads(src, box_bytes(*map));
+  }
   BoxStore store{*map, static_cast<const unsigned char*>(src), {}, at, false};
   std::copy(corner.begin(), corner.end(), store.corner);
   for (unsigned dim = 0; dim < map->rank; dim++)
@@ -211,6 +239,8 @@ void tma_store_wait_read(unsigned unfinished_groups) { tma_store_wait(unfinished
 // AsyncUnits: the block's beginning and end
 
 void AsyncUnits::reset() {
+  fresh = true;
+  behind = false;
   loads.clear();
   known.clear();
   waiting.clear();

@@ -49,19 +49,20 @@ class Operand {
                    at.file, at.line, name, int(start - SHARED_BASE), end - SHARED_BASE, engine->shared_end() - SHARED_BASE);
   }
 
-  // Row r of the block: 8 elements along k (K-major), or along m or n (MN-major).
-  HOT const __m128i* row(int i, int j, int r) const {
-    uint32_t address = mn_major ? start + i / 8 * leading + j * stride + r * 128 + i % 8 * 16
-                                : start + i * stride + r * 128 + j * 16;
-    address ^= (address >> 7 & 7) << 4;
-    return reinterpret_cast<const __m128i*>(engine->shared_pointer(address));
+  // The address of row r of the block: 8 elements along k (K-major), or along m or n (MN-major).
+  HOT uint32_t row(int i, int j, int r) const {
+    const uint32_t address = mn_major ? start + i / 8 * leading + j * stride + r * 128 + i % 8 * 16
+                                      : start + i * stride + r * 128 + j * 16;
+    return address ^ (address >> 7 & 7) << 4;
   }
 
   // Block (i, j) as floats, one vector for each row; transposed or not.
   HOT void load(int i, int j, bool transposed, __m256 (&rows)[8]) const {
 #pragma GCC unroll 8
-    for (int r = 0; r < 8; r++)
-      rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(row(i, j, r))), 16));
+    for (int r = 0; r < 8; r++) {
+      const auto* chunk = reinterpret_cast<const __m128i*>(engine->units.view_of(row(i, j, r)));
+      rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(chunk)), 16));
+    }
     if (transposed) transpose(rows);
   }
 
@@ -152,6 +153,7 @@ template <int VECTORS> HOT void multiply_tile(const float (*a)[MAX_K], const flo
 // these hold.
 HOT void multiply(std::deque<Product>::iterator first, std::deque<Product>::iterator end, int first_warp, int warps) {
   Scratch& s = scratch();
+  engine->units.prepare_view();
   int k = 0;
   for (auto product = first; product != end; ++product, k += 16) {
     load_a(*product, first_warp, warps, k, s);
@@ -203,7 +205,7 @@ void note_reads([[maybe_unused]] const Wgmma& p, [[maybe_unused]] Where at) {
     const Operand operand(desc, mn_major, extent, name, at);
     for (int i = first / 8; i < extent / 8; i++)
       for (int j = 0; j < 2; j++)
-        for (int r = 0; r < 8; r++) sanitizer::reads(operand.row(i, j, r), 16);
+        for (int r = 0; r < 8; r++) sanitizer::reads(engine->shared_pointer(operand.row(i, j, r)), 16);
   };
   const int row = int(running->warp % 4) * 16;
   if (!p.a) note(p.a_desc, p.a_mn_major, row, row + 16, "a");
@@ -224,6 +226,7 @@ void wgmma(const Wgmma& p, Where at) {
   if (!me.fenced) engine->fail("wgmma at %s:%d: no wgmma_fence() since the last wait", at.file, at.line);
   const unsigned i = me.products++ - own.first_product;
   if (i == own.products.size()) {
+    const sanitizer::Unseen unseen;
     own.products.emplace_back();
     Product& made = own.products.back();
     made.n = p.n;
@@ -241,12 +244,14 @@ void wgmma(const Wgmma& p, Where at) {
                  me.index);
   product.d[me.index % 128] = p.d;
   if (p.a) memcpy(product.a[me.index % 128], p.a, sizeof product.a[0]);
+  const sanitizer::CalledFrom kernel(__builtin_return_address(0));
   note_reads(p, at);
 }
 
 void wgmma_commit(Where at) {
   Warpgroup& own = own_warpgroup("wgmma_commit", at);
   const unsigned i = running->groups++ - own.first_group;
+  const sanitizer::Unseen unseen;
   if (i == own.groups.size()) own.groups.push_back({running->products, 0, 0, !engine->copies_wait(), false, at});
   ProductGroup& group = own.groups[i];
   if (group.end != running->products || !(group.at == at))
@@ -274,7 +279,10 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
   const unsigned end = own.groups[target - 1 - own.first_group].end;
   if (own.groups[target - 1 - own.first_group].early) {
     while (!own.groups[target - 1 - own.first_group].done) {
-      own.waiting.push_back(&me);
+      {
+        const sanitizer::Unseen unseen;
+        own.waiting.push_back(&me);
+      }
       engine->sleep("wgmma_wait", at);
     }
   } else {
@@ -285,6 +293,7 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
     engine->warp_collective(
         ~0u, &slice,
         [](void** operands) {
+          const sanitizer::Unseen unseen;
           const Slice& s = *static_cast<Slice*>(operands[0]);
           perform(*s.own, int(s.warp), 1, s.end);
         },
@@ -292,6 +301,7 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
   }
   sanitizer::acquire(&own.done[me.warp % 4]);
   me.waited_products = end;
+  const sanitizer::Unseen unseen;
   for (; me.waited_groups < target; me.waited_groups++) own.groups[me.waited_groups - own.first_group].left++;
   while (!own.groups.empty() && own.groups.front().left == 128) {
     const unsigned finished = own.groups.front().end - own.first_product;

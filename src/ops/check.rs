@@ -104,6 +104,11 @@ impl Input {
         self
     }
 
+    /// The values as bf16 stores them.
+    pub fn in_bf16(&self) -> Vec<f32> {
+        self.values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+    }
+
     fn differentiable(&self) -> bool {
         matches!(self.kind, Kind::Activation | Kind::Weight | Kind::Parameter)
     }

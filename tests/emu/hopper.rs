@@ -3,8 +3,9 @@
 
 use super::{Boxes, EmuOptions, Int, Launch, Operand, Out, OutBoxes, TensorMap, Words, bf16, schedules};
 use ddpm::tensor::DType;
+use std::ops::Range;
 
-fn hopper(options: EmuOptions) -> EmuOptions {
+pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }
 }
 
@@ -54,9 +55,9 @@ impl Case {
         for i in 0..sources.len() {
             let mut rest = i;
             let mut source = Some(0);
-            for dim in 0..5 {
-                let at = self.corner[dim] + (rest % extent[dim] * map.element_strides[dim]) as i64;
-                rest /= extent[dim];
+            for (dim, n) in extent.iter().enumerate() {
+                let at = self.corner[dim] + (rest % n * map.element_strides[dim]) as i64;
+                rest /= n;
                 let inside = (0..map.dims[dim] as i64).contains(&at);
                 source = source.filter(|_| inside).map(|s| s + at as usize * map.strides[dim]);
             }
@@ -130,8 +131,20 @@ fn a_box_is_stored_inside_the_tensor_and_nowhere_else() {
     }
 }
 
+fn a(m: usize, k: usize) -> f32 {
+    ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0
+}
+fn b(n: usize, k: usize) -> f32 {
+    ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0
+}
+/// a b [64, n] over some of k.
+fn product(n: usize, k: Range<usize>) -> Vec<f32> {
+    let sum = |i: usize| k.clone().map(|k| f64::from(a(i / n, k)) * f64::from(b(i % n, k))).sum::<f64>() as f32;
+    (0..64 * n).map(sum).collect()
+}
+
 /// One of the kernels `product_...` on operands whose products and sums are exact in f32.
-struct Product {
+pub struct Product {
     kernel: &'static str,
     n: usize,
     steps: usize,
@@ -144,10 +157,8 @@ struct Product {
 }
 
 impl Product {
-    fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
+    pub fn new(kernel: &'static str, n: usize, a_mn_major: bool, b_mn_major: bool, steps: usize) -> Product {
         let k = 64 * steps;
-        let a = |m: usize, k: usize| ((m * 37 + k * 29) % 97) as f32 / 8.0 - 6.0;
-        let b = |n: usize, k: usize| ((n * 53 + k * 31) % 89) as f32 / 8.0 - 5.0;
         // [rows, k], or transposed; boxes hold 64 elements of what is contiguous.
         let operand = |rows: usize, mn_major: bool, value: &dyn Fn(usize, usize) -> f32| {
             let columns = if mn_major { rows } else { k };
@@ -160,23 +171,25 @@ impl Product {
         };
         let ((a_rows, _), (a_words, a_map)) = (operand(64, false, &a), operand(64, a_mn_major, &a));
         let (b_words, b_map) = operand(n, b_mn_major, &b);
-        let sum = |i: usize| (0..k).map(|k| f64::from(a(i / n, k)) * f64::from(b(i % n, k))).sum::<f64>() as f32;
-        let expected = (0..64 * n).map(sum).collect();
+        let expected = product(n, 0..k);
         Product { kernel, n, steps, a: a_words, a_rows, b: b_words, a_map, b_map, expected }
     }
 
     fn run(&self, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
-        let operands = [
+        self.launch(&self.operands()).run_floats(hopper(options))
+    }
+
+    pub fn operands(&self) -> [Operand<'_>; 5] {
+        [
             Out(64 * self.n),
             Boxes(&self.a, self.a_map),
             Boxes(&self.b, self.b_map),
             Words(&self.a_rows),
             Int(self.steps as i32),
-        ];
-        self.launch(&operands).run_floats(hopper(options))
+        ]
     }
 
-    fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
+    pub fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
         let stage_bytes = 64 * 128 + self.n.next_multiple_of(64) * 128;
         Launch { kernel: self.kernel, grid: 1, block: 160, smem_bytes: 2 * stage_bytes as u32 + 32, operands }
     }
@@ -224,6 +237,25 @@ fn missing_waits_are_caught() {
     }
 }
 
+#[test]
+fn a_product_can_begin_its_accumulators_anew() {
+    let restarted = Product::new("product_restarted", 64, false, false, 2);
+    for options in schedules() {
+        assert_eq!(restarted.run(options).unwrap(), product(64, 96..128), "{options:?}");
+    }
+}
+
+#[test]
+fn operands_that_threads_wrote_need_a_proxy_fence() {
+    let right = Product::new("product_doubled", 64, false, false, 3);
+    let wrong = Product { kernel: "product_doubled_without_fence", ..Product::new("", 64, false, false, 3) };
+    let doubled: Vec<f32> = right.expected.iter().map(|c| 2.0 * c).collect();
+    for options in schedules() {
+        assert_eq!(right.run(options).unwrap(), doubled, "{options:?}");
+        assert_eq!(wrong.run(options).unwrap(), wrong.expected, "{options:?}: the products see a as it was loaded");
+    }
+}
+
 fn store_many(kernel: &str, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
     let map = TensorMap::new(DType::F32, &[32, 8], &[32, 1]);
     let operands = [OutBoxes(256, map)];
@@ -237,6 +269,10 @@ fn stores_read_their_box_until_they_are_waited_for() {
         assert_eq!(store_many("store_many", options).unwrap(), expected);
         let error = store_many("store_many_never_waited", options).unwrap_err().to_string();
         assert!(error.contains("returned without waiting for tma_store at tests/emu/hopper_sm90.cu:"), "{error}");
+    }
+    for options in schedules() {
+        let stored = store_many("store_many_without_fence", options).unwrap();
+        assert!(stored.iter().all(|v| v.is_nan()), "{options:?}");
     }
     let right = |&options: &EmuOptions| store_many("store_many_without_wait", options).unwrap() == expected;
     assert!(schedules().filter(|options| !right(options)).count() >= 2);

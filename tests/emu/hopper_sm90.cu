@@ -41,17 +41,17 @@ __global__ void store_box(const __grid_constant__ TensorMap y, const uint32_t* _
 }
 
 // Writes 8 boxes through two buffers: with the bug, a buffer is overwritten while the copy engine may still read it.
-enum StoreBug { STORES_WAIT, STORES_DO_NOT_WAIT, STORES_NEVER_WAIT };
+enum StoreBug { STORES_WAIT, STORES_DO_NOT_WAIT, STORES_NEVER_WAIT, STORES_WITHOUT_FENCE };
 template <int BUG> __global__ void store_many(const __grid_constant__ TensorMap y) {  // [8, 32]
   DYNAMIC_SMEM(float, boxes);                                                         // [2, 32]
   for (int i = 0; i < 8; i++) {
     boxes[i % 2 * 32 + threadIdx.x] = float(i * 32 + threadIdx.x);
-    fence_proxy_async();
+    if (BUG != STORES_WITHOUT_FENCE) fence_proxy_async();
     __syncthreads();
     if (threadIdx.x == 0) {
       tma_store_2d(&y, boxes + i % 2 * 32, 0, i);
       tma_store_commit();
-      if (BUG == STORES_WAIT) tma_store_wait_read<1>();
+      if (BUG == STORES_WAIT || BUG == STORES_WITHOUT_FENCE) tma_store_wait_read<1>();
     }
     __syncthreads();
   }
@@ -76,6 +76,9 @@ enum Bug {
   DIFFERENT_DESCRIPTORS,
   NEVER_WAITED,
   NOT_INITIALISED,
+  DOUBLED_WITHOUT_FENCE,
+  DOUBLED,    // no bug: the threads double a where it lies
+  RESTARTED,  // no bug: in the middle of a step, what was summed is forgotten
 };
 template <int N> struct Stage {
   __nv_bfloat16 a[64 * 64], b[(N + 63) / 64 * 64 * 64];
@@ -131,19 +134,25 @@ __global__ void __launch_bounds__(160)
           fragments[k][i] = *reinterpret_cast<const uint32_t*>(
               &a_rows[size_t(warp * 16 + g + i % 2 * 8) * steps * 64 + step * 64 + k * 16 + 2 * t + i / 2 * 8]);
     }
+    if (BUG == DOUBLED || BUG == DOUBLED_WITHOUT_FENCE) {
+      for (int i = threadIdx.x; i < 64 * 64; i += 128) stage.a[i] = from_float<__nv_bfloat16>(2.f * to_float(stage.a[i]));
+      if (BUG == DOUBLED) fence_proxy_async();
+      named_bar_sync(1, 128);
+    }
     if (BUG != NO_FENCE) wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; k++) {
+      const bool accumulate = step + k > 0 && !(BUG == RESTARTED && k == 2);
       const uint64_t b_desc =
           B_MN_MAJOR ? smem_desc_sw128_mn(stage.b + k * 16 * 64, 64 * 128) : smem_desc_sw128(stage.b + k * 16);
       if constexpr (A_FROM_REGISTERS) {
-        wgmma_m64k16_bf16<N, B_MN_MAJOR>(d, fragments[k], b_desc, step + k > 0);
+        wgmma_m64k16_bf16<N, B_MN_MAJOR>(d, fragments[k], b_desc, accumulate);
       } else {
         const __nv_bfloat16* base =
             BUG == DESCRIPTOR_OVERRUN ? shared->stages[1].b : BUG == DIFFERENT_DESCRIPTORS ? stage.a + warp * 64 : stage.a;
         const uint64_t a_desc = A_MN_MAJOR ? smem_desc_sw128_mn(base + k * 16 * 64, 0)
                                            : smem_desc_sw128(base + k * 16, BUG == DESCRIPTOR_OVERRUN ? 4096 : 1024);
-        wgmma_m64k16_bf16<N, A_MN_MAJOR, B_MN_MAJOR>(d, a_desc, b_desc, step + k > 0);
+        wgmma_m64k16_bf16<N, A_MN_MAJOR, B_MN_MAJOR>(d, a_desc, b_desc, accumulate);
       }
     }
     wgmma_commit();
@@ -190,6 +199,7 @@ EXPORT_AS(store_box_4d, store_box<4>)
 EXPORT_AS(store_many, store_many<STORES_WAIT>)
 EXPORT_AS(store_many_without_wait, store_many<STORES_DO_NOT_WAIT>)
 EXPORT_AS(store_many_never_waited, store_many<STORES_NEVER_WAIT>)
+EXPORT_AS(store_many_without_fence, store_many<STORES_WITHOUT_FENCE>)
 EXPORT_AS(product_8, product<8, false, false>)
 EXPORT_AS(product_16_mn_k, product<16, true, false>)
 EXPORT_AS(product_32_k_mn, product<32, false, true>)
@@ -206,6 +216,9 @@ EXPORT_AS(product_256_mn_mn, product<256, true, true>)
 EXPORT_AS(product_registers_64, product<64, false, false, true>)
 EXPORT_AS(product_registers_64_mn, product<64, false, true, true>)
 EXPORT_AS(product_registers_128, product<128, false, false, true>)
+EXPORT_AS(product_restarted, product<64, false, false, false, RESTARTED>)
+EXPORT_AS(product_doubled, product<64, false, false, false, DOUBLED>)
+EXPORT_AS(product_doubled_without_fence, product<64, false, false, false, DOUBLED_WITHOUT_FENCE>)
 EXPORT_AS(product_no_full_wait, product<64, false, false, false, NO_FULL_WAIT>)
 EXPORT_AS(product_no_empty_wait, product<64, false, false, false, NO_EMPTY_WAIT>)
 EXPORT_AS(product_no_product_wait, product<64, false, false, false, NO_PRODUCT_WAIT>)
