@@ -280,6 +280,7 @@ fn stores_read_their_box_until_they_are_waited_for() {
 
 #[test]
 fn misuse_is_an_error_that_names_the_place() {
+    const RACES: [&str; 3] = ["product_half_announced", "product_extra_arrival", "product_descriptor_overrun"];
     let source = "tests/emu/hopper_sm90.cu:";
     let cases: [(&str, &[&str]); 9] = [
         ("product_half_announced", &["more than announced", "mbar_init", source]),
@@ -296,6 +297,9 @@ fn misuse_is_an_error_that_names_the_place() {
         ("product_not_initialised", &["the mbarrier was not initialised", source]),
     ];
     for (kernel, wanted) in cases {
+        if cfg!(ddpm_emu_sanitize = "thread") && RACES.contains(&kernel) {
+            continue; // and reported as such, which ends the process
+        }
         let error = Product::new(kernel, 64, false, false, 3).run(EmuOptions::default()).unwrap_err().to_string();
         assert!(error.contains(kernel), "{error}");
         for text in wanted {
