@@ -98,6 +98,11 @@ impl WgradPlan {
             .args(&[&operands[..], &numbers].concat());
     }
 
+    /// Thread blocks.
+    pub fn blocks(&self) -> usize {
+        self.shape.c_out.div_ceil(self.channels) * self.atom_groups * self.splits
+    }
+
     /// The same with so many splits, or fewer if they were not all of use.
     pub fn split(self, splits: usize) -> WgradPlan {
         let split_tiles = self.tiles.div_ceil(splits);
