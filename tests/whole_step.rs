@@ -177,7 +177,7 @@ fn check_every_device(models: &[ModelConfig]) {
     for (number, model) in models.iter().enumerate() {
         let cpu = train(model, Device::Cpu, DType::F32, false);
         assert!(cpu.losses.iter().all(|loss| loss.is_finite()) && cpu.losses[0] != cpu.losses[1]);
-        for target in targets().iter().skip(1) {
+        for target in targets().iter().filter(|target| target.name != "cpu") {
             let place = format!("network {number} on {}, {:?}", target.name, target.dtype);
             let other = train(model, target.open(), target.dtype, false);
             let tolerance = if target.dtype == DType::Bf16 { 2e-2 } else { 1e-5 };

@@ -2,6 +2,7 @@
 
 use super::checkpoint::State;
 use super::config::{Config, Precision};
+use super::memory;
 use super::model_file::network;
 use super::objective::Objective;
 use super::program::{OptimizerState, PartInputs, record_part, record_update};
@@ -59,11 +60,23 @@ impl Trainer {
     /// decided by the device.
     ///
     /// # Errors
-    /// An impossible configuration, or a device with too little memory.
+    /// An impossible configuration, an op that the device cannot run in this precision, or too little memory.
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
         config.train.precision = precision(config.train.precision, &device)?;
+        let free_bytes = device.free_bytes()?;
+        Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
+            (error @ Error::Shape { .. }, _) => {
+                let precision = if config.train.precision == Precision::Bf16 { "bf16" } else { "f32" };
+                Error::Config(format!("train.precision = \"{precision}\": {error}"))
+            }
+            (error, Some(free_bytes)) => memory::advise(error, &config, free_bytes),
+            (error, None) => error,
+        })
+    }
+
+    fn allocate(device: Device, config: Config) -> Result<Trainer> {
         let dtype = if config.train.precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
         let backend = device.backend();
         let (network, params) = network(&config)?;
@@ -90,12 +103,14 @@ impl Trainer {
         let mut probe = (config.train.validate_every > 0)
             .then(|| Probe::reserve(&mut store, &config.model, config.train.micro_batch()));
 
+        let (tape, loss) = record_part((backend, dtype), &network, &weights, &inputs, None);
+        tape.check()?;
         let mut session = Session::new(device, &store)?;
+        let first = Part { program: session.load(tape)?, loss };
         let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
             let (tape, loss) = record_part((backend, dtype), &network, weights, &inputs, add_to);
             Ok(Part { program: session.load(tape)?, loss })
         };
-        let first = part(&mut session, &weights, None)?;
         let further = part_gradients.map(|gradients| {
             let mut aside = weights.clone();
             aside.gradients = gradients;
