@@ -275,7 +275,7 @@ stage_synccheck() { sanitize; }
 
 # Trains to the end or for so many seconds, and keeps what there is to look at. A run that was cut goes on.
 train_model() { # SECONDS ARGUMENTS
-  timeout --signal=INT "$1" "$ddpm" train --device "$device" --out run --resume "${@:2}"
+  timeout --foreground --signal=INT "$1" "$ddpm" train --device "$device" --out run --resume "${@:2}"
   local status=$?
   [ $status = 0 ] || [ $status = 124 ] || [ $status = 130 ] || return $status
   if [ $status != 0 ]; then
@@ -314,8 +314,9 @@ if [ -n "$stage" ]; then
   exit
 fi
 
-quote() { sed 's/\\/\\\\/g; s/"/\\"/g; s/\t/ /g' | tr -d '\000-\037' | sed 's/.*/"&"/'; }
+quote() { tr -s '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g; s/ *$//; s/.*/"&"/'; }
 is_finished() { grep -qs "^{\"stage\":\"$1\"," "$results/stages.jsonl"; }
+note_of() { head -c 200 "$parts/notes/$1" 2>/dev/null; }
 
 # {"key":VALUE,...} of the files of a folder.
 facts_of() {
@@ -330,31 +331,40 @@ facts_of() {
 }
 
 record() { # STAGE RESULT SECONDS
-  local line
-  line=$(printf '{"stage":"%s","device":"%s","result":"%s","seconds":%d,"note":%s,"facts":%s}' "$1" "$device" "$2" "$3" \
-    "$(head -c 400 "$parts/notes/$1" 2>/dev/null | quote)" "$(facts_of "$1")")
-  { grep -v "^{\"stage\":\"$1\"," "$results/stages.jsonl" 2>/dev/null; printf '%s\n' "${line/\"note\":,/\"note\":\"\",}"; } >"$results/stages.new"
+  local others
+  others=$(grep -v "^{\"stage\":\"$1\"," "$results/stages.jsonl" 2>/dev/null)
+  {
+    [ -z "$others" ] || printf '%s\n' "$others"
+    printf '{"stage":"%s","device":"%s","result":"%s","seconds":%d,"note":%s,"facts":%s}\n' "$1" "$device" "$2" "$3" \
+      "$({ note_of "$1"; echo; } | quote)" "$(facts_of "$1")"
+  } >"$results/stages.new"
   mv "$results/stages.new" "$results/stages.jsonl"
 }
 
-# A field of a stage's line.
-field() { sed -n "s/^{\"stage\":\"$1\",.*\"$2\":\"\{0,1\}\([^\",]*\).*/\1/p" "$results/stages.jsonl" 2>/dev/null; }
+# The facts of a finished stage.
+recorded() {
+  local line
+  line=$(grep "^{\"stage\":\"$1\"," "$results/stages.jsonl" 2>/dev/null | sed 's/.*,"facts":\({.*}\)}$/\1/')
+  echo "${line:-{\}}"
+}
 
 summarise() {
-  local name _ what result
+  local name _ what outcome
   {
     printf '%-12s %-8s %7s  %s\n' stage result seconds note
     while read -r name _ what; do
       [ -n "$name" ] || continue
-      result=$(field "$name" result)
-      printf '%-12s %-8s %7s  %s\n' "$name" "${result:--}" "$(field "$name" seconds)" \
-        "$(head -c 100 "$parts/notes/$name" 2>/dev/null || echo "$what")"
+      outcome=$(sed -n "s/^{\"stage\":\"$name\",\"device\":\"[a-z]*\",\"result\":\"\([a-z]*\)\",\"seconds\":\([0-9]*\),.*/\1 \2/p" \
+        "$results/stages.jsonl" 2>/dev/null)
+      # shellcheck disable=SC2086 # a result and seconds, or nothing
+      printf '%-12s %-8s %7s' "$name" ${outcome:-- -}
+      printf '  %s\n' "$(if [ -s "$parts/notes/$name" ]; then note_of "$name"; else echo "$what"; fi)"
     done <<<"$stages"
   } >"$results/summary.txt"
   {
     printf '{"date":"%s","bundle":%s,' "$(date -u +%F)" "$(cat "$here/BUNDLE.json" 2>/dev/null || echo null)"
-    printf '"environment":%s,"steps":%s,"comparison":%s,"training":{"mnist":%s,"cifar10":%s}}\n' "$(facts_of device)" \
-      "$(facts_of bench)" "$(facts_of pytorch)" "$(facts_of mnist)" "$(facts_of cifar10)"
+    printf '"environment":%s,"steps":%s,"comparison":%s,"training":{"mnist":%s,"cifar10":%s}}\n' "$(recorded device)" \
+      "$(recorded bench)" "$(recorded pytorch)" "$(recorded mnist)" "$(recorded cifar10)"
   } >"$results/bench.json"
 }
 
@@ -405,7 +415,7 @@ while read -r name limit _; do
     124 | 137) if [ "$allowed" -lt "$limit" ]; then result=cut; else result=timeout; fi ;;
     *) result=failed ;;
   esac
-  printf '%-8s %4d s  %s\n' "$result" $((SECONDS - start)) "$(head -c 100 "$parts/notes/$name" 2>/dev/null)"
+  printf '%-8s %4d s  %s\n' "$result" $((SECONDS - start)) "$(note_of "$name")"
   case $result in
     failed | timeout) failures=$((failures + 1)) && tail -5 "$parts/logs/$name.log" ;;
   esac
