@@ -13,6 +13,7 @@ pub mod experiment;
 pub mod nn;
 pub mod ops;
 pub mod probe;
+pub mod profile;
 pub mod report;
 pub mod sample;
 pub mod tape;

@@ -4,7 +4,10 @@ use super::config::ConfigArgs;
 use super::open_device;
 use super::terminal::say;
 use crate::Result;
+use crate::device::Device;
 use crate::ops::philox::{Philox, RngState, Stream};
+use crate::profile::{self, Ceilings};
+use crate::tensor::DType;
 use crate::train::Trainer;
 use clap::Subcommand;
 use serde_json::json;
@@ -66,6 +69,14 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         "peak_resident_bytes": peak_resident_bytes(),
     }));
     Ok(())
+}
+
+/// Measures what the device does at most.
+///
+/// # Errors
+/// A device that is not there, or what it reports.
+pub fn ceilings(device: &str, dtype: DType) -> Result<Ceilings> {
+    profile::measure(Device::open(device)?.0, dtype)
 }
 
 /// The most memory that this process has had, where the system tells.

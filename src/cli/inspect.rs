@@ -91,16 +91,8 @@ fn layers(config: &Config, network: &Network, params: &ParamSet) -> Vec<Layer> {
 fn layer(node: &dyn Op, params: &ParamSet, weights: &Weights) -> Layer {
     let operands = node.inputs();
     let used: Vec<_> = params.iter().filter(|param| operands.contains(&weights.view(param))).collect();
-    let name = used.first().map(|param| {
-        let names =
-            param.parts.iter().map(|part| part.name.rsplit_once('.').map_or(&part.name[..], |(layer, _)| layer));
-        let names: Vec<&str> = names.collect();
-        let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-        let others: String = names[1..].iter().map(|name| format!(", {}", last(name))).collect();
-        format!("{}{others}", names[0])
-    });
     Layer {
-        name: name.unwrap_or_else(|| format!("  {}", node.name())),
+        name: used.first().map_or_else(|| format!("  {}", node.name()), |param| param.layer()),
         dims: node.outputs()[0].dims(),
         parameters: used.iter().map(|param| param.numel()).sum(),
         flops: node.flops(),

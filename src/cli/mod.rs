@@ -11,6 +11,7 @@ mod eval;
 mod experiment;
 mod forward;
 mod inspect;
+mod profile;
 mod sample;
 mod terminal;
 mod train;
@@ -76,6 +77,8 @@ enum Command {
     },
     /// Reproduce the tables and figures of the papers
     Experiment(experiment::Args),
+    /// Show where the time of a training step goes, launch by launch, or is predicted to go on a GPU
+    Profile(profile::Args),
     /// Measure speed
     Bench(bench::Args),
     /// Print a completion script for a shell
@@ -120,6 +123,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             presets::ALL.iter().for_each(|preset| say(format!("{:14} {}", preset.name, preset.about)));
         }
         Command::Experiment(args) => experiment::run(args, device)?,
+        Command::Profile(args) => profile::run(args, device)?,
         Command::Bench(args) => bench::run(args, device)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut std::io::stdout());

@@ -92,6 +92,7 @@ impl Mlp {
     /// `[n, 1, 1, out_channels]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
         let n = x.dim(0);
+        cx.tape.enter_layer("time_embedding");
         let time = match self.config.time_dim {
             0 => time_input::scaled_time(cx.tape, t, TIME_SCALE),
             dim => timestep_embedding::timestep_embedding(cx.tape, t, dim, false, 0.0),

@@ -50,6 +50,14 @@ impl Param {
     pub fn numel(&self) -> usize {
         self.dims.iter().product()
     }
+
+    /// The layer that it is part of, e.g. `mid_block.attentions.0.to_q, to_k, to_v` of a fused projection.
+    pub fn layer(&self) -> String {
+        let layer = |part: &Part| part.name.rsplit_once('.').map_or(part.name.clone(), |(layer, _)| layer.to_owned());
+        let last = |part: &Part| layer(part).rsplit('.').next().unwrap_or_default().to_owned();
+        let further: String = self.parts[1..].iter().map(|part| format!(", {}", last(part))).collect();
+        layer(&self.parts[0]) + &further
+    }
 }
 
 /// Index of a parameter in its [`ParamSet`].
@@ -203,9 +211,11 @@ impl Weights {
         Store::slice(source, param.offset, &param.dims)
     }
 
-    /// The tensor that a kernel computes with. With gradients, it is declared to the tape as a parameter.
+    /// The tensor that a kernel computes with. With gradients, it is declared to the tape as a parameter. What is
+    /// recorded next belongs to its layer.
     pub fn tensor(&self, tape: &mut Tape, id: ParamId) -> Tensor {
         let param = &self.params.params[id.0];
+        tape.enter_layer(&param.layer());
         let value = self.view(param);
         if !self.gradients.is_empty() && !tape.needs_grad(value) {
             tape.parameter(value, Store::slice(self.gradients, param.offset, &param.dims));

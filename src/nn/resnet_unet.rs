@@ -270,8 +270,9 @@ impl ResnetUnet {
                 h = layer.residual.forward(cx, h, time);
             }
         }
-        for (block, skip) in self.decoder.iter().zip(skips.into_iter().rev()) {
+        for (i, (block, skip)) in self.decoder.iter().zip(skips.into_iter().rev()).enumerate() {
             h = block.double.as_ref().map_or(h, |conv| conv.forward(cx, h));
+            cx.tape.enter_layer(&format!("up_blocks.{i}.join"));
             h = concat(cx.tape, h, skip);
             h = row(cx, &block.layers, h);
         }

@@ -277,11 +277,13 @@ impl SkipNet {
             h = block.forward(cx, h, None);
         }
         h = self.bottleneck.forward(cx, h, Some(time));
-        for (block, skip) in self.decoder.iter().zip(skips.into_iter().rev()) {
+        for (i, (block, skip)) in self.decoder.iter().zip(skips.into_iter().rev()).enumerate() {
+            cx.tape.enter_layer(&format!("decoder.{i}.join"));
             h = upsample_nearest(cx.tape, h);
             h = concat(cx.tape, h, skip);
             h = block.forward(cx, h, None);
         }
+        cx.tape.enter_layer("conv_out");
         h = concat(cx.tape, h, x);
         self.conv_out.forward(cx, h)
     }

@@ -54,6 +54,7 @@ impl TimeEmbedding {
 
     /// `t [n]` and, where the network is conditional, `labels [n]` to `[n, dim]`.
     pub fn forward(&self, cx: &mut Forward, t: Tensor, labels: Option<Tensor>) -> Tensor {
+        cx.tape.enter_layer("time_embedding");
         let mut h = match self.source {
             Source::Sinusoids(Sinusoids { dim, flip_sin_to_cos, freq_shift }) => {
                 timestep_embedding::timestep_embedding(cx.tape, t, dim, flip_sin_to_cos, freq_shift)

@@ -198,13 +198,14 @@ impl UNet {
 
         let mut h = self.conv_in.forward(cx, x);
         let mut skips = if paired { vec![] } else { vec![h] };
-        for level in &self.encoder {
+        for (i, level) in self.encoder.iter().enumerate() {
             for layer in &level.layers {
                 let before = layer.residual.forward(cx, h, time);
                 h = layer.attention.as_ref().map_or(before, |a| a.forward(cx, before));
                 skips.push(if paired { before } else { h });
             }
             if let Some(down) = &level.resample {
+                cx.tape.enter_layer(&format!("down_blocks.{i}.downsamplers.0.resize"));
                 h = down.forward(cx, h);
                 skips.push(h);
             }
@@ -214,14 +215,17 @@ impl UNet {
         h = self.mid_attention.as_ref().map_or(h, |a| a.forward(cx, h));
         h = self.middle[1].forward(cx, h, time);
 
-        let mut join = |tape: &mut Tape, h| concat::concat(tape, h, skips.pop().expect("a skip"));
-        for level in &self.decoder {
+        let mut join = |tape: &mut Tape, block: usize, h| {
+            tape.enter_layer(&format!("up_blocks.{block}.join"));
+            concat::concat(tape, h, skips.pop().expect("a skip"))
+        };
+        for (i, level) in self.decoder.iter().enumerate() {
             for layer in &level.layers {
                 match &layer.attention {
                     Some(attention) if paired => h = attention.forward(cx, h),
                     _ => {}
                 }
-                h = join(cx.tape, h);
+                h = join(cx.tape, i, h);
                 h = layer.residual.forward(cx, h, time);
                 match &layer.attention {
                     Some(attention) if !paired => h = attention.forward(cx, h),
@@ -230,8 +234,9 @@ impl UNet {
             }
             if let Some(up) = &level.resample {
                 if paired {
-                    h = join(cx.tape, h);
+                    h = join(cx.tape, i, h);
                 }
+                cx.tape.enter_layer(&format!("up_blocks.{i}.upsamplers.0.resize"));
                 h = up.forward(cx, h);
             }
         }

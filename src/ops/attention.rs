@@ -169,6 +169,12 @@ impl Op for AttentionBwd {
     fn flops(&self) -> u64 {
         self.shape.product_flops(3 * self.shape.dk + 2 * self.shape.dv)
     }
+    /// The two products that both large kernels compute, scores and dp, count half in each.
+    fn launch_flops(&self) -> Vec<u64> {
+        let Shape { dk, dv, .. } = self.shape;
+        let shared = self.shape.product_flops(dk + dv) / 2;
+        vec![0, shared + self.shape.product_flops(dk), shared + self.shape.product_flops(dk + dv)]
+    }
 }
 
 /// Tokens of one CPU task: enough for the matrix product, few enough to share out one image.

@@ -1,4 +1,4 @@
-//! Tables of results as Markdown, CSV and HTML.
+//! Tables of results as Markdown, plain text, CSV and HTML.
 
 use std::fmt::Write;
 
@@ -47,6 +47,22 @@ impl Table {
             (0..self.header.len()).map(|i| if self.to_the_right(i) { "---:" } else { "---" }.into()).collect();
         let rows: String = self.rows.iter().map(|row| line(row)).collect();
         line(&self.header) + &line(&rules) + &rows
+    }
+
+    /// Aligned plain text.
+    pub fn text(&self) -> String {
+        let lines = || std::iter::once(&self.header).chain(&self.rows);
+        let column =
+            |i: usize| (lines().map(|cells| cells[i].chars().count()).max().unwrap_or(0), self.to_the_right(i));
+        let columns: Vec<(usize, bool)> = (0..self.header.len()).map(column).collect();
+        let cell = |(text, &(width, right)): (&String, &(usize, bool))| {
+            if right { format!("{text:>width$}") } else { format!("{text:width$}") }
+        };
+        let line = |cells: &Vec<String>| {
+            let cells: Vec<String> = cells.iter().zip(&columns).map(cell).collect();
+            cells.join("  ").trim_end().to_owned() + "\n"
+        };
+        lines().map(line).collect()
     }
 
     /// RFC 4180: cells with commas, quotes or line breaks are quoted.
@@ -105,8 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_written_three_ways() {
+    fn a_table_is_written_in_each_way() {
         assert_eq!(example().markdown(), "| model | a < b |\n| --- | ---: |\n| x, \"raw\" | 1.5 |\n| a\\|b |  |\n");
+        assert_eq!(example().text(), "model     a < b\nx, \"raw\"    1.5\na|b\n");
         assert_eq!(example().csv(), "model,a < b\n\"x, \"\"raw\"\"\",1.5\na|b,\n");
         let html = example().html();
         assert!(html.contains("<th class=\"right\">a &lt; b</th>") && html.contains("<td>x, &quot;raw&quot;</td>"));

@@ -54,6 +54,8 @@ pub struct Launch {
     /// Dynamic shared memory in bytes.
     pub smem_bytes: u32,
     pub args: Vec<Arg>,
+    /// Which part of what the blocks' tiles span is wanted, where the kernel works in tiles.
+    pub tile_efficiency: Option<f64>,
 }
 
 impl Launch {
@@ -72,6 +74,14 @@ impl Launch {
     /// Dynamic shared memory in bytes.
     pub fn smem(&mut self, bytes: usize) -> &mut Launch {
         self.smem_bytes = bytes as u32;
+        self
+    }
+
+    /// A block of the grid, given before, computes a square of this side of a matrix of `rows` and `columns`: what lies
+    /// beyond its edges is in vain.
+    pub fn tiles(&mut self, side: usize, rows: usize, columns: usize) -> &mut Launch {
+        let spanned = self.grid[0] as usize * self.grid[1] as usize * side * side;
+        self.tile_efficiency = Some((rows * columns) as f64 / spanned as f64);
         self
     }
 
@@ -96,7 +106,14 @@ impl Launches {
 
     /// Adds a launch of a kernel by its whole name.
     pub fn kernel_named(&mut self, name: &str) -> &mut Launch {
-        self.list.push(Launch { kernel: name.into(), grid: [1; 3], block: 256, smem_bytes: 0, args: Vec::new() });
+        self.list.push(Launch {
+            kernel: name.into(),
+            grid: [1; 3],
+            block: 256,
+            smem_bytes: 0,
+            args: Vec::new(),
+            tile_efficiency: None,
+        });
         self.list.last_mut().expect("just pushed")
     }
 }

@@ -11,14 +11,17 @@
 mod launch;
 mod plan;
 mod session;
+mod work;
 
 use crate::ops::add;
 use crate::tensor::{DType, Place, Tensor};
 pub use launch::{Arg, Launch, Launches};
 pub use plan::Plan;
-pub use session::{OpTime, Program, Session};
+pub use session::{Program, Session};
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
+pub use work::{Pass, Work};
 
 use crate::Result;
 use crate::device::Memory;
@@ -59,6 +62,10 @@ pub trait Op: Debug + Send {
     fn flops(&self) -> u64 {
         0
     }
+    /// Those of each kernel launch, in order; what is left out has none. They add up to [`Op::flops`].
+    fn launch_flops(&self) -> Vec<u64> {
+        vec![self.flops()]
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -74,6 +81,10 @@ pub struct Tape {
     dtype: DType,
     backend: Backend,
     nodes: Vec<Box<dyn Op>>,
+    /// The layer of each node.
+    layers: Vec<Arc<str>>,
+    /// The layer of what is recorded next.
+    layer: Arc<str>,
     arena: Vec<Tensor>,
     gradients: HashMap<Place, Gradient>,
     needs_grad: HashMap<Place, bool>,
@@ -89,6 +100,8 @@ impl Tape {
             dtype,
             backend,
             nodes: Vec::new(),
+            layers: Vec::new(),
+            layer: "".into(),
             arena: Vec::new(),
             gradients: HashMap::new(),
             needs_grad: HashMap::new(),
@@ -122,6 +135,14 @@ impl Tape {
         }
     }
 
+    /// Names the layer to which the ops belong that are recorded from now on, in profiles. Their gradients belong to it
+    /// too.
+    pub fn enter_layer(&mut self, name: &str) {
+        if *self.layer != *name {
+            self.layer = name.into();
+        }
+    }
+
     /// Records a node.
     pub fn push(&mut self, op: impl Op + 'static) {
         if self.forward_nodes.is_none() && op.inputs().iter().any(|&t| self.needs_grad(t)) {
@@ -130,6 +151,7 @@ impl Tape {
             }
         }
         self.nodes.push(Box::new(op));
+        self.layers.push(self.layer.clone());
     }
 
     /// Declares a trainable parameter and where its f32 gradient belongs.
@@ -209,9 +231,10 @@ impl Tape {
     pub fn backward(&mut self) {
         let forward = std::mem::take(&mut self.nodes);
         self.forward_nodes = Some(forward.len());
-        for node in forward.iter().rev() {
+        for (i, node) in forward.iter().enumerate().rev() {
             let reached = |t: &Tensor| self.gradients.get(&t.place).is_some_and(|g| g.written && !g.fixed);
             if node.outputs().iter().any(reached) {
+                self.layer = self.layers[i].clone();
                 node.backward(self);
             }
         }
@@ -233,6 +256,11 @@ impl Tape {
             Backend::Cpu => Ok(()),
             Backend::Gpu => self.nodes.iter().try_for_each(|node| node.check_launch()),
         }
+    }
+
+    /// What each launch (on the CPU: each node) has to compute and to move.
+    pub fn work(&self) -> Vec<Work> {
+        work::work(&self.nodes, &self.layers, self.forward_nodes(), self.backend)
     }
 
     /// Where the intermediates would lie: what a session needs memory for.

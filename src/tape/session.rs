@@ -1,17 +1,20 @@
 //! Running programs: a session owns the memory of one device, plans the tapes it is given and walks their lists.
 
-use super::{Arg, Backend, Launches, Op, Plan, Tape, plan};
+use super::{Arg, Backend, Launches, Op, Plan, Tape, Work, plan, work};
 use crate::Result;
 use crate::device::driver::{Allocation, Recording};
 use crate::device::{Device, Driver, KernelArg, KernelCall, Memory};
 use crate::tensor::{DType, Place, Store, Tensor};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use half::bf16;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A tape that is planned and ready to run in the session that loaded it.
 pub struct Program {
     nodes: Vec<Box<dyn Op>>,
+    layers: Vec<Arc<str>>,
+    backend: Backend,
     plan: Plan,
     /// The launches of node i are `calls[first_call[i]..first_call[i + 1]]`.
     calls: Vec<KernelCall>,
@@ -47,16 +50,11 @@ impl Program {
     pub fn flops(&self) -> u64 {
         self.nodes.iter().map(|n| n.flops()).sum()
     }
-}
 
-/// Time and work of one node in one run.
-#[derive(Clone, Debug)]
-pub struct OpTime {
-    pub name: &'static str,
-    pub ms: f64,
-    pub flops: u64,
-    /// Bytes of all operands, each counted once.
-    pub bytes: u64,
+    /// What each launch (on the CPU: each node) has to compute and to move.
+    pub fn work(&self) -> Vec<Work> {
+        work::work(&self.nodes, &self.layers, self.forward_nodes, self.backend)
+    }
 }
 
 /// Device memory that goes back to its driver when dropped.
@@ -164,6 +162,8 @@ impl Session {
         }
         let mut program = Program {
             nodes: tape.nodes,
+            layers: tape.layers,
+            backend: tape.backend,
             plan,
             calls: Vec::new(),
             first_call: Vec::new(),
@@ -227,41 +227,27 @@ impl Session {
         }
     }
 
-    /// Runs the nodes one by one and returns the time of each.
+    /// Runs a program launch by launch (on the CPU: node by node) and returns the milliseconds that each took, in the
+    /// order of [`Program::work`].
     ///
     /// # Errors
     /// What the device reports.
-    pub fn time_ops(&mut self, program: &mut Program) -> Result<Vec<OpTime>> {
+    pub fn time_ms(&mut self, program: &mut Program) -> Result<Vec<f64>> {
         if program.arena_generation != self.arena_generation {
             self.resolve(program);
         }
-        let ms: Vec<f64> = match &mut self.executor {
+        match &mut self.executor {
             Executor::Cpu(memory) => {
                 memory.bind(&program.plan.offsets);
-                let mut timed = |node: &dyn Op| {
+                let timed = |node: &Box<dyn Op>| {
                     let start = Instant::now();
                     node.cpu(memory);
                     start.elapsed().as_secs_f64() * 1e3
                 };
-                program.nodes.iter().map(|n| timed(n.as_ref())).collect()
+                Ok(program.nodes.iter().map(timed).collect())
             }
-            Executor::Gpu(gpu) => {
-                let calls = gpu.driver.time_ms(&program.calls)?;
-                program.first_call.windows(2).map(|w| calls[w[0]..w[1]].iter().map(|&ms| ms as f64).sum()).collect()
-            }
-        };
-        let row = |(node, ms): (&dyn Op, f64)| {
-            let mut operands = [node.outputs(), node.inputs()].concat();
-            operands.sort_by_key(|t| format!("{:?}", t.place));
-            operands.dedup();
-            OpTime {
-                name: node.name(),
-                ms,
-                flops: node.flops(),
-                bytes: operands.iter().map(|t| t.bytes() as u64).sum(),
-            }
-        };
-        Ok(program.nodes.iter().map(|n| n.as_ref()).zip(ms).map(row).collect())
+            Executor::Gpu(gpu) => Ok(gpu.driver.time_ms(&program.calls)?.into_iter().map(f64::from).collect()),
+        }
     }
 
     /// Runs the nodes one by one until one writes a value that is not finite: its name, and which of its outputs.

@@ -7,6 +7,8 @@ use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
 use crate::diffusion::Process;
 use crate::nn::ModelConfig;
+use crate::tape::Backend;
+use crate::tensor::DType;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +129,28 @@ pub enum Precision {
     F32,
     /// bfloat16; not on the CPU.
     Bf16,
+}
+
+impl Precision {
+    /// What a device computes in that is asked for this precision.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    pub fn on(self, backend: Backend) -> Result<Precision> {
+        match (self, backend) {
+            (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
+            (Precision::Auto, Backend::Gpu) => Ok(Precision::Bf16),
+            (Precision::Bf16, Backend::Cpu) => {
+                Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
+            }
+            (precision, _) => Ok(precision),
+        }
+    }
+
+    /// The type in which activations are stored.
+    pub fn dtype(self) -> DType {
+        if self == Precision::Bf16 { DType::Bf16 } else { DType::F32 }
+    }
 }
 
 impl Default for DataConfig {

@@ -1,9 +1,9 @@
 //! What training takes of a device's memory, and what would fit where it is too much.
 
-use super::config::{Config, Precision};
+use super::config::Config;
 use super::model_file::network;
-use super::program::{PartInputs, record_part};
-use crate::nn::{Network, ParamSet, Weights};
+use super::program::{StepTensors, record_part};
+use crate::nn::{Network, ParamSet};
 use crate::tape::Backend;
 use crate::tensor::{DType, Store};
 use crate::{Error, Result};
@@ -21,12 +21,8 @@ impl TrainingMemory {
     /// Of a configuration, by recording its step.
     pub fn of(config: &Config, (network, params): (&Network, &ParamSet), on: (Backend, DType)) -> TrainingMemory {
         let mut store = Store::new();
-        let weights = Weights::reserve(&mut store, params, on.1, true);
-        Weights::reserve(&mut store, params, on.1, false);
-        let arrays = if config.train.accumulate > 1 { 3 } else { 2 };
-        store.tensor(&[arrays * params.flat_len()], DType::F32);
-        let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
-        let (tape, _) = record_part(on, network, &weights, &inputs, None);
+        let tensors = StepTensors::reserve(&mut store, params, config, on.1);
+        let (tape, _) = record_part(on, network, &tensors.weights, &tensors.inputs, None);
         TrainingMemory { persistent_bytes: store.bytes(), arena_bytes: tape.plan().bytes }
     }
 
@@ -50,12 +46,11 @@ pub(super) fn advise(mut error: Error, config: &Config, free_bytes: u64) -> Erro
 /// What would fit. A GPU keeps some memory for itself and hands it out in pages: a twentieth is left to it.
 fn advice_for(config: &Config, free_bytes: u64) -> Result<String> {
     let (network, params) = network(config)?;
-    let dtype = if config.train.precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
     let batch = config.train.batch_size;
     let fits = |accumulate: usize| {
         let mut config = config.clone();
         config.train.accumulate = accumulate;
-        let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Gpu, dtype));
+        let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Gpu, config.train.precision.dtype()));
         memory.bytes() <= free_bytes / 20 * 19
     };
     let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));
@@ -77,6 +72,7 @@ mod tests {
     use crate::device::{Device, Emu, EmuOptions};
     use crate::nn::{ModelConfig, UNetConfig};
     use crate::train::Trainer;
+    use crate::train::config::{Precision, TrainConfig};
 
     fn small() -> Config {
         let mut config = Config::default();
@@ -115,10 +111,7 @@ mod tests {
         };
         let (batch, parts) = (number("train.batch_size = "), number("train.accumulate = "));
         assert!(batch < 96 && batch * parts == 96, "{message}");
-        let in_parts = Config {
-            train: crate::train::config::TrainConfig { accumulate: parts, ..config.train.clone() },
-            ..config.clone()
-        };
+        let in_parts = Config { train: TrainConfig { accumulate: parts, ..config.train.clone() }, ..config.clone() };
         config.train.batch_size = batch;
         for fitting in [config, in_parts] {
             assert_eq!(refusal(&fitting, MEMORY_BYTES), None);

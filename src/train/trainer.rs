@@ -1,11 +1,11 @@
 //! The trainer: one network, its optimiser state and the programs that improve it, on one device.
 
 use super::checkpoint::State;
-use super::config::{Config, Precision};
+use super::config::Config;
 use super::memory;
 use super::model_file::network;
 use super::objective::Objective;
-use super::program::{OptimizerState, PartInputs, record_part, record_update};
+use super::program::{OptimizerState, PartInputs, StepPrograms, StepTensors};
 use super::random::initial_weights;
 use super::schedule::{ema_decay, learning_rate};
 use super::validation::MeanLoss;
@@ -15,8 +15,8 @@ use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
 use crate::probe::{Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Backend, Program, Session};
-use crate::tensor::{DType, Store, Tensor};
+use crate::tape::{Program, Session, Work};
+use crate::tensor::Store;
 use crate::{Error, Result};
 
 /// What came of one update.
@@ -41,18 +41,10 @@ pub struct Trainer {
     average: Weights,
     state: OptimizerState,
     inputs: PartInputs,
-    /// Processes the first part of a batch, and every further one.
-    parts: (Part, Option<Part>),
-    update: Program,
+    programs: StepPrograms<Program>,
     sampler: Option<ImageSampler>,
     probe: Option<Probe>,
     step: u64,
-}
-
-/// The program of a part of a batch and the loss `[1]` that it leaves.
-struct Part {
-    program: Program,
-    loss: Tensor,
 }
 
 impl Trainer {
@@ -64,11 +56,11 @@ impl Trainer {
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
-        config.train.precision = precision(config.train.precision, &device)?;
+        config.train.precision = config.train.precision.on(device.backend())?;
         let free_bytes = device.free_bytes()?;
         Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
             (error @ Error::Shape { .. }, _) => {
-                let precision = if config.train.precision == Precision::Bf16 { "bf16" } else { "f32" };
+                let precision = config.train.precision.dtype().suffix();
                 Error::Config(format!("train.precision = \"{precision}\": {error}"))
             }
             (error, Some(free_bytes)) => memory::advise(error, &config, free_bytes),
@@ -77,25 +69,12 @@ impl Trainer {
     }
 
     fn allocate(device: Device, config: Config) -> Result<Trainer> {
-        let dtype = if config.train.precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
         let backend = device.backend();
+        let dtype = config.train.precision.dtype();
         let (network, params) = network(&config)?;
 
         let mut store = Store::new();
-        let weights = Weights::reserve(&mut store, &params, dtype, true);
-        let average = Weights::reserve(&mut store, &params, dtype, false);
-        let mut array = || store.tensor(&[params.flat_len()], DType::F32);
-        let (m, v) = (array(), array());
-        // Further parts of a batch write their gradients here, from where they are added to the first part's.
-        let part_gradients = (config.train.accumulate > 1).then(array);
-        let state = OptimizerState {
-            m,
-            v,
-            ema: average.values,
-            hyper: store.tensor(&[8], DType::F32),
-            norm: store.tensor(&[2], DType::F32),
-        };
-        let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
+        let tensors = StepTensors::reserve(&mut store, &params, &config, dtype);
         let mut sampler = (config.sample.n > 0).then(|| {
             let chunk = chunk_images(backend, config.model.sample_len());
             ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
@@ -103,27 +82,22 @@ impl Trainer {
         let mut probe = (config.train.validate_every > 0)
             .then(|| Probe::reserve(&mut store, &config.model, config.train.micro_batch()));
 
-        let (tape, loss) = record_part((backend, dtype), &network, &weights, &inputs, None);
-        tape.check()?;
+        let tapes = StepPrograms::record((backend, dtype), &network, &tensors, &config);
+        tapes.first.0.check()?;
         let mut session = Session::new(device, &store)?;
-        let first = Part { program: session.load(tape)?, loss };
-        let part = |session: &mut Session, weights: &Weights, add_to| -> Result<Part> {
-            let (tape, loss) = record_part((backend, dtype), &network, weights, &inputs, add_to);
-            Ok(Part { program: session.load(tape)?, loss })
+        let mut load = |(tape, loss)| Ok::<_, Error>((session.load(tape)?, loss));
+        let programs = StepPrograms {
+            first: load(tapes.first)?,
+            further: tapes.further.map(load).transpose()?,
+            update: session.load(tapes.update)?,
         };
-        let further = part_gradients.map(|gradients| {
-            let mut aside = weights.clone();
-            aside.gradients = gradients;
-            part(&mut session, &aside, Some(weights.gradients))
-        });
-        let further = further.transpose()?;
-        let update = session.load(record_update((backend, dtype), &weights, &state, &config))?;
         if let Some(sampler) = &mut sampler {
-            sampler.load(&mut session, &network, &average)?;
+            sampler.load(&mut session, &network, &tensors.average)?;
         }
         if let Some(probe) = &mut probe {
-            probe.load(&mut session, &network, &weights, dtype)?;
+            probe.load(&mut session, &network, &tensors.weights, dtype)?;
         }
+        let StepTensors { weights, average, state, inputs, .. } = tensors;
         let mut trainer = Trainer {
             objective: Objective::new(&config)?,
             config,
@@ -133,8 +107,7 @@ impl Trainer {
             average,
             state,
             inputs,
-            parts: (first, further),
-            update,
+            programs,
             sampler,
             probe,
             step: 0,
@@ -193,7 +166,7 @@ impl Trainer {
         let mut loss = 0.0;
         for part in 0..self.config.train.accumulate {
             self.write_part(part, images, labels)?;
-            let Part { program, loss: part_loss } = part_of(&mut self.parts, part);
+            let (program, part_loss) = self.programs.part(part);
             self.session.run(program)?;
             loss += self.session.read_in(program, *part_loss)?[0];
             if !loss.is_finite() {
@@ -202,13 +175,35 @@ impl Trainer {
         }
         let learning_rate = learning_rate(&self.config.train, self.step);
         self.write_hyper(learning_rate)?;
-        self.session.run(&mut self.update)?;
+        self.session.run(&mut self.programs.update)?;
         let norm = self.session.read(self.state.norm)?;
         if norm[1] == 0.0 {
             return Err(self.non_finite("the gradient", images, labels));
         }
         self.step += 1;
         Ok(StepResult { loss, grad_norm: norm[0], learning_rate })
+    }
+
+    /// Makes one update launch by launch (on the CPU: op by op) and returns the milliseconds that each took, in the order
+    /// of [`Trainer::work`].
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`], except that it goes on with a loss that is not finite.
+    pub fn time_ms(&mut self, images: &[f32], labels: &[i32]) -> Result<Vec<f64>> {
+        let mut ms = Vec::new();
+        for part in 0..self.config.train.accumulate {
+            self.write_part(part, images, labels)?;
+            ms.extend(self.session.time_ms(&mut self.programs.part(part).0)?);
+        }
+        self.write_hyper(learning_rate(&self.config.train, self.step))?;
+        ms.extend(self.session.time_ms(&mut self.programs.update)?);
+        self.step += 1;
+        Ok(ms)
+    }
+
+    /// What each launch (on the CPU: each op) of one update has to compute and to move.
+    pub fn work(&self) -> Vec<Work> {
+        self.programs.work(self.config.train.accumulate, Program::work)
     }
 
     /// Writes the inputs of one part of a batch.
@@ -254,13 +249,13 @@ impl Trainer {
         let search = |trainer: &mut Trainer| -> Result<Option<String>> {
             for part in 0..trainer.config.train.accumulate {
                 trainer.write_part(part, images, labels)?;
-                let program = &mut part_of(&mut trainer.parts, part).program;
+                let program = &mut trainer.programs.part(part).0;
                 if let Some(op) = trainer.session.first_non_finite(program)? {
                     return Ok(Some(op));
                 }
             }
             // The gradients are finite and their norm is not. The update leaves the weights alone then.
-            trainer.session.first_non_finite(&mut trainer.update)
+            trainer.session.first_non_finite(&mut trainer.programs.update)
         };
         match search(self) {
             Err(error) => error,
@@ -350,25 +345,6 @@ impl Trainer {
 
     /// Floating-point operations of one update.
     pub fn flops(&self) -> u64 {
-        self.config.train.accumulate as u64 * self.parts.0.program.flops()
-    }
-}
-
-fn part_of(parts: &mut (Part, Option<Part>), part: usize) -> &mut Part {
-    match &mut parts.1 {
-        Some(further) if part > 0 => further,
-        _ => &mut parts.0,
-    }
-}
-
-/// The precision that a device can do and the configuration asks for.
-fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
-    match (wanted, device.backend()) {
-        (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
-        (Precision::Auto, Backend::Gpu) => Ok(Precision::Bf16),
-        (Precision::Bf16, Backend::Cpu) => {
-            Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
-        }
-        (precision, _) => Ok(precision),
+        self.config.train.accumulate as u64 * self.programs.first.0.flops()
     }
 }

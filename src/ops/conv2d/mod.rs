@@ -127,6 +127,7 @@ impl Op for Conv2dFwd {
         let operands = [self.y.into(), self.x.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
+            .tiles(tile.side(), s.out_pixels(), s.c_out)
             .block(tile.threads())
             .smem(tile.smem_bytes())
             .args(&[&operands[..], &dims(s)].concat());
@@ -165,6 +166,7 @@ impl Op for BwdDx {
         let operands = [self.dx.into(), self.dy.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
             .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
+            .tiles(tile.side(), phase_pixels(s), s.c_in)
             .block(tile.threads())
             .smem(tile.smem_bytes())
             .args(&[&operands[..], &dims(s)].concat());
@@ -213,6 +215,7 @@ impl Op for BwdDw {
         let operands = [splits.target(self.dw, self.parts).into(), self.dy.into(), self.x.into()];
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dtype)
             .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.count])
+            .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
             .block(tile.threads())
             .smem(tile.smem_bytes())
             .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());

@@ -1,0 +1,92 @@
+//! Measuring what a machine can do at most.
+
+use super::Ceilings;
+use crate::Result;
+use crate::device::Device;
+use crate::device::host_math::{MatRef, matmul};
+use crate::ops::add::sum_into;
+use crate::ops::linear::linear;
+use crate::ops::philox::{Philox, RngState, Stream};
+use crate::tape::{Backend, Session, Tape};
+use crate::tensor::{DType, Store, Tensor};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// The best of so many runs counts.
+const ROUNDS: usize = 5;
+
+/// Measures a matrix product of random numbers and the copying of memory. On the CPU: the `gemm` crate in f32 and a copy
+/// by all cores. On a GPU, where nothing but our kernels runs: the largest of our products in the storage type `dtype`,
+/// and a sum of two arrays; the vendor's product may be faster.
+///
+/// # Errors
+/// What the device reports.
+pub fn measure(device: Device, dtype: DType) -> Result<Ceilings> {
+    match device {
+        Device::Cpu => Ok(Ceilings { tflops: cpu_tflops(1536), copy_gb_s: cpu_copy_gb_s(32 << 20) }),
+        // The emulator's figures have no meaning: any size will do.
+        Device::Gpu(ref driver) if driver.name().starts_with("emu") => gpu(device, dtype, 64, 1 << 12),
+        Device::Gpu(_) => gpu(device, dtype, 8192, 64 << 20),
+    }
+}
+
+fn best_seconds(mut run: impl FnMut()) -> f64 {
+    let mut seconds = || {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..ROUNDS).map(|_| seconds()).fold(f64::INFINITY, f64::min)
+}
+
+fn random(n: usize) -> Vec<f32> {
+    let mut values = vec![0.0; n];
+    Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut values);
+    values
+}
+
+/// A product of two `n x n` matrices, divided into rows over all cores.
+fn cpu_tflops(n: usize) -> f64 {
+    const ROWS: usize = 128;
+    let (a, b) = (random(n * n), random(n * n));
+    let mut out = vec![0.0; n * n];
+    let seconds = best_seconds(|| {
+        out.par_chunks_mut(ROWS * n).zip(a.par_chunks(ROWS * n)).for_each(|(out, a)| {
+            matmul(out, n, MatRef::rows(a, a.len() / n, n, n), MatRef::rows(&b, n, n, n));
+        });
+    });
+    2.0 * (n as f64).powi(3) / seconds / 1e12
+}
+
+fn cpu_copy_gb_s(values: usize) -> f64 {
+    const CHUNK: usize = 1 << 18;
+    let from = vec![1f32; values];
+    let mut to = vec![0f32; values];
+    let seconds = best_seconds(|| {
+        to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    2.0 * 4.0 * values as f64 / seconds / 1e9
+}
+
+/// A product of two `n x n` matrices and a sum of two arrays of `values` numbers in f32.
+fn gpu(device: Device, dtype: DType, n: usize, values: usize) -> Result<Ceilings> {
+    let mut store = Store::new();
+    let [x, w] = [(); 2].map(|()| store.tensor(&[n, n], dtype));
+    let [sum, a, b] = [(); 3].map(|()| store.tensor(&[values], DType::F32));
+    let mut session = Session::new(device, &store)?;
+    for matrix in [x, w] {
+        session.write(matrix, &random(n * n))?;
+    }
+    let mut tape = Tape::new(Backend::Gpu, dtype);
+    linear(&mut tape, x, w, Tensor::EMPTY);
+    sum_into(&mut tape, sum, a, b);
+    let mut program = session.load(tape)?;
+    let mut best_ms = [f64::INFINITY; 2];
+    for _ in 0..ROUNDS {
+        let ms = session.time_ms(&mut program)?;
+        best_ms.iter_mut().zip(ms).for_each(|(best, ms)| *best = best.min(ms));
+    }
+    let work = program.work();
+    let [product, copy] = [&work[0], &work[1]];
+    Ok(Ceilings { tflops: product.flops as f64 / best_ms[0] / 1e9, copy_gb_s: copy.bytes as f64 / best_ms[1] / 1e6 })
+}

@@ -1,0 +1,123 @@
+use super::*;
+use crate::train::presets;
+
+fn model(preset: &str, batch: usize, conv_tflops: f64) -> Profile {
+    let mut config = presets::get(preset).unwrap();
+    config.train.batch_size = batch;
+    let step = Step::plan(&config, Backend::Gpu, DType::Bf16).unwrap();
+    Profile::new(step, Machine::model("h200", conv_tflops).unwrap())
+}
+
+#[test]
+fn the_model_counts_what_is_published() {
+    let profile = model("ddpm-cifar10", 128, 550.0);
+    let total = profile.total();
+    // 37.32 GFLOP an image, forward and backward.
+    let gflop = total.flops as f64 / 128e9;
+    assert!((gflop - 37.32).abs() <= 0.1, "{gflop} GFLOP an image");
+    assert!((300..450).contains(&total.launches), "{} launches", total.launches);
+    assert_eq!(profile.step.parameters, 35_746_307);
+}
+
+#[test]
+fn predictions_lie_between_the_floor_and_the_assumption() {
+    let [slow, fast] = [450.0, 700.0].map(|conv_tflops| model("ddpm-cifar10", 16, conv_tflops));
+    for row in slow.rows.iter().chain(&fast.rows) {
+        assert!(row.floor_us + 2.0 <= row.predicted_us, "{row:?}");
+    }
+    assert!(fast.total().us < slow.total().us && slow.mfu() < fast.mfu());
+    let conv = slow.rows.iter().find(|row| row.work.op == "conv2d_fwd" && row.work.flops > 9_000_000_000).unwrap();
+    let want = 2.0 + conv.work.flops as f64 / 450e6;
+    assert!((conv.predicted_us - want).abs() <= 1e-9 * want, "{conv:?}");
+}
+
+#[test]
+fn totals_are_sums_of_the_launches() {
+    let profile = model("mnist-123", 8, 550.0);
+    let total = profile.total();
+    for totals in [profile.by_op(), profile.by_layer(), profile.by_kernel()] {
+        assert_eq!(totals.iter().map(|t| t.launches).sum::<usize>(), total.launches);
+        assert_eq!(totals.iter().map(|t| t.flops).sum::<u64>(), total.flops);
+        assert_eq!(totals.iter().map(|t| t.bytes).sum::<u64>(), total.bytes);
+        let us: f64 = totals.iter().map(|t| t.us).sum();
+        assert!((us - total.us).abs() <= 1e-9 * total.us);
+    }
+}
+
+#[test]
+fn every_launch_of_every_preset_has_its_layer() {
+    for preset in presets::ALL {
+        let mut config = (preset.config)();
+        config.train.batch_size = 2;
+        let step = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
+        assert!(step.work.iter().all(|work| !work.layer.is_empty()), "{}", preset.name);
+    }
+    let config = presets::get("quickstart").unwrap();
+    let work = Step::plan(&config, Backend::Cpu, DType::F32).unwrap().work;
+    let layer = |op: &str| &*work.iter().find(|work| work.op == op).unwrap().layer;
+    assert_eq!(layer("conv2d_fwd"), "conv_in");
+    assert_eq!(layer("attention_fwd"), "down_blocks.1.attentions.0.to_q, to_k, to_v");
+    assert_eq!(layer("concat_fwd"), "up_blocks.0.join");
+    assert_eq!(layer("concat_bwd"), "up_blocks.1.join");
+    assert_eq!(layer("adam"), "optimiser");
+}
+
+#[test]
+fn layers_belong_to_blocks() {
+    let cases = [
+        ("down_blocks.0.resnets.1.conv1", "down_blocks.0.resnets.1"),
+        ("mid_block.attentions.0.to_out.0", "mid_block.attentions.0"),
+        ("up_blocks.2.join", "up_blocks.2"),
+        ("time_embedding.linear_1", "time_embedding"),
+        ("conv_in", "conv_in"),
+    ];
+    for (layer, want) in cases {
+        assert_eq!(block(layer), want);
+    }
+}
+
+#[test]
+fn a_step_in_parts_is_counted_in_parts() {
+    let mut config = presets::get("quickstart").unwrap();
+    config.train.batch_size = 8;
+    let whole = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
+    config.train.accumulate = 4;
+    let parts = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
+    let flops = |step: &Step| step.work.iter().map(|work| work.flops).sum::<u64>();
+    assert_eq!(flops(&parts), flops(&whole));
+    assert_eq!(parts.work.iter().filter(|work| work.op == "adam").count(), 1);
+    assert!(parts.arena_bytes < whole.arena_bytes && parts.persistent_bytes > whole.persistent_bytes);
+}
+
+#[test]
+fn what_is_planned_is_what_a_trainer_runs() {
+    let mut config = presets::get("quickstart").unwrap();
+    config.train.batch_size = 2;
+    config.sample.n = 0;
+    let planned = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
+    let (measured, _) = Step::measure(&config, Device::Cpu, 1).unwrap();
+    let launches = |step: &Step| format!("{:?}", step.work);
+    assert_eq!(launches(&planned), launches(&measured));
+    assert_eq!(measured.measured_us.unwrap().len(), planned.work.len());
+    let bytes = |step: &Step| (step.persistent_bytes, step.arena_bytes);
+    assert_eq!(bytes(&planned), (measured.persistent_bytes, measured.arena_bytes));
+}
+
+#[test]
+fn a_trace_has_every_launch_on_one_track_and_the_layers_on_another() {
+    let profile = model("quickstart", 4, 550.0);
+    let trace = trace(&profile);
+    let spans = |track: u64| -> Vec<(f64, f64)> {
+        let events = trace["traceEvents"].as_array().unwrap().iter();
+        let spans = events.filter(|event| event["ph"] == "X" && event["tid"] == track);
+        spans.map(|event| (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap())).collect()
+    };
+    let (layers, launches) = (spans(1), spans(2));
+    assert_eq!(launches.len(), profile.rows.len());
+    assert!(layers.len() < launches.len());
+    for track in [layers, launches] {
+        assert!(track.windows(2).all(|w| (w[0].0 + w[0].1 - w[1].0).abs() <= 1e-6), "spans follow each other");
+        let us: f64 = track.iter().map(|span| span.1).sum();
+        assert!((us - profile.total().us).abs() <= 1e-6 * us);
+    }
+}
