@@ -40,36 +40,20 @@ def cpu_table(file: Path) -> str:
 
 
 def gpu_table(file: Path) -> str:
-    """A step of each model; the share of the bf16 ceiling where that was measured."""
+    """A step of each model, and its share of what the GPU does at most."""
     results = json.loads(file.read_text())
-    ceiling = find_number(results["environment"].get("ceilings"), "bf16")
     gpu = next(d for d in results["environment"]["devices"]["devices"] if d["device"] == "cuda:0")
-    headings = ["model", "batch", "step", "images/s", "TFLOP/s", "of the ceiling", "peak memory"]
+    headings = ["model", "batch", "step", "images/s", "TFLOP/s", "of the ceiling (MFU)", "peak memory"]
     rows = []
     for step in results["steps"].values():
-        if not isinstance(step, dict):
+        if not isinstance(step, dict) or step.get("what") != "training step":
             continue
-        tflop_per_s = step["gflop_per_s"] / 1e3
-        share = f"{100 * tflop_per_s / ceiling:.0f} %" if ceiling else "not measured"
         row = [f"`{step['model']}`", str(step["batch_size"]), f"{step['ms_per_step']:.2f} ms", rate(step["images_per_s"])]
-        rows.append([*row, f"{tflop_per_s:.0f}", share, f"{step['peak_bytes'] / 1e9:.2f} GB"])
+        work = [f"{step['gflop_per_s'] / 1e3:.0f}", f"{100 * step['mfu']:.0f} %"]
+        rows.append([*row, *work, f"{step['peak_bytes'] / 1e9:.2f} GB"])
     where = f"[{results['date']}]({file.relative_to(ROOT)})"
-    return f"A training step on {gpu['name']}, bf16 ({where}):\n\n" + table(headings, rows)
-
-
-def find_number(value: object, word: str) -> float | None:
-    """The ceiling in TFLOP/s: the first number below a key that names `word`."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if word in key and isinstance(inner, (int, float)):
-                return float(inner)
-            if (found := find_number(inner, word)) is not None:
-                return found
-    if isinstance(value, list):
-        for inner in value:
-            if (found := find_number(inner, word)) is not None:
-                return found
-    return None
+    name = gpu["name"].removesuffix(" (cuda:0)")
+    return f"A training step on {name}, bf16 ({where}):\n\n" + table(headings, rows)
 
 
 def render(text: str, name: str, content: str) -> str:

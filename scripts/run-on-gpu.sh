@@ -34,7 +34,7 @@ ops         240  every op and its gradient against float64
 parity      240  whole training steps against the CPU
 program     240  files, schedulers and runs through the program, away from its build
 determinism 240  two runs and a resumed one give the same bytes
-bench       240  training steps a second
+bench       300  training steps and samples a second, time of each kernel
 pytorch     420  the same steps in PyTorch
 ncu         300  counters of the largest kernels
 memcheck    300  compute-sanitizer: accesses out of bounds
@@ -209,11 +209,17 @@ stage_bench() {
     "$ddpm" bench train --device "$device" --preset "$preset" --set "train.batch_size=$batch" "${counts[@]}" |
       tee step.json || return 1
     fact "$preset-$batch" <step.json
-    if on_gpu && has profile; then
-      "$ddpm" profile --device cuda --preset "$preset" --batch "$batch" >"profile-$preset-$batch.txt" &&
-        keep "profile-$preset-$batch.txt" "profile-$preset-$batch.txt"
+    if has bench kernels && [ "$device" != emu ]; then
+      "$ddpm" bench kernels --device "$device" --preset "$preset" --set "train.batch_size=$batch" >kernels.json || return 1
+      keep kernels.json "kernels-$preset-$batch.json"
+      "$ddpm" profile --device "$device" --preset "$preset" --batch "$batch" >profile.txt || return 1
+      keep profile.txt "profile-$preset-$batch.txt"
     fi
   done
+  if on_gpu && has bench sample; then
+    "$ddpm" bench sample --device cuda --preset ddpm-cifar10 --n 256 | tee sample.json || return 1
+    fact sample-ddpm-cifar10 <sample.json
+  fi
   begin=$(date +%s%N)
   "$ddpm" bench train --device "$device" "${tiny[@]}" --steps 1 --warmup 0 >/dev/null || return 1
   echo $((($(date +%s%N) - begin) / 1000000)) | tee start_ms

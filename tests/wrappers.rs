@@ -302,7 +302,11 @@ fn gpu() -> Option<Box<dyn Driver>> {
 /// The emulator under some schedules, where tests run on it, and a GPU where there is one.
 fn drivers(schedules: impl Iterator<Item = EmuOptions>) -> Vec<Box<dyn Driver>> {
     let emulators = schedules.filter(|_| is_wanted("emu")).filter_map(|options| Emu::new(options).ok());
-    emulators.map(|emu| Box::new(emu) as Box<dyn Driver>).chain(gpu()).collect()
+    let drivers: Vec<_> = emulators.map(|emu| Box::new(emu) as Box<dyn Driver>).chain(gpu()).collect();
+    if drivers.is_empty() {
+        println!("skipped: neither the emulator nor a GPU is here, or none is asked for");
+    }
+    drivers
 }
 
 #[test]
