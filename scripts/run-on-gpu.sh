@@ -105,8 +105,8 @@ run_tests() {
   shift
   "$here/tests/$executable" "$@" 2>&1 | tee "$scratch/$executable.log"
   local status=${PIPESTATUS[0]}
-  sed -n 's/^test result: .* \([0-9]* passed; [0-9]* failed\);.*/\1/p' "$scratch/$executable.log" >>"$scratch/counts"
-  note "$(paste -sd+ "$scratch/counts")"
+  sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed;.*/\1 \2/p' "$scratch/$executable.log" >>"$scratch/counts"
+  note "$(awk '{ passed += $1; failed += $2 } END { print passed + 0, "passed,", failed + 0, "failed" }' "$scratch/counts")"
   return "$status"
 }
 
@@ -144,7 +144,7 @@ stage_robustness() {
   local wanted=(--set train.batch_size=1000000)
   case $device in
     cpu) return 0 ;;
-    emu) export DDPM_EMU=memory=20000000 wanted=(--set train.batch_size=512) ;;
+    emu) export DDPM_EMU=memory=60000000 wanted=(--set train.batch_size=512) ;;
   esac
   if "$ddpm" bench train --device "$device" "${wanted[@]}" 2>&1 | tee memory.log; then
     echo "a batch that cannot fit was accepted"
@@ -185,7 +185,7 @@ stage_determinism() {
   on_gpu && settings=(--set train.lr_schedule=constant --set sample.n=0)
   [ "$device" = emu ] && steps=6
   train() { # NAME STEPS [MORE]
-    "$ddpm" train --device "$device" --out "$1" "${settings[@]}" --set "train.steps=$2" \
+    "$ddpm" train --device "$device" --out "$1" "${settings[@]}" --set "train.steps=$2" --set train.warmup_steps=0 \
       --set train.checkpoint_every=$((steps / 2)) "${@:3}" >/dev/null 2>"$1.err" || {
       cat "$1.err"
       return 1
@@ -396,7 +396,9 @@ if [ $list = yes ]; then
   exit
 fi
 
-begun=$SECONDS failures=0
+begun=$SECONDS failures=0 running=''
+# `timeout` passes the signal on: nothing goes on behind the back of the next call.
+trap '[ -z "$running" ] || kill $running; exit 143' INT TERM HUP
 while read -r name limit _; do
   [ -n "$name" ] || continue
   if [ -n "$only" ]; then
@@ -414,7 +416,9 @@ while read -r name limit _; do
   mkdir -p "$parts/facts/$name"
   start=$SECONDS
   printf '%-12s ' "$name"
-  timeout --kill-after=5 "$allowed" "${BASH_SOURCE[0]}" --device "$device" --stage "$name" >"$parts/logs/$name.log" 2>&1 </dev/null
+  timeout --kill-after=5 "$allowed" "${BASH_SOURCE[0]}" --device "$device" --stage "$name" >"$parts/logs/$name.log" 2>&1 </dev/null &
+  running=$!
+  wait $running
   case $? in
     0) result=passed ;;
     77) result=skipped ;;
