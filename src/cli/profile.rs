@@ -3,6 +3,7 @@
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use super::{bench, open_device};
+use crate::device::Capability;
 use crate::profile::{Machine, Profile, Row, Step, Total, trace};
 use crate::report::{Table, digits};
 use crate::tape::Backend;
@@ -74,11 +75,12 @@ fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<(Profile,
         return Err(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
     }
     let machine = Machine::model(model, conv_tflops)?;
-    let dtype = config.train.precision.on(Backend::Gpu)?.dtype();
+    let backend = Backend::Gpu(Capability::Hopper);
+    let dtype = config.train.precision.on(backend)?.dtype();
     if dtype != DType::Bf16 {
         return Err(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
     }
-    Ok((Profile::new(Step::plan(config, Backend::Gpu, dtype)?, machine), dtype))
+    Ok((Profile::new(Step::plan(config, backend, dtype)?, machine), dtype))
 }
 
 /// Profiles a training step, and then, when its memory is free again, measures what the device does at most.
@@ -94,7 +96,7 @@ pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<(Profile
     config.train.validate_every = 0;
     let (step, name) = Step::measure(&config, opened, rounds)?;
     let ceilings = bench::ceilings(device, dtype)?;
-    Ok((Profile::new(step, Machine::measured(name, ceilings, backend == Backend::Gpu)), dtype))
+    Ok((Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)), dtype))
 }
 
 fn json(profile: &Profile, name: &str, dtype: DType, times: &str) -> Value {

@@ -77,7 +77,7 @@ fn gpu(device: Device, dtype: DType, n: usize, values: usize) -> Result<Ceilings
     for matrix in [x, w] {
         session.write(matrix, &random(n * n))?;
     }
-    let mut tape = Tape::new(Backend::Gpu, dtype);
+    let mut tape = Tape::new(session.backend(), dtype);
     linear(&mut tape, x, w, Tensor::EMPTY);
     sum_into(&mut tape, sum, a, b);
     let mut program = session.load(tape)?;

@@ -33,9 +33,9 @@ impl TrainingMemory {
 }
 
 /// Adds to an error that says that memory ran out which batch would have fitted into `free_bytes`.
-pub(super) fn advise(mut error: Error, config: &Config, free_bytes: u64) -> Error {
+pub(super) fn advise(mut error: Error, config: &Config, backend: Backend, free_bytes: u64) -> Error {
     if let Error::OutOfMemory { advice, .. } = &mut error {
-        match advice_for(config, free_bytes) {
+        match advice_for(config, backend, free_bytes) {
             Ok(text) => *advice = text,
             Err(error) => return error,
         }
@@ -44,13 +44,13 @@ pub(super) fn advise(mut error: Error, config: &Config, free_bytes: u64) -> Erro
 }
 
 /// What would fit. A GPU keeps some memory for itself and hands it out in pages: a twentieth is left to it.
-fn advice_for(config: &Config, free_bytes: u64) -> Result<String> {
+fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<String> {
     let (network, params) = network(config)?;
     let batch = config.train.batch_size;
     let fits = |accumulate: usize| {
         let mut config = config.clone();
         config.train.accumulate = accumulate;
-        let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Gpu, config.train.precision.dtype()));
+        let memory = TrainingMemory::of(&config, (&network, &params), (backend, config.train.precision.dtype()));
         memory.bytes() <= free_bytes / 20 * 19
     };
     let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));

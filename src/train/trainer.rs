@@ -56,14 +56,15 @@ impl Trainer {
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
-        config.train.precision = config.train.precision.on(device.backend())?;
+        let backend = device.backend();
+        config.train.precision = config.train.precision.on(backend)?;
         let free_bytes = device.free_bytes()?;
         Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
             (error @ Error::Shape { .. }, _) => {
                 let precision = config.train.precision.dtype().suffix();
                 Error::Config(format!("train.precision = \"{precision}\": {error}"))
             }
-            (error, Some(free_bytes)) => memory::advise(error, &config, free_bytes),
+            (error, Some(free_bytes)) => memory::advise(error, &config, backend, free_bytes),
             (error, None) => error,
         })
     }

@@ -1,11 +1,16 @@
 //! Launching a single kernel by its name, on any driver.
 
-use ddpm::device::{AsyncCopies, Driver, EmuOptions, KernelArg, KernelCall, Schedule};
+pub mod hopper;
 
-/// An operand of a launch: an array to write (NaN before), an array to read, or a number.
+use ddpm::device::{AsyncCopies, Driver, EmuOptions, KernelArg, KernelCall, Schedule, TensorMap};
+
+/// An operand of a launch: an array to write (NaN before), an array to read, either as boxes, or a number.
 pub enum Operand<'a> {
     Out(usize),
     In(&'a [f32]),
+    Words(&'a [u32]),
+    OutBoxes(usize, TensorMap),
+    Boxes(&'a [u32], TensorMap),
     Int(i32),
 }
 
@@ -25,8 +30,9 @@ impl Launch<'_> {
         let mut allocations = Vec::new();
         for operand in self.operands {
             let (bytes, data): (usize, &[u8]) = match operand {
-                Operand::Out(n) => (n * 4, &[]),
+                Operand::Out(n) | Operand::OutBoxes(n, _) => (n * 4, &[]),
                 Operand::In(values) => (values.len() * 4, bytemuck::cast_slice(values)),
+                Operand::Words(words) | Operand::Boxes(words, _) => (words.len() * 4, bytemuck::cast_slice(words)),
                 Operand::Int(value) => {
                     args.push(KernelArg::I32(*value));
                     continue;
@@ -35,9 +41,13 @@ impl Launch<'_> {
             let memory = driver.alloc(bytes)?;
             driver.fill(memory.address, bytes, 0xff)?;
             driver.upload(memory.address, data)?;
-            args.push(KernelArg::Pointer { address: memory.address, bytes });
-            if let Operand::Out(n) = operand {
-                outputs.push((memory.address, *n));
+            let address = memory.address;
+            args.push(match *operand {
+                Operand::OutBoxes(_, map) | Operand::Boxes(_, map) => KernelArg::TensorMap { address, bytes, map },
+                _ => KernelArg::Pointer { address, bytes },
+            });
+            if let Operand::Out(n) | Operand::OutBoxes(n, _) = operand {
+                outputs.push((address, *n));
             }
             allocations.push(memory);
         }
@@ -67,4 +77,10 @@ pub fn schedules() -> impl Iterator<Item = EmuOptions> {
     let plain = [AsyncCopies::Early, AsyncCopies::Late]
         .map(|copies| EmuOptions { async_copies: copies, ..EmuOptions::default() });
     plain.into_iter().chain(skewed)
+}
+
+/// Rounded to bf16, two to a word, the first in its low half.
+pub fn bf16_pairs(values: &[f32]) -> Vec<u32> {
+    let halves = values.chunks(2).map(|p| [half::bf16::from_f32(p[0]), half::bf16::from_f32(p[1])]);
+    halves.map(|[low, high]| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16).collect()
 }
