@@ -3,14 +3,16 @@
 //!
 //! `DDPM_WRITE_GOLDEN=FILE` writes that file, from a GPU alone.
 
+#[path = "wrappers/hopper.rs"]
+mod hopper;
 mod launch;
 
-use ddpm::device::{Cuda, Driver, Emu, EmuOptions};
+use ddpm::device::{Capability, Cuda, Driver, Emu, EmuOptions};
 use ddpm::ops::check::{has_gpu, is_wanted};
 use ddpm::ops::philox::philox4x32;
 use half::bf16;
-use launch::Operand::{In, Int, Out};
-use launch::{Launch, Operand, schedules};
+use launch::Operand::{In, Int, Out, Words};
+use launch::{Launch, bf16_pairs, schedules};
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::fmt::Write;
@@ -24,7 +26,7 @@ enum Want {
 
 /// One kernel on fixed data.
 struct Case {
-    name: &'static str,
+    name: String,
     run: Box<dyn Fn(&dyn Driver) -> Vec<u32>>,
     want: Want,
     /// Whether every device gives the same bits.
@@ -32,12 +34,12 @@ struct Case {
 }
 
 impl Case {
-    fn bits(name: &'static str, want: Vec<u32>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
-        Case { name, run: Box::new(run), want: Want::Bits(want), exact: true }
+    fn bits(name: impl Into<String>, want: Vec<u32>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
+        Case { name: name.into(), run: Box::new(run), want: Want::Bits(want), exact: true }
     }
 
-    fn near(name: &'static str, want: Vec<(f64, f64)>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
-        Case { name, run: Box::new(run), want: Want::Near(want), exact: false }
+    fn near(name: impl Into<String>, want: Vec<(f64, f64)>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
+        Case { name: name.into(), run: Box::new(run), want: Want::Near(want), exact: false }
     }
 
     /// Panics unless the words are what arithmetic says.
@@ -65,11 +67,6 @@ fn words_of(driver: &dyn Driver, launch: Launch) -> Vec<u32> {
     launch.run_on(driver).unwrap_or_else(|e| panic!("{e}")).swap_remove(0)
 }
 
-/// An array of words to read.
-fn in_words(words: &[u32]) -> Operand<'_> {
-    In(bytemuck::cast_slice(words))
-}
-
 /// Random words, other ones for each `stream`.
 fn random_words(stream: u32, n: usize) -> Vec<u32> {
     let block = |i: u32| philox4x32([i, 0, 0, stream], [0x5eed, 0]);
@@ -87,12 +84,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// Two bf16 values as one word, the first in its low half.
 fn pair(low: f32, high: f32) -> u32 {
-    let half = |v: f32| u32::from(bf16::from_f32(v).to_bits());
-    half(low) | half(high) << 16
-}
-
-fn pairs(values: &[f32]) -> Vec<u32> {
-    values.chunks(2).map(|p| pair(p[0], p[1])).collect()
+    bf16_pairs(&[low, high])[0]
 }
 
 /// A random product that rounds at every step.
@@ -120,7 +112,7 @@ fn mma() -> Case {
     let want = places.iter().map(want).collect();
     let c_fragments: Vec<f32> = places.iter().map(|&p| c[p]).collect();
     Case::near("mma", want, move |driver| {
-        let operands = [Out(128), in_words(&a_fragments), in_words(&b_fragments), In(&c_fragments)];
+        let operands = [Out(128), Words(&a_fragments), Words(&b_fragments), In(&c_fragments)];
         words_of(driver, Launch { kernel: "wrapper_mma", grid: 1, block: 32, smem_bytes: 0, operands: &operands })
     })
 }
@@ -133,15 +125,14 @@ fn products() -> [Case; 2] {
     let b_columns: Vec<f32> = (0..128).map(|i| b[i % 16 * 8 + i / 16]).collect();
     let product = |i: usize| (0..16).map(|k| a[i / 8 * 16 + k] * b[k * 8 + i % 8]).sum::<f32>().to_bits();
     let want: Vec<u32> = (0..128).map(product).collect();
-    [("product", "wrapper_product", pairs(&b_columns)), ("product_trans", "wrapper_product_trans", pairs(&b))].map(
-        |(name, kernel, b)| {
-            let a = pairs(&a);
+    [("product", "wrapper_product", bf16_pairs(&b_columns)), ("product_trans", "wrapper_product_trans", bf16_pairs(&b))]
+        .map(|(name, kernel, b)| {
+            let a = bf16_pairs(&a);
             Case::bits(name, want.clone(), move |driver| {
-                let operands = [Out(128), in_words(&a), in_words(&b)];
+                let operands = [Out(128), Words(&a), Words(&b)];
                 words_of(driver, Launch { kernel, grid: 1, block: 32, smem_bytes: 1024, operands: &operands })
             })
-        },
-    )
+        })
 }
 
 fn matrix_loads() -> [Case; 2] {
@@ -156,7 +147,7 @@ fn matrix_loads() -> [Case; 2] {
         |(name, kernel, want)| {
             let rows = rows.clone();
             Case::bits(name, want, move |driver| {
-                let operands = [Out(128), in_words(&rows)];
+                let operands = [Out(128), Words(&rows)];
                 words_of(driver, Launch { kernel, grid: 1, block: 32, smem_bytes: 1024, operands: &operands })
             })
         },
@@ -171,7 +162,7 @@ fn copies() -> [Case; 2] {
             if thread % 3 == 0 { 0 } else { x[(group * 64 + thread) * words + word] }
         };
         Case::bits(name, (0..x.len()).map(copied).collect(), move |driver| {
-            let (operands, smem_bytes) = ([Out(x.len()), in_words(&x)], 4 * x.len() as u32);
+            let (operands, smem_bytes) = ([Out(x.len()), Words(&x)], 4 * x.len() as u32);
             words_of(driver, Launch { kernel, grid: 1, block: 64, smem_bytes, operands: &operands })
         })
     })
@@ -211,7 +202,7 @@ fn philox() -> Case {
     let keys: Vec<u32> = rows.iter().flat_map(|row| row.1).collect();
     let n = rows.len();
     Case::bits("philox", rows.iter().flat_map(|row| row.2).collect(), move |driver| {
-        let operands = [Out(4 * n), in_words(&counters), in_words(&keys), Int(n as i32)];
+        let operands = [Out(4 * n), Words(&counters), Words(&keys), Int(n as i32)];
         words_of(driver, Launch { kernel: "wrapper_philox", grid: 2, block: 32, smem_bytes: 0, operands: &operands })
     })
 }
@@ -232,7 +223,7 @@ fn exact_normals(n: usize) -> Vec<f64> {
 }
 
 fn normals(driver: &dyn Driver, n: usize) -> Vec<u32> {
-    let (grid, operands) = ((n / 1024) as u32, [Out(n), in_words(&RNG)]);
+    let (grid, operands) = ((n / 1024) as u32, [Out(n), Words(&RNG)]);
     words_of(driver, Launch { kernel: "wrapper_normal", grid, block: 256, smem_bytes: 0, operands: &operands })
 }
 
@@ -299,21 +290,30 @@ fn gpu() -> Option<Box<dyn Driver>> {
     has_gpu().then(|| Box::new(Cuda::new(0).expect("it answered before")) as Box<dyn Driver>)
 }
 
-/// The emulator under some schedules, where tests run on it, and a GPU where there is one.
+/// The emulator as the newest GPU that it can be, under some schedules, where tests run on it; and a GPU where there is one.
 fn drivers(schedules: impl Iterator<Item = EmuOptions>) -> Vec<Box<dyn Driver>> {
-    let emulators = schedules.filter(|_| is_wanted("emu")).filter_map(|options| Emu::new(options).ok());
-    let drivers: Vec<_> = emulators.map(|emu| Box::new(emu) as Box<dyn Driver>).chain(gpu()).collect();
+    let newest = schedules.filter(|_| is_wanted("emu")).map(|o| EmuOptions { compute_capability: (9, 0), ..o });
+    let emulators = newest.filter_map(|options| Emu::new(options).ok()).map(|emu| Box::new(emu) as Box<dyn Driver>);
+    let drivers: Vec<_> = emulators.chain(gpu()).collect();
     if drivers.is_empty() {
         println!("skipped: neither the emulator nor a GPU is here, or none is asked for");
     }
     drivers
 }
 
+/// What a device can run of all cases.
+fn cases_for(driver: &dyn Driver) -> Vec<Case> {
+    let mut cases = cases();
+    if Capability::of(driver.compute_capability()) == Capability::Hopper {
+        cases.extend(hopper::cases());
+    }
+    cases
+}
+
 #[test]
 fn wrappers_do_what_arithmetic_says() {
-    let cases = cases();
     for driver in drivers(schedules()) {
-        for case in &cases {
+        for case in cases_for(driver.as_ref()) {
             case.check(&driver.name(), &(case.run)(driver.as_ref()));
         }
     }
@@ -350,22 +350,36 @@ fn golden(text: &str) -> BTreeMap<&str, Vec<u32>> {
     golden
 }
 
+/// What the golden file keeps of a result: all of it, or of much only how much, and a checksum.
+fn recorded(words: &[u32]) -> Vec<u32> {
+    match words.len() {
+        0..=1024 => words.to_vec(),
+        n => vec![n as u32, crc32c::crc32c(bytemuck::cast_slice(words))],
+    }
+}
+
 #[test]
 fn the_emulator_gives_what_a_gpu_gave() {
-    let cases = cases();
+    let cases = cases().into_iter().chain(hopper::cases()).collect::<Vec<_>>();
     let golden = golden(include_str!("golden/wrappers.txt"));
     for name in golden.keys() {
         assert!(cases.iter().any(|case| case.name == *name), "tests/golden/wrappers.txt has {name}, which no case is");
     }
+    let drivers = drivers([EmuOptions::default()].into_iter());
     for case in &cases {
-        let Some(want) = golden.get(case.name) else {
+        let Some(want) = golden.get(case.name.as_str()) else {
             println!("skipped: no GPU has run {} yet", case.name);
             continue;
         };
-        case.check("the GPU of the golden file", want);
-        for driver in drivers([EmuOptions::default()].into_iter()).iter().filter(|_| case.exact) {
-            let got = (case.run)(driver.as_ref());
-            assert!(got == *want, "{} on {}: {got:x?} instead of {want:x?}", case.name, driver.name());
+        if !case.exact {
+            case.check("the GPU of the golden file", want);
+            continue;
+        }
+        for driver in &drivers {
+            if cases_for(driver.as_ref()).iter().any(|other| other.name == case.name) {
+                let got = recorded(&(case.run)(driver.as_ref()));
+                assert!(got == *want, "{} on {}: {got:x?} instead of {want:x?}", case.name, driver.name());
+            }
         }
     }
 }
@@ -380,10 +394,10 @@ fn a_gpu_writes_the_golden_file() {
          writes it\n# on a GPU when DDPM_WRITE_GOLDEN names the file.\n",
     );
     writeln!(text, "# {}, compute capability {major}.{minor}", gpu.name()).unwrap();
-    for case in cases() {
+    for case in cases_for(gpu.as_ref()) {
         let words = (case.run)(gpu.as_ref());
         case.check(&gpu.name(), &words);
-        for line in words.chunks(8) {
+        for line in recorded(&words).chunks(8) {
             let line: Vec<String> = line.iter().map(|word| format!("{word:08x}")).collect();
             writeln!(text, "{}: {}", case.name, line.join(" ")).unwrap();
         }

@@ -252,6 +252,7 @@ void Engine::fail(const char* format, ...) {
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   error = text;
+  sanitizer::Unseen::end_all();
   sanitizer::release(&block_ends);
   switch_to(&root);
   __builtin_unreachable();

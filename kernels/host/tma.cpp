@@ -66,6 +66,7 @@ void check_box(const TensorMap& map, const void* shared, std::initializer_list<i
 void perform_store(BoxStore& store) {
   if (store.done) return;
   store.done = true;
+  const sanitizer::Unseen unseen;
   const uint32_t address = engine->shared_address(store.src, 0, "tma_store", store.at);
   each_chunk(store.map, store.corner, address, [](const unsigned char* shared, char* global, int begin, int end) {
     if (begin < end) memcpy(global + begin, shared + begin, end - begin);
@@ -90,6 +91,7 @@ void AsyncUnits::init(uint64_t* word, unsigned arrivals, Where at) {
   if (arrivals == 0 || arrivals >= 1u << 20)
     engine->fail("mbar_init at %s:%d: %u arrivals", at.file, at.line, arrivals);
   barrier.expected = barrier.pending = arrivals;
+  const sanitizer::Unseen unseen;
   for (Known& other : known)
     if (other.barrier == &barrier) {
       other.at = at;
@@ -130,7 +132,10 @@ void AsyncUnits::wait(MBarrier& barrier, unsigned parity, Where at) {
   if (parity > 1) engine->fail("mbar_wait at %s:%d: parity %u", at.file, at.line, parity);
   // A phase that another has begun since is still the one that was waited for.
   if (barrier.phase == parity) {
-    waiting.push_back({running, &barrier});
+    {
+      const sanitizer::Unseen unseen;
+      waiting.push_back({running, &barrier});
+    }
     engine->sleep("mbar_wait", at);
   }
   sanitizer::acquire(mark_of(barrier, parity));
@@ -152,12 +157,14 @@ void mbar_wait(uint64_t* bar, unsigned parity, Where at) {
 // AsyncUnits: loads
 
 void AsyncUnits::start(const BoxLoad& load) {
+  const sanitizer::Unseen unseen;
   if (engine->copies_wait()) loads.push_back(load);
   else perform(load);
 }
 
 bool AsyncUnits::complete_one_load() {
   if (loads.empty()) return false;
+  const sanitizer::Unseen unseen;
   const auto chosen = loads.begin() + ptrdiff_t(engine->choose(loads.size()));
   const BoxLoad load = *chosen;
   loads.erase(chosen);

@@ -224,6 +224,7 @@ void wgmma(const Wgmma& p, Where at) {
   if (!me.fenced) engine->fail("wgmma at %s:%d: no wgmma_fence() since the last wait", at.file, at.line);
   const unsigned i = me.products++ - own.first_product;
   if (i == own.products.size()) {
+    const sanitizer::Unseen unseen;
     own.products.emplace_back();
     Product& made = own.products.back();
     made.n = p.n;
@@ -247,6 +248,7 @@ void wgmma(const Wgmma& p, Where at) {
 void wgmma_commit(Where at) {
   Warpgroup& own = own_warpgroup("wgmma_commit", at);
   const unsigned i = running->groups++ - own.first_group;
+  const sanitizer::Unseen unseen;
   if (i == own.groups.size()) own.groups.push_back({running->products, 0, 0, !engine->copies_wait(), false, at});
   ProductGroup& group = own.groups[i];
   if (group.end != running->products || !(group.at == at))
@@ -274,7 +276,10 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
   const unsigned end = own.groups[target - 1 - own.first_group].end;
   if (own.groups[target - 1 - own.first_group].early) {
     while (!own.groups[target - 1 - own.first_group].done) {
-      own.waiting.push_back(&me);
+      {
+        const sanitizer::Unseen unseen;
+        own.waiting.push_back(&me);
+      }
       engine->sleep("wgmma_wait", at);
     }
   } else {
@@ -285,6 +290,7 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
     engine->warp_collective(
         ~0u, &slice,
         [](void** operands) {
+          const sanitizer::Unseen unseen;
           const Slice& s = *static_cast<Slice*>(operands[0]);
           perform(*s.own, int(s.warp), 1, s.end);
         },
@@ -292,6 +298,7 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
   }
   sanitizer::acquire(&own.done[me.warp % 4]);
   me.waited_products = end;
+  const sanitizer::Unseen unseen;
   for (; me.waited_groups < target; me.waited_groups++) own.groups[me.waited_groups - own.first_group].left++;
   while (!own.groups.empty() && own.groups.front().left == 128) {
     const unsigned finished = own.groups.front().end - own.first_product;

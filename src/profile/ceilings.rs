@@ -7,7 +7,7 @@ use crate::device::host_math::{MatRef, matmul};
 use crate::ops::add::sum_into;
 use crate::ops::linear::linear;
 use crate::ops::philox::{Philox, RngState, Stream};
-use crate::tape::{Backend, Session, Tape};
+use crate::tape::{Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
 use std::time::Instant;

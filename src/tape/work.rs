@@ -96,8 +96,8 @@ fn shape(outputs: &[Tensor], inputs: &[Tensor]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::adam::{AdamTensors, adam};
     use crate::device::Capability;
+    use crate::ops::adam::{AdamTensors, adam};
     use crate::ops::attention::attention;
     use crate::ops::conv2d::{Padding, conv2d};
     use crate::ops::silu::silu;
