@@ -31,11 +31,12 @@ def cpu_table(file: Path) -> str:
     headings = ["model", "batch", "ddpm", "PyTorch", "times as fast", "peak memory, ddpm", "PyTorch"]
     rows = []
     for case in sorted(json.loads(file.read_text())["cases"], key=lambda case: case["parameters"]):
-        sides = [case["ddpm"], case["pytorch"]]
+        sides = [case["ddpm"], case["pytorch"].get("eager", case["pytorch"])]
         speed = [f"{side['ms_per_step']:.0f} ms, {rate(side['images_per_s'])} images/s" for side in sides]
         memory = [f"{side['peak_bytes'] / 1e6:,.0f} MB" for side in sides]
         name, batch = f"`{case['preset']}`", str(case["batch_size"])
-        rows.append([name, batch, *speed, f"{case['times_as_fast']:.1f}", *memory])
+        ratio = sides[1]["ms_per_step"] / sides[0]["ms_per_step"]
+        rows.append([name, batch, *speed, f"{ratio:.1f}", *memory])
     return table(headings, rows)
 
 
@@ -53,7 +54,24 @@ def gpu_table(file: Path) -> str:
         rows.append([*row, *work, f"{step['peak_bytes'] / 1e9:.2f} GB"])
     where = f"[{results['date']}]({file.relative_to(ROOT)})"
     name = gpu["name"].removesuffix(" (cuda:0)")
-    return f"A training step on {name}, bf16 ({where}):\n\n" + table(headings, rows)
+    text = f"A training step on {name}, bf16 ([{results['date']}]({file.relative_to(ROOT)})):\n\n" + table(headings, rows)
+    comparisons = [case for mode in results["comparison"].values() for case in mode["cases"]]
+    if not comparisons:
+        return text
+    headings = ["model", "batch", "PyTorch's mode", "ddpm", "PyTorch", "times as fast", "peak memory, ddpm", "PyTorch"]
+    rows = [row for case in sorted(comparisons, key=lambda case: case["preset"]) for row in comparison_rows(case)]
+    return f"{text}\n\nThe same steps in PyTorch {comparisons[0]['torch']}, in turns with ours:\n\n" + table(headings, rows)
+
+
+def comparison_rows(case: dict) -> list[list[str]]:
+    rows = []
+    for mode, theirs in case["pytorch"].items():
+        sides = [case["ddpm"], theirs]
+        speed = [f"{side['ms_per_step']:.2f} ms" for side in sides]
+        memory = [f"{side['peak_bytes'] / 1e9:.2f} GB" for side in sides]
+        ratio = theirs["ms_per_step"] / case["ddpm"]["ms_per_step"]
+        rows.append([f"`{case['preset']}`", str(case["batch_size"]), mode, *speed, f"{ratio:.2f}", *memory])
+    return rows
 
 
 def render(text: str, name: str, content: str) -> str:

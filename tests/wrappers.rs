@@ -312,7 +312,9 @@ fn cases_for(driver: &dyn Driver) -> Vec<Case> {
 
 #[test]
 fn wrappers_do_what_arithmetic_says() {
-    for driver in drivers(schedules()) {
+    // ThreadSanitizer sees a race in any order, and is slow.
+    let enough = if cfg!(ddpm_emu_sanitize = "thread") { 2 } else { usize::MAX };
+    for driver in drivers(schedules().take(enough)) {
         for case in cases_for(driver.as_ref()) {
             case.check(&driver.name(), &(case.run)(driver.as_ref()));
         }

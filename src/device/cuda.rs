@@ -506,7 +506,7 @@ mod probe {
     const WANTED_VERSION: i32 = 13_000;
 
     /// Every function of the driver that a [`super::Cuda`] can call.
-    const FUNCTIONS: [&str; 42] = [
+    const FUNCTIONS: [&str; 43] = [
         "cuCtxGetCurrent",
         "cuCtxSetCurrent",
         "cuDeviceGet",

@@ -103,7 +103,8 @@ pub struct Launches {
 }
 
 impl Launches {
-    pub(super) fn new(capability: Capability) -> Launches {
+    /// None yet, of kernels that may use so much.
+    pub(crate) fn new(capability: Capability) -> Launches {
         Launches { capability, list: Vec::new() }
     }
 

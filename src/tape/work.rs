@@ -60,7 +60,7 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, ba
             list.push(whole);
             continue;
         }
-        let mut launches = Launches::default();
+        let mut launches = Launches::new(backend.capability());
         node.launch(&mut launches);
         let flops = node.launch_flops().into_iter().chain(std::iter::repeat(0));
         for (launch, flops) in launches.list.into_iter().zip(flops) {
