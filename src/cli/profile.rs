@@ -70,17 +70,19 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the step of a modelled GPU is recorded for.
+const H200: Backend = Backend::Gpu(Capability::Hopper);
+
 fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<(Profile, DType)> {
     if !(conv_tflops > 0.0 && conv_tflops.is_finite()) {
         return Err(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
     }
     let machine = Machine::model(model, conv_tflops)?;
-    let backend = Backend::Gpu(Capability::Hopper);
-    let dtype = config.train.precision.on(backend)?.dtype();
+    let dtype = config.train.precision.on(H200)?.dtype();
     if dtype != DType::Bf16 {
         return Err(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
     }
-    Ok((Profile::new(Step::plan(config, backend, dtype)?, machine), dtype))
+    Ok((Profile::new(Step::plan(config, H200, dtype)?, machine), dtype))
 }
 
 /// Profiles a training step, and then, when its memory is free again, measures what the device does at most.

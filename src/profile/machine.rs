@@ -190,7 +190,7 @@ mod tests {
     use crate::tensor::DType;
 
     fn launch(grid: [usize; 3], threads: usize) -> Launch {
-        Launches::new(Capability::Ampere).kernel("silu_fwd", DType::Bf16).grid(grid).block(threads).clone()
+        Launches::new(Capability::Hopper).kernel("silu_fwd", DType::Bf16).grid(grid).block(threads).clone()
     }
 
     #[test]

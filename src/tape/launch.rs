@@ -103,7 +103,6 @@ pub struct Launches {
 }
 
 impl Launches {
-    /// None yet, of kernels that may use so much.
     pub(crate) fn new(capability: Capability) -> Launches {
         Launches { capability, list: Vec::new() }
     }

@@ -56,11 +56,11 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, ba
             bytes: bytes(&[&outputs[..], &inputs].concat(), &outputs, &inputs),
             launch: None,
         };
-        if backend == Backend::Cpu {
+        let Backend::Gpu(capability) = backend else {
             list.push(whole);
             continue;
-        }
-        let mut launches = Launches::new(backend.capability());
+        };
+        let mut launches = Launches::new(capability);
         node.launch(&mut launches);
         let flops = node.launch_flops().into_iter().chain(std::iter::repeat(0));
         for (launch, flops) in launches.list.into_iter().zip(flops) {
@@ -73,7 +73,10 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, ba
 }
 
 fn operand(arg: &Arg) -> Option<Tensor> {
-    if let &Arg::Tensor(tensor) = arg { Some(tensor) } else { None }
+    match *arg {
+        Arg::Tensor(tensor) | Arg::TensorMap(tensor, _) => Some(tensor),
+        _ => None,
+    }
 }
 
 /// Bytes that a launch with these operands moves if it is one of a node with these outputs and inputs.
