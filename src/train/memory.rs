@@ -73,10 +73,10 @@ mod tests {
     use crate::nn::{ModelConfig, UNetConfig};
     use crate::train::Trainer;
     use crate::train::config::{Precision, TrainConfig};
+    use crate::train::sample_config::SampleConfig;
 
     fn small() -> Config {
-        let mut config = Config::default();
-        config.model = ModelConfig::Unet(UNetConfig {
+        let model = ModelConfig::Unet(UNetConfig {
             image_size: 8,
             channels: vec![8, 16],
             layers_per_level: 1,
@@ -84,8 +84,7 @@ mod tests {
             attention_levels: vec![1],
             ..UNetConfig::default()
         });
-        config.sample.n = 0;
-        config
+        Config { model, sample: SampleConfig { n: 0, ..SampleConfig::default() }, ..Config::default() }
     }
 
     /// The refusal of an emulated GPU with so much memory, if there is an emulator.
