@@ -24,10 +24,13 @@ enum Want {
     Near(Vec<(f64, f64)>),
 }
 
+/// Runs a kernel and returns what it wrote.
+type Run = dyn Fn(&dyn Driver) -> Vec<u32>;
+
 /// One kernel on fixed data.
 struct Case {
     name: String,
-    run: Box<dyn Fn(&dyn Driver) -> Vec<u32>>,
+    run: Box<Run>,
     want: Want,
     /// Whether every device gives the same bits.
     exact: bool,

@@ -81,9 +81,9 @@ impl TensorBox {
         for i in 0..sources.len() {
             let mut rest = i;
             let mut source = Some(0);
-            for dim in 0..5 {
-                let at = self.corner[dim] + (rest % extent[dim] * map.element_strides[dim]) as i64;
-                rest /= extent[dim];
+            for (dim, n) in extent.iter().enumerate() {
+                let at = self.corner[dim] + (rest % n * map.element_strides[dim]) as i64;
+                rest /= n;
                 let inside = (0..map.dims[dim] as i64).contains(&at);
                 source = source.filter(|_| inside).map(|s| s + at as usize * map.strides[dim]);
             }
