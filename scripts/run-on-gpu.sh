@@ -5,7 +5,7 @@
 #
 #   run-on-gpu.sh [--device cuda|emu|cpu] [--only STAGE,...] [--done FILE] [--list] [SECONDS]
 #
-#   SECONDS         begin no stage that would not end within this time (default: no limit)
+#   SECONDS         end within this time: a stage that would not is cut, and begun again by the next call (default: no limit)
 #   --device        what to run on (default cuda); emu and cpu run the same stages with less work in each
 #   --only          run these stages alone, finished or not
 #   --done FILE     the stages.jsonl of an earlier call on another machine: what it finished is not run again
