@@ -60,7 +60,7 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
     println!("cargo::rustc-link-search=native={}", out.display());
     // Whole: nothing refers to a kernel by its symbol.
     println!("cargo::rustc-link-lib=static:+whole-archive=ddpm_emu");
-    println!("cargo::rustc-link-lib=dylib=stdc++");
+    println!("cargo::rustc-link-lib={}", standard_library(&emulator.compiler, &sanitizer));
     if root.join("tests/emu").is_dir() {
         println!("cargo::rerun-if-changed=tests/emu");
     }
@@ -121,6 +121,20 @@ fn find_compiler(root: &Path) -> Option<cc::Tool> {
     let compiler = build.try_get_compiler().ok()?;
     let runs = Command::new(compiler.path()).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     runs.is_ok_and(|status| status.success()).then_some(compiler)
+}
+
+/// The C++ library as rustc links it: into the executable, so that it runs where none is installed. A sanitizer wants the
+/// shared one.
+fn standard_library(compiler: &cc::Tool, sanitizer: &str) -> &'static str {
+    let answer = compiler.to_command().arg("-print-file-name=libstdc++.a").output();
+    let path = answer.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())).unwrap_or_default();
+    match path.parent() {
+        Some(folder) if sanitizer.is_empty() && path.is_absolute() && path.is_file() => {
+            println!("cargo::rustc-link-search=native={}", folder.display());
+            "static:-bundle=stdc++"
+        }
+        _ => "dylib=stdc++",
+    }
 }
 
 /// Whatever a kernel may include, in order.

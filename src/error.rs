@@ -20,6 +20,16 @@ pub enum Error {
     /// A device that is missing or failed.
     #[error("device {device}: {reason}")]
     Device { device: String, reason: String },
+    /// More memory than the device has left.
+    #[error("device {device}: out of memory: {wanted_bytes} bytes wanted, {free_bytes} of {total_bytes} free{advice}")]
+    OutOfMemory {
+        device: String,
+        wanted_bytes: u64,
+        free_bytes: u64,
+        total_bytes: u64,
+        /// What would fit, if that is known: `; train.batch_size = 8 fits`.
+        advice: String,
+    },
     /// The user wanted to stop before the end.
     #[error("stopped; what was done is kept")]
     Stopped,

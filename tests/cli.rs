@@ -220,6 +220,18 @@ fn what_cannot_be_evaluated_is_refused() {
 }
 
 #[test]
+fn devices_are_listed_with_why_one_is_missing() {
+    let json: serde_json::Value = serde_json::from_str(&stdout(&["devices", "--json"])).unwrap();
+    let devices = json["devices"].as_array().unwrap();
+    let names: Vec<&str> = devices.iter().map(|device| device["device"].as_str().unwrap()).collect();
+    assert!(names[0] == "cpu" && names[1] == "cuda:0" && names.last() == Some(&"emu"), "{names:?}");
+    for device in devices {
+        assert!(device["name"].is_string() != device["missing"].is_string(), "{device}");
+    }
+    assert_eq!(stdout(&["devices"]).lines().count(), devices.len());
+}
+
+#[test]
 fn a_missing_gpu_is_said_in_one_line() {
     if ddpm::device::Cuda::new(0).is_ok() {
         return;

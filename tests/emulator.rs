@@ -1,94 +1,35 @@
-//! The emulator against itself: kernels with one planted bug each are caught, correct ones give the same result under
-//! every schedule, and the wrappers of single instructions do what the hardware's manual says.
+//! The emulator against itself: kernels with one planted bug each are caught, and correct ones give the same result
+//! under every schedule.
 #![cfg(ddpm_emu)]
 
 #[path = "emu/hopper.rs"]
 mod hopper;
+mod launch;
 
-use ddpm::device::{AsyncCopies, Driver, Emu, EmuOptions, KernelArg, KernelCall, Schedule, TensorMap};
+use ddpm::device::{Driver, Emu, EmuOptions, KernelArg, KernelCall};
+use launch::Operand::{In, Int, Out};
+use launch::{Launch, Operand, schedules};
 
 // SAFETY: nothing is declared. The line links the kernels of tests/emu, which enter themselves into the emulator's table.
 #[link(name = "ddpm_emu_tests", kind = "static", modifiers = "+whole-archive")]
 unsafe extern "C" {}
 
-const SEEDS: u64 = 10;
-
-/// Everything that can hide or expose a race.
-fn schedules() -> impl Iterator<Item = EmuOptions> {
-    let skewed = (0..SEEDS).map(|seed| EmuOptions {
-        schedule: Schedule::Skew,
-        async_copies: AsyncCopies::Coin,
-        seed,
-        os_threads: 1 + seed as u32 % 2,
-        ..EmuOptions::default()
-    });
-    let plain = [AsyncCopies::Early, AsyncCopies::Late]
-        .map(|copies| EmuOptions { async_copies: copies, ..EmuOptions::default() });
-    plain.into_iter().chain(skewed)
+trait OnEmulator {
+    fn run(&self, options: EmuOptions) -> ddpm::Result<Vec<Vec<u32>>>;
+    fn run_floats(&self, options: EmuOptions) -> ddpm::Result<Vec<f32>>;
+    /// The message of the error that a fault must give.
+    fn error(&self) -> String;
 }
 
-/// An operand of a launch: an array to write (NaN before), an array to read, either as boxes, or a number.
-enum Operand<'a> {
-    Out(usize),
-    In(&'a [f32]),
-    Words(&'a [u32]),
-    OutBoxes(usize, TensorMap),
-    Boxes(&'a [u32], TensorMap),
-    Int(i32),
-}
-use Operand::{Boxes, In, Int, Out, OutBoxes, Words};
-
-struct Launch<'a> {
-    kernel: &'a str,
-    grid: u32,
-    block: u32,
-    smem_bytes: u32,
-    operands: &'a [Operand<'a>],
-}
-
-impl Launch<'_> {
-    /// Runs once; returns the arrays that were written.
+impl OnEmulator for Launch<'_> {
     fn run(&self, options: EmuOptions) -> ddpm::Result<Vec<Vec<u32>>> {
-        let emu = Emu::new(options)?;
-        let mut outputs = Vec::new();
-        let mut args = Vec::new();
-        for operand in self.operands {
-            let (bytes, data): (usize, &[u8]) = match operand {
-                Out(n) | OutBoxes(n, _) => (n * 4, &[]),
-                In(values) => (values.len() * 4, bytemuck::cast_slice(values)),
-                Words(words) | Boxes(words, _) => (words.len() * 4, bytemuck::cast_slice(words)),
-                Int(value) => {
-                    args.push(KernelArg::I32(*value));
-                    continue;
-                }
-            };
-            let memory = emu.alloc(bytes)?;
-            emu.upload(memory.address, data)?;
-            let address = memory.address;
-            args.push(match *operand {
-                OutBoxes(_, map) | Boxes(_, map) => KernelArg::TensorMap { address, bytes, map },
-                _ => KernelArg::Pointer { address, bytes },
-            });
-            if let Out(n) | OutBoxes(n, _) = operand {
-                outputs.push((address, *n));
-            }
-        }
-        let (kernel, smem_bytes) = (self.kernel.to_string(), self.smem_bytes);
-        emu.launch(&KernelCall { kernel, grid: [self.grid, 1, 1], block: self.block, smem_bytes, args })?;
-        outputs
-            .into_iter()
-            .map(|(address, n)| {
-                let mut words = vec![0u32; n];
-                emu.download(address, bytemuck::cast_slice_mut(&mut words)).map(|()| words)
-            })
-            .collect()
+        self.run_on(&Emu::new(options)?)
     }
 
     fn run_floats(&self, options: EmuOptions) -> ddpm::Result<Vec<f32>> {
         Ok(self.run(options)?.swap_remove(0).into_iter().map(f32::from_bits).collect())
     }
 
-    /// The message of the error that a fault must give.
     fn error(&self) -> String {
         let error = self.run(EmuOptions::default()).expect_err(self.kernel).to_string();
         assert!(error.contains(self.kernel), "{error}");
@@ -126,10 +67,6 @@ fn correct_kernels_give_the_same_result_under_every_schedule() {
         assert_eq!(sums, expected_sums(&x), "{options:?}");
         let sums = sum_tiles("sum_tiles", &[Out(256), In(&tiles), Int(TILES as i32)]).run_floats(options).unwrap();
         assert_eq!(sums, expected_tile_sums(&tiles), "{options:?}");
-        let ball = Launch { kernel: "ping_pong", grid: 1, block: 64, smem_bytes: 4, operands: &[Out(1), Int(9)] };
-        assert_eq!(ball.run_floats(options).unwrap(), [36.0], "{options:?}");
-        let warp = Launch { kernel: "warp_operations", grid: 2, block: 64, smem_bytes: 0, operands: &[Out(64)] };
-        assert_eq!(warp.run(options).unwrap(), [vec![0; 64]], "{options:?}");
     }
 }
 
@@ -198,71 +135,6 @@ fn unwritten_shared_memory_is_nan() {
     assert!(launch.run_floats(EmuOptions::default()).unwrap().iter().all(|v| v.is_nan()));
 }
 
-/// Rounded to bf16, two to a word.
-fn bf16(values: &[f32]) -> Vec<u32> {
-    let halves = values.chunks(2).map(|p| [half::bf16::from_f32(p[0]), half::bf16::from_f32(p[1])]);
-    halves.map(|[low, high]| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16).collect()
-}
-
-#[test]
-fn a_matrix_product_from_fragments_agrees_with_f64() {
-    // Multiples of 1/8 below 64 are exact in bf16, and so are their products and sums in f32.
-    let a: Vec<f32> = (0..256).map(|i| ((i * 29) % 97) as f32 / 8.0 - 6.0).collect();
-    let b: Vec<f32> = (0..128).map(|i| ((i * 53) % 89) as f32 / 8.0 - 5.0).collect(); // [16, 8]
-    let b_columns: Vec<f32> = (0..128).map(|i| b[i % 16 * 8 + i / 16]).collect();
-    let expected: Vec<f64> =
-        (0..128).map(|i| (0..16).map(|k| f64::from(a[i / 8 * 16 + k]) * f64::from(b[k * 8 + i % 8])).sum()).collect();
-    for (kernel, b) in [("multiply", &b_columns), ("multiply_transposed", &b)] {
-        for options in schedules() {
-            let (a, b) = (bf16(&a), bf16(b));
-            let operands = [Out(128), Words(&a), Words(&b)];
-            let c = Launch { kernel, grid: 1, block: 32, smem_bytes: 1024, operands: &operands }.run_floats(options);
-            let c: Vec<f64> = c.unwrap().into_iter().map(f64::from).collect();
-            assert_eq!(c, expected, "{kernel}");
-        }
-    }
-}
-
-/// Known answers of Random123, the authors' implementation.
-#[test]
-fn philox_gives_the_published_words() {
-    let block = |counter: [u32; 4], key: [u32; 2]| {
-        let operands = [Out(4), Words(&counter), Words(&key)];
-        let launch = Launch { kernel: "philox_block", grid: 1, block: 1, smem_bytes: 0, operands: &operands };
-        launch.run(EmuOptions::default()).unwrap().swap_remove(0)
-    };
-    let ones = 0xffff_ffff;
-    assert_eq!(block([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    assert_eq!(block([ones; 4], [ones; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-    let pi_counter = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
-    assert_eq!(block(pi_counter, [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
-}
-
-#[test]
-fn normals_are_accurate_and_normal() {
-    const N: usize = 1 << 18;
-    let rng = [7, 9, 2, 0];
-    let operands = [Out(N), Out(N), Words(&rng)];
-    let launch = Launch { kernel: "normals", grid: (N / 1024) as u32, block: 256, smem_bytes: 0, operands: &operands };
-    let outputs = launch.run(EmuOptions::default()).unwrap();
-    let normals: Vec<f64> = outputs[0].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
-    let uniform = |word: u32| f64::from((((word >> 8) as f32 + 0.5) / (1 << 24) as f32).min(1.0 - f32::EPSILON / 2.0));
-    for (words, normals) in outputs[1].chunks(2).zip(normals.chunks(2)) {
-        let radius = (-2.0 * uniform(words[0]).ln()).sqrt();
-        let angle = 2.0 * std::f64::consts::PI * uniform(words[1]);
-        for (got, want) in normals.iter().zip([radius * angle.cos(), radius * angle.sin()]) {
-            assert!((got - want).abs() <= 1e-6 * (1.0 + want.abs()), "{got} for {want} from {words:x?}");
-        }
-    }
-    let moment = |k: i32| normals.iter().map(|z| z.powi(k)).sum::<f64>() / N as f64;
-    // Five standard errors of the mean of z^k: the variance of z^k is (2k - 1)!! - E[z^k]^2.
-    let se = |variance: f64| 5.0 * (variance / N as f64).sqrt();
-    assert!(moment(1).abs() <= se(1.0), "mean {}", moment(1));
-    assert!((moment(2) - 1.0).abs() <= se(2.0), "variance {}", moment(2));
-    assert!(moment(3).abs() <= se(15.0), "skewness {}", moment(3));
-    assert!((moment(4) - 3.0).abs() <= se(96.0), "fourth moment {}", moment(4));
-}
-
 /// What a sanitizer finds ends the process: each case runs in a child, which is this test with a variable set.
 #[cfg(any(ddpm_emu_sanitize = "address", ddpm_emu_sanitize = "thread"))]
 mod sanitized {
@@ -290,7 +162,11 @@ mod sanitized {
         for case in cases {
             let report = report(test, case.kernel);
             assert!(wanted.iter().any(|text| report.contains(text)), "{}: {report:?}", case.kernel);
-            assert!(report.contains("tests/emu/"), "{}: {report:?}", case.kernel);
+            assert!(
+                ["tests/emu/", "kernels/self_test/"].iter().any(|place| report.contains(place)),
+                "{}: {report:?}",
+                case.kernel
+            );
         }
     }
 
@@ -335,7 +211,7 @@ mod sanitized {
     fn data_races_are_reported() {
         let x = numbers(TILES * 256);
         let tiles = [Out(256), In(&x), Int(TILES as i32)];
-        let product = hopper::Product::new("product_no_full_wait", 64, false, false, 3);
+        let product = launch::hopper::Product::new("product_no_full_wait", 64, false, false, 3);
         let operands = product.operands();
         check(
             "sanitized::data_races_are_reported",

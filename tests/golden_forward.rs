@@ -1,10 +1,11 @@
 //! `ddpm forward` against diffusers: whole model folders in, output and every gradient out, through files alone.
 //!
-//! The folders under `tests/golden/` are made by `scripts/golden.py`, which computes in float64.
+//! The folders under `tests/golden/` are made by `scripts/golden.py`, which computes in float64. They are part of this
+//! executable, so that it can run far from the repository.
 
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn read(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -21,11 +22,24 @@ fn norm(values: &[f32]) -> f32 {
     values.iter().map(|v| v * v).sum::<f32>().sqrt()
 }
 
-fn check(folder: &str) {
-    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+/// The name and contents of each file of a folder of `tests/golden/`.
+macro_rules! files {
+    ($folder:literal) => {
+        files!($folder, "config.json", "diffusion_pytorch_model.safetensors", "expected.safetensors", "input.safetensors")
+    };
+    ($folder:literal, $($name:literal),+) => {
+        &[$(($name, include_bytes!(concat!("golden/", $folder, "/", $name)))),+]
+    };
+}
+
+fn check(folder: &str, files: &[(&str, &[u8])]) {
     let scratch = tempfile::tempdir().unwrap();
+    let golden = scratch.path().join(folder);
+    std::fs::create_dir(&golden).unwrap();
+    files.iter().for_each(|(name, bytes)| std::fs::write(golden.join(name), bytes).unwrap());
     let out = scratch.path().join("out.safetensors");
-    assert_cmd::Command::new(env!("CARGO_BIN_EXE_ddpm"))
+    assert_cmd::Command::cargo_bin("ddpm")
+        .unwrap()
         .args(["forward", "--device", "cpu", "--input"])
         .arg(golden.join("input.safetensors"))
         .arg("--out")
@@ -49,15 +63,15 @@ fn check(folder: &str) {
 
 #[test]
 fn grey_without_attention() {
-    check("unet-plain");
+    check("unet-plain", files!("unet-plain"));
 }
 
 #[test]
 fn heads_at_every_level_from_a_half_precision_file() {
-    check("unet-heads");
+    check("unet-heads", files!("unet-heads"));
 }
 
 #[test]
 fn oblong_images_through_a_folder_of_an_old_version() {
-    check("unet-legacy");
+    check("unet-legacy", files!("unet-legacy"));
 }

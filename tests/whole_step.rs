@@ -8,7 +8,7 @@ use ddpm::nn::{
     SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
 };
 use ddpm::ops::adam::AdamHyper;
-use ddpm::ops::check::targets;
+use ddpm::ops::check::{few, targets};
 use ddpm::ops::philox::{Philox, RngState, Stream};
 use ddpm::tape::Session;
 use ddpm::tensor::{DType, Store};
@@ -173,13 +173,13 @@ fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
     values.into_iter().map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
 }
 
-fn check_every_device(models: &[ModelConfig]) {
-    for (number, model) in models.iter().enumerate() {
-        let cpu = train(model, Device::Cpu, DType::F32, false);
+fn check_every_device(models: impl Iterator<Item = ModelConfig>) {
+    for (number, model) in models.enumerate() {
+        let cpu = train(&model, Device::Cpu, DType::F32, false);
         assert!(cpu.losses.iter().all(|loss| loss.is_finite()) && cpu.losses[0] != cpu.losses[1]);
-        for target in targets().iter().skip(1) {
+        for target in targets().iter().filter(|target| target.name != "cpu") {
             let place = format!("network {number} on {}, {:?}", target.name, target.dtype);
-            let other = train(model, target.open(), target.dtype, false);
+            let other = train(&model, target.open(), target.dtype, false);
             let tolerance = if target.dtype == DType::Bf16 { 2e-2 } else { 1e-5 };
             for (step, (want, got)) in cpu.losses.iter().zip(&other.losses).enumerate() {
                 let error = f64::from((got - want).abs() / want);
@@ -201,12 +201,12 @@ fn check_every_device(models: &[ModelConfig]) {
 
 #[test]
 fn every_device_takes_the_steps_of_the_cpu() {
-    check_every_device(&unets());
+    check_every_device(few(unets()));
 }
 
 #[test]
 fn every_device_takes_the_steps_of_the_cpu_with_other_networks() {
-    check_every_device(&other_networks());
+    check_every_device(few(other_networks()));
 }
 
 #[test]

@@ -4,12 +4,11 @@ use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use crate::Result;
 use crate::nn::summary::{SummaryRow, summary};
-use crate::nn::{Network, ParamSet, Weights};
 use crate::tape::Backend;
-use crate::tensor::{DType, Store};
+use crate::tensor::DType;
+use crate::train::memory::TrainingMemory;
 use crate::train::model_file::network;
-use crate::train::program::{PartInputs, record_part};
-use crate::train::{Config, ModelFile, Which};
+use crate::train::{ModelFile, Which};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -32,14 +31,14 @@ pub fn run(args: Args) -> Result<()> {
     let (network, params) = network(&config)?;
     let layers = summary(&config.model)?;
     let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
-    let (training_bytes, arena_bytes) = training_memory(&config, &network, &params);
+    let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Cpu, DType::F32));
 
     if args.json {
         say(json!({
             "parameters": params.count(),
             "forward_gflop_per_image": flops as f64 / 1e9,
-            "arena_bytes": arena_bytes,
-            "persistent_bytes": training_bytes,
+            "arena_bytes": memory.arena_bytes,
+            "persistent_bytes": memory.persistent_bytes,
             "batch_images": config.train.micro_batch(),
             "layers": layers.iter().map(json_row).collect::<Vec<_>>(),
         }));
@@ -56,8 +55,8 @@ pub fn run(args: Args) -> Result<()> {
     say(format!("forward     {amount:.2} {unit} per image"));
     say(format!(
         "training    {} for weights, gradients and optimiser, {} for activations of {} images (f32, CPU)",
-        megabytes(training_bytes),
-        megabytes(arena_bytes),
+        megabytes(memory.persistent_bytes),
+        megabytes(memory.arena_bytes),
         config.train.micro_batch()
     ));
     Ok(())
@@ -65,14 +64,4 @@ pub fn run(args: Args) -> Result<()> {
 
 fn json_row(row: &SummaryRow) -> Value {
     json!({ "name": row.name, "output": row.dims, "parameters": row.parameters, "flops": row.flops })
-}
-
-/// Bytes that outlive a training step, and bytes of its arena.
-fn training_memory(config: &Config, network: &Network, params: &ParamSet) -> (u64, u64) {
-    let mut store = Store::new();
-    let weights = Weights::reserve(&mut store, params, DType::F32, true);
-    let arrays = 3 + u64::from(config.train.accumulate > 1);
-    let inputs = PartInputs::reserve(&mut store, &config.model, config.train.micro_batch());
-    let (tape, _) = record_part((Backend::Cpu, DType::F32), network, &weights, &inputs, None);
-    (store.bytes() + arrays * 4 * params.flat_len() as u64, tape.plan().bytes)
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod config;
 mod data;
+mod devices;
 mod eval;
 mod experiment;
 mod forward;
@@ -53,6 +54,8 @@ enum Command {
     Eval(eval::Args),
     /// List, describe or look at data sets
     Data(data::Args),
+    /// List what there is to compute on
+    Devices(devices::Args),
     /// Show a model's layers, parameters, operations and memory
     Inspect(inspect::Args),
     /// Evaluate a network, and its gradients, on tensors of a safetensors file
@@ -92,7 +95,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(match error {
-                Error::Config(_) => 2,
+                Error::Config(_) | Error::Shape { .. } => 2,
                 Error::Stopped => 130,
                 _ => 1,
             })
@@ -107,6 +110,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sample(args) => sample::run(args, device)?,
         Command::Eval(args) => eval::run(args, device)?,
         Command::Data(args) => data::run(args)?,
+        Command::Devices(args) => devices::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
         Command::Export { model, folder, raw } => {

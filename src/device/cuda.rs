@@ -80,6 +80,25 @@ impl Cuda {
     }
 }
 
+impl Cuda {
+    /// Which of the machine codes in this binary the GPU runs, such as `sm_90`; what the driver compiles from PTX is named
+    /// after the GPU, and says so.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn code(&self) -> Result<String> {
+        use sys::CUfunction_attribute_enum::{CU_FUNC_ATTRIBUTE_BINARY_VERSION, CU_FUNC_ATTRIBUTE_PTX_VERSION};
+        let failed = self.0.doing("loading a kernel");
+        let mut state = self.0.state();
+        let function = self.0.load(&mut state.modules, &KERNELS[0]).map_err(&failed)?;
+        let version = |attribute| function.handle.get_attribute(attribute).map_err(&failed);
+        let (binary, ptx) = (version(CU_FUNC_ATTRIBUTE_BINARY_VERSION)?, version(CU_FUNC_ATTRIBUTE_PTX_VERSION)?);
+        // Machine code was compiled for the architecture that its PTX was written for; PTX of an older one was compiled
+        // here.
+        Ok(if binary == ptx { format!("sm_{binary}") } else { format!("sm_{binary} compiled from compute_{ptx}") })
+    }
+}
+
 fn error(ordinal: usize, reason: String) -> Error {
     Error::Device { device: format!("cuda:{ordinal}"), reason }
 }
@@ -297,7 +316,13 @@ impl Driver for Cuda {
                 return gpu.error(format!("allocation of {bytes} bytes: {}", describe(e)));
             }
             match self.memory_info() {
-                Ok((free, total)) => gpu.error(format!("out of memory: {bytes} bytes wanted, {free} of {total} free")),
+                Ok((free_bytes, total_bytes)) => Error::OutOfMemory {
+                    device: format!("cuda:{}", gpu.ordinal),
+                    wanted_bytes: bytes as u64,
+                    free_bytes,
+                    total_bytes,
+                    advice: String::new(),
+                },
                 Err(_) => gpu.error(format!("out of memory: {bytes} bytes wanted")),
             }
         })?;
@@ -481,7 +506,7 @@ mod probe {
     const WANTED_VERSION: i32 = 13_000;
 
     /// Every function of the driver that a [`super::Cuda`] can call.
-    const FUNCTIONS: [&str; 42] = [
+    const FUNCTIONS: [&str; 43] = [
         "cuCtxGetCurrent",
         "cuCtxSetCurrent",
         "cuDeviceGet",
@@ -496,6 +521,7 @@ mod probe {
         "cuEventElapsedTime_v2",
         "cuEventRecord",
         "cuEventSynchronize",
+        "cuFuncGetAttribute",
         "cuFuncGetParamInfo",
         "cuFuncLoad",
         "cuFuncSetAttribute",

@@ -44,6 +44,8 @@ pub struct EmuOptions {
     pub os_threads: u32,
     /// The compute capability to act as.
     pub compute_capability: (u32, u32),
+    /// Bytes of memory to act as having; without them, all that the machine has free.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Default for EmuOptions {
@@ -56,20 +58,21 @@ impl Default for EmuOptions {
             seed: 0,
             os_threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
             compute_capability: (8, 0),
+            memory_bytes: None,
         }
     }
 }
 
 impl EmuOptions {
     /// The options with what `text` says instead: words separated by commas, `fifo` or `skew`, `async=early|late|coin`,
-    /// `seed=N`, `threads=N`, `cc=9.0`.
+    /// `seed=N`, `threads=N`, `cc=9.0`, `memory=BYTES`.
     ///
     /// # Errors
     /// A word that is none of these.
     pub fn overridden(mut self, text: &str) -> Result<EmuOptions> {
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let unknown = || {
-                let known = "fifo, skew, async=early|late|coin, seed=N, threads=N, cc=8.0|9.0";
+                let known = "fifo, skew, async=early|late|coin, seed=N, threads=N, cc=8.0|9.0, memory=BYTES";
                 Error::Config(format!("DDPM_EMU: `{word}` is none of: {known}"))
             };
             match word.split_once('=').unwrap_or((word, "")) {
@@ -82,6 +85,7 @@ impl EmuOptions {
                 ("threads", n) => self.os_threads = n.parse().ok().filter(|&n| n > 0).ok_or_else(unknown)?,
                 ("cc", "8.0") => self.compute_capability = (8, 0),
                 ("cc", "9.0") => self.compute_capability = (9, 0),
+                ("memory", n) => self.memory_bytes = Some(n.parse().map_err(|_| unknown())?),
                 _ => return Err(unknown()),
             }
         }
@@ -169,7 +173,7 @@ impl Drop for Fence<'_> {
 
 impl Driver for Emu {
     fn name(&self) -> String {
-        let EmuOptions { schedule, async_copies, seed, os_threads, compute_capability: (major, minor) } =
+        let EmuOptions { schedule, async_copies, seed, os_threads, compute_capability: (major, minor), .. } =
             self.0.options;
         let order = match (schedule, async_copies) {
             (Schedule::Fifo, AsyncCopies::Early) => String::new(),
@@ -183,6 +187,9 @@ impl Driver for Emu {
     }
 
     fn memory_info(&self) -> Result<(u64, u64)> {
+        if let Some(total) = self.0.options.memory_bytes {
+            return Ok((total.saturating_sub(self.0.memory().bytes()), total));
+        }
         let path = "/proc/meminfo";
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let field = |name: &str| {
@@ -196,11 +203,14 @@ impl Driver for Emu {
 
     fn alloc(&self, bytes: usize) -> Result<Allocation> {
         let layout = layout(bytes).ok_or_else(|| error(format!("an allocation of {bytes} bytes")))?;
+        // Asked before: Linux gives more than there is, and ends the process that then writes to it.
+        let (free_bytes, total_bytes) = self.memory_info()?;
+        let fits = bytes as u64 <= free_bytes;
         // SAFETY: `layout` is not empty.
-        let memory = unsafe { std::alloc::alloc(layout) };
+        let memory = if fits { unsafe { std::alloc::alloc(layout) } } else { std::ptr::null_mut() };
         if memory.is_null() {
-            let (free, _) = self.memory_info()?;
-            return Err(error(format!("out of memory: {bytes} bytes wanted, {free} free")));
+            let (device, wanted_bytes) = ("emu".into(), bytes as u64);
+            return Err(Error::OutOfMemory { device, wanted_bytes, free_bytes, total_bytes, advice: String::new() });
         }
         // SAFETY: `memory` points to `layout.size()` bytes that nothing else refers to.
         unsafe { memory.write_bytes(POISON, layout.size()) };

@@ -32,6 +32,17 @@ impl Device {
         }
     }
 
+    /// Bytes that can still be allocated, where that is known: not of the CPU.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    pub fn free_bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Device::Cpu => Ok(None),
+            Device::Gpu(driver) => Ok(Some(driver.memory_info()?.0)),
+        }
+    }
+
     /// What tapes for this device are recorded for.
     pub fn backend(&self) -> Backend {
         match self {

@@ -17,6 +17,7 @@ use crate::device::host_math::{MatRef, matmul};
 use crate::ops::simd;
 use crate::tape::{Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
 use rayon::prelude::*;
 
 /// Self-attention in `heads` heads with `dk` dimensions for queries and keys and `dv` for values.
@@ -104,6 +105,9 @@ impl Op for AttentionFwd {
             .smem(tiles.shared_bytes)
             .args(&[self.out.into(), self.lse.into(), self.qkv.into(), l.into(), heads.into(), dk.into(), dv.into()]);
     }
+    fn check_launch(&self) -> Result<()> {
+        check_tiles(self.name(), Tiles::forward, &self.shape, self.qkv.dtype())
+    }
     fn flops(&self) -> u64 {
         self.shape.product_flops(self.shape.dk + self.shape.dv)
     }
@@ -158,6 +162,9 @@ impl Op for AttentionBwd {
                     dv.into(),
                 ]);
         }
+    }
+    fn check_launch(&self) -> Result<()> {
+        check_tiles(self.name(), Tiles::backward, &self.shape, self.qkv.dtype())
     }
     fn flops(&self) -> u64 {
         self.shape.product_flops(3 * self.shape.dk + 2 * self.shape.dv)
@@ -344,9 +351,29 @@ impl Tiles {
         while warps > 1 && (shared_bytes(warps) > SHARED_BYTES || warps * 8 >= s.l) {
             warps /= 2;
         }
-        assert!(shared_bytes(warps) <= SHARED_BYTES, "attention: heads of {} and {} do not fit a block", s.dk, s.dv);
         Tiles { width, warps, per_head: s.l.div_ceil(16 * warps), shared_bytes: shared_bytes(warps) }
     }
+}
+
+/// Whether a block has room for the tiles of such heads.
+fn check_tiles(op: &'static str, tiles: fn(&Shape, DType) -> Tiles, s: &Shape, dtype: DType) -> Result<()> {
+    let taken = |dtype| tiles(s, dtype).shared_bytes;
+    if taken(dtype) <= SHARED_BYTES {
+        return Ok(());
+    }
+    let remedy = match dtype {
+        DType::F32 if taken(DType::Bf16) <= SHARED_BYTES => "; they fit in bf16",
+        _ => "; more heads of fewer dimensions would fit",
+    };
+    let reason = format!(
+        "heads of {} dimensions for queries and keys and {} for values take {} bytes of a GPU's shared memory in {}, \
+         which has {SHARED_BYTES}{remedy}",
+        s.dk,
+        s.dv,
+        taken(dtype),
+        dtype.suffix()
+    );
+    Err(Error::Shape { op, reason })
 }
 
 /// The narrowest kernel that holds a head in one block, or the widest.
@@ -445,6 +472,15 @@ mod tests {
                 }
             }
         }
+        let c3 = Shape { n: 128, l: 4, heads: 1, dk: 192, dv: 1536 };
+        let refusal = check_tiles("attention_bwd", Tiles::backward, &c3, DType::F32).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("attention_bwd: heads of 192") && refusal.ends_with("they fit in bf16"),
+            "{refusal}"
+        );
+        let huge = Shape { dv: 4000, ..c3 };
+        let refusal = check_tiles("attention_bwd", Tiles::backward, &huge, DType::Bf16).unwrap_err().to_string();
+        assert!(refusal.ends_with("more heads of fewer dimensions would fit"), "{refusal}");
         let widest = Shape { n: 128, l: 4, heads: 1, dk: 192, dv: 1536 };
         assert!(Tiles::backward(&widest, DType::Bf16).shared_bytes <= SHARED_BYTES);
         let s = Shape { n: 128, l: 256, heads: 1, dk: 256, dv: 256 };

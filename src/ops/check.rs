@@ -6,6 +6,12 @@
 //!   bf16-rounded inputs.
 //! - [`Check::hopper`]: `emu` acting as compute capability 9.0 too, in bf16, for ops that have kernels of their own for it.
 //!
+//! | variable | effect |
+//! |---|---|
+//! | `DDPM_TEST_DEVICES=cuda,emu` | only these kinds of device, of `cpu`, `emu` and `cuda`; one that is not there is a failure |
+//! | `DDPM_REQUIRE_GPU=1` | that no GPU answers is a failure |
+//! | `DDPM_TEST_SHAPES=few` | the first shapes alone of a test that has many |
+//!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
 use crate::device::{AsyncCopies, Capability, Cuda, Device, Emu, EmuOptions, Schedule};
@@ -139,10 +145,13 @@ impl Target {
 }
 
 /// Every device that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
-/// answers (`DDPM_REQUIRE_GPU=1` makes its absence a failure).
+/// answers. The [module](self) documentation says how to choose among them.
 pub fn targets() -> Vec<Target> {
-    let mut targets = vec![Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) }];
-    if Emu::new(EmuOptions::default()).is_ok() {
+    let mut targets = Vec::new();
+    if is_wanted("cpu") {
+        targets.push(Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) });
+    }
+    if is_wanted("emu") && has_emulator() {
         let fifo = EmuOptions::default();
         let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, ..fifo };
         let late = EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew };
@@ -166,7 +175,7 @@ pub fn targets() -> Vec<Target> {
 /// The emulator as compute capability 9.0, in several schedules; nothing where this build has none.
 fn hopper_targets() -> Vec<Target> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
-    if Emu::new(fifo).is_err() {
+    if !is_wanted("emu") || !has_emulator() {
         return Vec::new();
     }
     let late = EmuOptions { async_copies: AsyncCopies::Late, ..fifo };
@@ -182,22 +191,51 @@ fn emulator(dtype: DType, options: EmuOptions) -> Target {
     Target { name, dtype, open }
 }
 
-/// Whether a GPU answers. Where one is required and none does, the reason is the failure.
-fn has_gpu() -> bool {
-    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    let answer = ANSWER.get_or_init(|| Cuda::new(0).map(drop).map_err(|e| e.to_string()));
-    if let Err(reason) = answer
-        && std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1")
-    {
-        panic!("DDPM_REQUIRE_GPU=1, but {reason}");
+/// The kinds of device that `DDPM_TEST_DEVICES` names, if it is set.
+fn named_devices() -> Option<Vec<String>> {
+    let names = std::env::var("DDPM_TEST_DEVICES").ok()?;
+    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+    let unknown = names.iter().find(|name| !["cpu", "emu", "cuda"].contains(&name.as_str()));
+    assert!(unknown.is_none(), "DDPM_TEST_DEVICES={}: cpu, emu and cuda are known", names.join(","));
+    Some(names)
+}
+
+/// Whether tests run on this kind of device, `cpu`, `emu` or `cuda`, if there is one.
+pub fn is_wanted(kind: &str) -> bool {
+    named_devices().is_none_or(|names| names.iter().any(|name| name == kind))
+}
+
+/// Whether this build has the emulator. Where it is asked for by its name and is not there, the reason is the failure.
+fn has_emulator() -> bool {
+    match Emu::new(EmuOptions::default()) {
+        Ok(_) => true,
+        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names emu, but {reason}"),
+        Err(_) => false,
     }
-    answer.is_ok()
+}
+
+/// Whether tests run on a GPU and one answers. Where one is required, or asked for by its name, and none does, the reason
+/// is the failure.
+pub fn has_gpu() -> bool {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    let is_required = std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if !is_wanted("cuda") && !is_required {
+        return false;
+    }
+    match ANSWER.get_or_init(|| Cuda::new(0).map(drop).map_err(|e| e.to_string())) {
+        Ok(()) => is_wanted("cuda"),
+        Err(reason) if is_required => panic!("DDPM_REQUIRE_GPU=1, but {reason}"),
+        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names cuda, but {reason}"),
+        Err(_) => false,
+    }
 }
 
 /// All shapes of a test whose kernels do a lot of arithmetic; of which ThreadSanitizer, for which a shape takes seconds,
-/// sees the first two: what a test names first should take every path through a kernel and several turns of its loops.
+/// and `DDPM_TEST_SHAPES=few` see the first two: what a test names first should take every path through a kernel and
+/// several turns of its loops.
 pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
-    shapes.into_iter().take(if cfg!(ddpm_emu_sanitize = "thread") { 2 } else { N })
+    let is_short = cfg!(ddpm_emu_sanitize = "thread") || std::env::var("DDPM_TEST_SHAPES").is_ok_and(|v| v == "few");
+    shapes.into_iter().take(if is_short { 2 } else { N })
 }
 
 /// Tolerances of a check; see the [module](self) documentation for what they mean.

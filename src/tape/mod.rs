@@ -23,6 +23,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 pub use work::{Pass, Work};
 
+use crate::Result;
 use crate::device::{Capability, Memory};
 
 /// What executes a tape: it decides which scratch an op needs.
@@ -60,6 +61,13 @@ pub trait Op: Debug + Send {
     fn cpu(&self, mem: &mut Memory);
     /// Emits the kernel launches.
     fn launch(&self, q: &mut Launches);
+    /// Whether kernels can compute this op: asked before memory for it is allocated on a GPU.
+    ///
+    /// # Errors
+    /// What they have no room for, and what would do.
+    fn check_launch(&self) -> Result<()> {
+        Ok(())
+    }
     /// Floating-point operations, counting a multiply-add as two. Zero where memory traffic is the cost.
     fn flops(&self) -> u64 {
         0
@@ -252,6 +260,17 @@ impl Tape {
     /// The nodes recorded so far, in the order in which they run.
     pub fn nodes(&self) -> &[Box<dyn Op>] {
         &self.nodes
+    }
+
+    /// Whether the backend can run every node.
+    ///
+    /// # Errors
+    /// The first that it cannot, by its name.
+    pub fn check(&self) -> Result<()> {
+        match self.backend {
+            Backend::Cpu => Ok(()),
+            Backend::Gpu(_) => self.nodes.iter().try_for_each(|node| node.check_launch()),
+        }
     }
 
     /// What each launch (on the CPU: each node) has to compute and to move.

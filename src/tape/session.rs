@@ -145,9 +145,10 @@ impl Session {
     /// keeps its bytes only until the next program runs.
     ///
     /// # Errors
-    /// When the device has not enough memory for the arena.
+    /// An op that the device cannot run, or not enough memory for the arena.
     pub fn load(&mut self, tape: Tape) -> Result<Program> {
         assert_eq!(tape.backend, self.backend());
+        tape.check()?;
         let forward_nodes = tape.forward_nodes();
         let plan = plan::plan(&tape.nodes, &tape.arena, &tape.kept);
         if plan.bytes > self.arena_bytes {

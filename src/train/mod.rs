@@ -7,6 +7,7 @@ pub mod config;
 mod diffusion_config;
 pub mod feed;
 mod loaded;
+pub mod memory;
 pub mod model_file;
 mod objective;
 pub mod presets;

@@ -2,6 +2,7 @@
 
 use super::checkpoint::State;
 use super::config::Config;
+use super::memory;
 use super::model_file::network;
 use super::objective::Objective;
 use super::program::{OptimizerState, PartInputs, StepPrograms, StepTensors};
@@ -51,12 +52,25 @@ impl Trainer {
     /// decided by the device.
     ///
     /// # Errors
-    /// An impossible configuration, or a device with too little memory.
+    /// An impossible configuration, an op that the device cannot run in this precision, or too little memory.
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
         let backend = device.backend();
         config.train.precision = config.train.precision.on(backend)?;
+        let free_bytes = device.free_bytes()?;
+        Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
+            (error @ Error::Shape { .. }, _) => {
+                let precision = config.train.precision.dtype().suffix();
+                Error::Config(format!("train.precision = \"{precision}\": {error}"))
+            }
+            (error, Some(free_bytes)) => memory::advise(error, &config, backend, free_bytes),
+            (error, None) => error,
+        })
+    }
+
+    fn allocate(device: Device, config: Config) -> Result<Trainer> {
+        let backend = device.backend();
         let dtype = config.train.precision.dtype();
         let (network, params) = network(&config)?;
 
@@ -69,8 +83,9 @@ impl Trainer {
         let mut probe = (config.train.validate_every > 0)
             .then(|| Probe::reserve(&mut store, &config.model, config.train.micro_batch()));
 
-        let mut session = Session::new(device, &store)?;
         let tapes = StepPrograms::record((backend, dtype), &network, &tensors, &config);
+        tapes.first.0.check()?;
+        let mut session = Session::new(device, &store)?;
         let mut load = |(tape, loss)| Ok::<_, Error>((session.load(tape)?, loss));
         let programs = StepPrograms {
             first: load(tapes.first)?,

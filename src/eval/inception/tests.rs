@@ -1,5 +1,6 @@
 use super::*;
 use crate::device::Cuda;
+use crate::ops::check::{compare, has_gpu};
 use crate::ops::philox::{Philox, RngState, Stream};
 use safetensors::SafeTensors;
 
@@ -37,14 +38,14 @@ fn image([_, h, w, c]: [usize; 4]) -> Vec<f32> {
 fn features_are_those_of_pytorch_fid() {
     let golden = SafeTensors::deserialize(include_bytes!("../../../tests/golden/inception.safetensors")).unwrap();
     let mut devices = vec![Device::Cpu];
-    devices.extend(Cuda::new(0).ok().map(|cuda| Device::Gpu(Box::new(cuda))));
+    devices.extend(has_gpu().then(|| Device::Gpu(Box::new(Cuda::new(0).unwrap()))));
     for device in devices {
         let mut inception = Inception::new(device, 1, |name, dims| Ok(drawn(name, dims))).unwrap();
         for (name, dims) in [("rgb", [1, 32, 32, 3]), ("grey", [1, 48, 320, 1])] {
             let want: Vec<f32> = bytemuck::pod_collect_to_vec(golden.tensor(name).unwrap().data());
             let got = inception.features(&image(dims), dims).unwrap();
             let want: Vec<f64> = want.iter().map(|&v| v as f64).collect();
-            crate::ops::check::compare(name, &got, &want, 1e-4);
+            compare(name, &got, &want, 1e-4);
         }
     }
 }

@@ -1,0 +1,144 @@
+//! What training takes of a device's memory, and what would fit where it is too much.
+
+use super::config::Config;
+use super::model_file::network;
+use super::program::{StepTensors, record_part};
+use crate::nn::{Network, ParamSet};
+use crate::tape::Backend;
+use crate::tensor::{DType, Store};
+use crate::{Error, Result};
+
+/// Bytes of the programs of a training step, without those that draw samples or validate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingMemory {
+    /// Weights, gradients, optimiser state and inputs.
+    pub persistent_bytes: u64,
+    /// The arena: activations and their gradients.
+    pub arena_bytes: u64,
+}
+
+impl TrainingMemory {
+    /// Of a configuration, by recording its step.
+    pub fn of(config: &Config, (network, params): (&Network, &ParamSet), on: (Backend, DType)) -> TrainingMemory {
+        let mut store = Store::new();
+        let tensors = StepTensors::reserve(&mut store, params, config, on.1);
+        let (tape, _) = record_part(on, network, &tensors.weights, &tensors.inputs, None);
+        TrainingMemory { persistent_bytes: store.bytes(), arena_bytes: tape.plan().bytes }
+    }
+
+    /// Both together: the peak.
+    pub fn bytes(self) -> u64 {
+        self.persistent_bytes + self.arena_bytes
+    }
+}
+
+/// Adds to an error that says that memory ran out which batch would have fitted into `free_bytes`.
+pub(super) fn advise(mut error: Error, config: &Config, backend: Backend, free_bytes: u64) -> Error {
+    if let Error::OutOfMemory { advice, .. } = &mut error {
+        match advice_for(config, backend, free_bytes) {
+            Ok(text) => *advice = text,
+            Err(error) => return error,
+        }
+    }
+    error
+}
+
+/// What would fit. A GPU keeps some memory for itself and hands it out in pages: a twentieth is left to it.
+fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<String> {
+    let (network, params) = network(config)?;
+    let batch = config.train.batch_size;
+    let fits = |accumulate: usize| {
+        let mut config = config.clone();
+        config.train.accumulate = accumulate;
+        let memory = TrainingMemory::of(&config, (&network, &params), (backend, config.train.precision.dtype()));
+        memory.bytes() <= free_bytes / 20 * 19
+    };
+    let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));
+    Ok(match divisors.into_iter().find(|&parts| fits(parts)) {
+        Some(parts) if parts == config.train.accumulate => {
+            "; the training step alone would fit: set sample.n = 0, or train.validate_every = 0".into()
+        }
+        Some(parts) => format!(
+            "; train.batch_size = {} would fit, or the same batch in train.accumulate = {parts} parts",
+            batch / parts * config.train.accumulate
+        ),
+        None => "; not even one image at a time would fit".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Device, Emu, EmuOptions};
+    use crate::nn::{ModelConfig, UNetConfig};
+    use crate::train::Trainer;
+    use crate::train::config::{Precision, TrainConfig};
+    use crate::train::sample_config::SampleConfig;
+
+    fn small() -> Config {
+        let model = ModelConfig::Unet(UNetConfig {
+            image_size: 8,
+            channels: vec![8, 16],
+            layers_per_level: 1,
+            groups: 4,
+            attention_levels: vec![1],
+            ..UNetConfig::default()
+        });
+        Config { model, sample: SampleConfig { n: 0, ..SampleConfig::default() }, ..Config::default() }
+    }
+
+    /// The refusal of an emulated GPU with so much memory, if there is an emulator.
+    fn refusal(config: &Config, memory_bytes: u64) -> Option<String> {
+        let emu = Emu::new(EmuOptions { memory_bytes: Some(memory_bytes), ..EmuOptions::default() }).ok()?;
+        Trainer::new(Device::Gpu(Box::new(emu)), config).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn too_large_a_batch_is_refused_with_one_that_fits() {
+        const MEMORY_BYTES: u64 = 3_000_000;
+        let mut config = small();
+        config.train.batch_size = 96;
+        let Some(message) = refusal(&config, MEMORY_BYTES) else { return };
+        let wanted = message.split("out of memory: ").nth(1).unwrap();
+        assert!(
+            wanted.contains(" bytes wanted, ") && wanted.contains(" of 3000000 free; train.batch_size = "),
+            "{message}"
+        );
+        let number = |name: &str| -> usize {
+            let digits = message.split(name).nth(1).unwrap_or_else(|| panic!("{message}"));
+            digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+        };
+        let (batch, parts) = (number("train.batch_size = "), number("train.accumulate = "));
+        assert!(batch < 96 && batch * parts == 96, "{message}");
+        let in_parts = Config { train: TrainConfig { accumulate: parts, ..config.train.clone() }, ..config.clone() };
+        config.train.batch_size = batch;
+        for fitting in [config, in_parts] {
+            assert_eq!(refusal(&fitting, MEMORY_BYTES), None);
+        }
+    }
+
+    #[test]
+    fn a_model_that_never_fits_is_refused_as_such() {
+        let Some(message) = refusal(&small(), 100_000) else { return };
+        assert!(message.ends_with("; not even one image at a time would fit"), "{message}");
+    }
+
+    #[test]
+    fn heads_too_wide_for_a_gpu_in_f32_are_refused_before_anything_is_allocated() {
+        let mut config = small();
+        let wide = UNetConfig {
+            image_size: 8,
+            channels: vec![8, 520],
+            groups: 4,
+            layers_per_level: 1,
+            ..UNetConfig::default()
+        };
+        config.model = ModelConfig::Unet(wide);
+        config.train.precision = Precision::F32;
+        let Some(message) = refusal(&config, 0) else { return };
+        let expected = "train.precision = \"f32\": attention_bwd: heads of 520 dimensions";
+        assert!(message.starts_with(expected) && message.ends_with("they fit in bf16"), "{message}");
+        config.train.precision = Precision::Bf16;
+        assert!(refusal(&config, 0).unwrap().contains("out of memory"));
+    }
+}
