@@ -126,7 +126,7 @@ impl Session {
     /// The device in words.
     pub fn device_name(&self) -> String {
         match &self.executor {
-            Executor::Cpu(_) => format!("cpu ({} threads)", rayon::current_num_threads()),
+            Executor::Cpu(_) => Device::Cpu.name(),
             Executor::Gpu(gpu) => gpu.driver.name(),
         }
     }

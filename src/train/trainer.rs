@@ -1,7 +1,7 @@
 //! The trainer: one network, its optimiser state and the programs that improve it, on one device.
 
 use super::checkpoint::State;
-use super::config::Config;
+use super::config::{Config, Precision};
 use super::model_file::network;
 use super::objective::Objective;
 use super::program::{OptimizerState, PartInputs, StepPrograms, StepTensors};
@@ -14,7 +14,7 @@ use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
 use crate::probe::{Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Program, Session, Work};
+use crate::tape::{Backend, Program, Session, Work};
 use crate::tensor::Store;
 use crate::{Error, Result};
 
@@ -55,9 +55,9 @@ impl Trainer {
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
-        let backend = device.backend();
-        config.train.precision = config.train.precision.on(backend)?;
+        config.train.precision = precision(config.train.precision, &device)?;
         let dtype = config.train.precision.dtype();
+        let backend = device.backend();
         let (network, params) = network(&config)?;
 
         let mut store = Store::new();
@@ -332,5 +332,17 @@ impl Trainer {
     /// Floating-point operations of one update.
     pub fn flops(&self) -> u64 {
         self.config.train.accumulate as u64 * self.programs.first.0.flops()
+    }
+}
+
+/// The precision that a device can do and the configuration asks for.
+fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
+    match (wanted, device.backend()) {
+        (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
+        (Precision::Auto, Backend::Gpu) => Ok(Precision::Bf16),
+        (Precision::Bf16, Backend::Cpu) => {
+            Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
+        }
+        (precision, _) => Ok(precision),
     }
 }
