@@ -127,18 +127,10 @@ fn text(profile: &Profile, name: &str, times: &str) {
     let (step, ceilings, total) = (&profile.step, profile.machine.ceilings, profile.total());
     let dtype = step.dtype.suffix();
     let ran = step.measured_us.is_some();
-    let mut launches = Table::new(&[
-        "pass",
-        "layer",
-        "kernel",
-        "shape",
-        "GFLOP",
-        "MB",
-        "floor us",
-        "expected us",
-        "us",
-        "% of ceiling",
-    ]);
+    let mut header = vec!["pass", "layer", "kernel", "shape", "GFLOP", "MB", "floor us", "expected us"];
+    header.extend(ran.then_some("us"));
+    header.push("% of ceiling");
+    let mut launches = Table::new(&header);
     profile.rows.iter().for_each(|row| launches.row(launch_cells(row)));
     say(launches.text());
     say(totals("op", &profile.by_op(), total.us));
@@ -155,9 +147,9 @@ fn text(profile: &Profile, name: &str, times: &str) {
     say(format!("memory      {persistent} of weights and optimiser, {arena} of activations"));
 }
 
-fn launch_cells(row: &Row) -> [String; 10] {
+fn launch_cells(row: &Row) -> Vec<String> {
     let work = &row.work;
-    [
+    let mut cells = vec![
         work.pass.name().into(),
         work.layer.to_string(),
         work.launch.as_ref().map_or(work.op, |launch| &launch.kernel).into(),
@@ -166,9 +158,10 @@ fn launch_cells(row: &Row) -> [String; 10] {
         format!("{:.2}", work.bytes as f64 / 1e6),
         format!("{:.1}", row.floor_us),
         format!("{:.1}", row.predicted_us),
-        format!("{:.1}", row.us()),
-        format!("{:.0}", 100.0 * row.floor_us / row.us()),
-    ]
+    ];
+    cells.extend(row.measured_us.map(|us| format!("{us:.1}")));
+    cells.push(format!("{:.0}", 100.0 * row.floor_us / row.us()));
+    cells
 }
 
 fn totals(what: &str, totals: &[Total], step_us: f64) -> String {

@@ -17,7 +17,6 @@ fn the_model_counts_what_is_published() {
     let gflop = total.flops as f64 / 128e9;
     let want = 37.32 + 5.0 * 2.0 * 256f64.powi(3) / 1e9;
     assert!((gflop - want).abs() <= 0.02, "{gflop} GFLOP an image");
-    assert!((300..450).contains(&total.launches), "{} launches", total.launches);
     assert_eq!(profile.step.parameters, 35_746_307);
 }
 
