@@ -77,11 +77,15 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
         if let Some(flags) = std::env::var_os("NVCC_APPEND_FLAGS") {
             command.env("NVCC_APPEND_FLAGS", flags); // nvcc would see it anyway: this makes it part of the job's key
         }
+        let [base, (hopper, _)] = ARCHITECTURES;
         for (virtual_arch, arch) in ARCHITECTURES {
-            command.args(["-gencode", &format!("arch={virtual_arch},code={arch}")]);
+            if virtual_arch == hopper || !source.is_for_hopper() {
+                command.args(["-gencode", &format!("arch={virtual_arch},code={arch}")]);
+            }
         }
-        let (virtual_arch, _) = ARCHITECTURES[0];
-        command.args(["-gencode", &format!("arch={virtual_arch},code={virtual_arch}")]);
+        if !source.is_for_hopper() {
+            command.args(["-gencode", &format!("arch={0},code={0}", base.0)]);
+        }
         command.arg(&source.path).arg("-o").arg(&output);
         let inputs = headers.iter().cloned().chain([source.path.clone()]).collect();
         tables.modules.push((source.name.clone(), output.clone()));

@@ -19,6 +19,11 @@ pub struct Export {
 }
 
 impl Source {
+    /// Whether its kernels use what only compute capability 9.0 has.
+    pub fn is_for_hopper(&self) -> bool {
+        self.name.ends_with("_sm90.cu")
+    }
+
     /// A file name for what is compiled from it: `conv2d_wgrad_sm90`.
     pub fn stem(&self) -> String {
         self.name.trim_end_matches(".cu").replace('/', "_")

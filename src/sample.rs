@@ -18,7 +18,7 @@ pub fn chunk_images(backend: Backend, values: usize) -> usize {
     match backend {
         _ if values <= 16 => 4096,
         Backend::Cpu => 16,
-        Backend::Gpu => 64,
+        Backend::Gpu(_) => 64,
     }
 }
 

@@ -2,7 +2,10 @@
 //! every schedule, and the wrappers of single instructions do what the hardware's manual says.
 #![cfg(ddpm_emu)]
 
-use ddpm::device::{AsyncCopies, Driver, Emu, EmuOptions, KernelArg, KernelCall, Schedule};
+#[path = "emu/hopper.rs"]
+mod hopper;
+
+use ddpm::device::{AsyncCopies, Driver, Emu, EmuOptions, KernelArg, KernelCall, Schedule, TensorMap};
 
 // SAFETY: nothing is declared. The line links the kernels of tests/emu, which enter themselves into the emulator's table.
 #[link(name = "ddpm_emu_tests", kind = "static", modifiers = "+whole-archive")]
@@ -24,14 +27,16 @@ fn schedules() -> impl Iterator<Item = EmuOptions> {
     plain.into_iter().chain(skewed)
 }
 
-/// An operand of a launch: an array to write (NaN before), an array to read, or a number.
+/// An operand of a launch: an array to write (NaN before), an array to read, either as boxes, or a number.
 enum Operand<'a> {
     Out(usize),
     In(&'a [f32]),
     Words(&'a [u32]),
+    OutBoxes(usize, TensorMap),
+    Boxes(&'a [u32], TensorMap),
     Int(i32),
 }
-use Operand::{In, Int, Out, Words};
+use Operand::{Boxes, In, Int, Out, OutBoxes, Words};
 
 struct Launch<'a> {
     kernel: &'a str,
@@ -49,9 +54,9 @@ impl Launch<'_> {
         let mut args = Vec::new();
         for operand in self.operands {
             let (bytes, data): (usize, &[u8]) = match operand {
-                Out(n) => (n * 4, &[]),
+                Out(n) | OutBoxes(n, _) => (n * 4, &[]),
                 In(values) => (values.len() * 4, bytemuck::cast_slice(values)),
-                Words(words) => (words.len() * 4, bytemuck::cast_slice(words)),
+                Words(words) | Boxes(words, _) => (words.len() * 4, bytemuck::cast_slice(words)),
                 Int(value) => {
                     args.push(KernelArg::I32(*value));
                     continue;
@@ -59,9 +64,13 @@ impl Launch<'_> {
             };
             let memory = emu.alloc(bytes)?;
             emu.upload(memory.address, data)?;
-            args.push(KernelArg::Pointer { address: memory.address, bytes });
-            if let Out(n) = operand {
-                outputs.push((memory.address, *n));
+            let address = memory.address;
+            args.push(match *operand {
+                OutBoxes(_, map) | Boxes(_, map) => KernelArg::TensorMap { address, bytes, map },
+                _ => KernelArg::Pointer { address, bytes },
+            });
+            if let Out(n) | OutBoxes(n, _) = operand {
+                outputs.push((address, *n));
             }
         }
         let (kernel, smem_bytes) = (self.kernel.to_string(), self.smem_bytes);
@@ -189,12 +198,14 @@ fn unwritten_shared_memory_is_nan() {
     assert!(launch.run_floats(EmuOptions::default()).unwrap().iter().all(|v| v.is_nan()));
 }
 
+/// Rounded to bf16, two to a word.
+fn bf16(values: &[f32]) -> Vec<u32> {
+    let halves = values.chunks(2).map(|p| [half::bf16::from_f32(p[0]), half::bf16::from_f32(p[1])]);
+    halves.map(|[low, high]| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16).collect()
+}
+
 #[test]
 fn a_matrix_product_from_fragments_agrees_with_f64() {
-    let bf16 = |values: &[f32]| -> Vec<u32> {
-        let halves = values.chunks(2).map(|p| [half::bf16::from_f32(p[0]), half::bf16::from_f32(p[1])]);
-        halves.map(|[low, high]| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16).collect()
-    };
     // Multiples of 1/8 below 64 are exact in bf16, and so are their products and sums in f32.
     let a: Vec<f32> = (0..256).map(|i| ((i * 29) % 97) as f32 / 8.0 - 6.0).collect();
     let b: Vec<f32> = (0..128).map(|i| ((i * 53) % 89) as f32 / 8.0 - 5.0).collect(); // [16, 8]
@@ -273,13 +284,13 @@ mod sanitized {
     fn check(test: &str, wanted: &[&str], cases: &[Launch]) {
         if let Ok(kernel) = std::env::var(CHILD) {
             let case = cases.iter().find(|case| case.kernel == kernel).unwrap();
-            schedules().for_each(|options| drop(case.run(options)));
+            schedules().for_each(|options| drop(case.run(hopper::hopper(options))));
             return;
         }
         for case in cases {
             let report = report(test, case.kernel);
             assert!(wanted.iter().any(|text| report.contains(text)), "{}: {report:?}", case.kernel);
-            assert!(report.contains("tests/emu/kernels.cu:"), "{}: {report:?}", case.kernel);
+            assert!(report.contains("tests/emu/"), "{}: {report:?}", case.kernel);
         }
     }
 
@@ -324,12 +335,15 @@ mod sanitized {
     fn data_races_are_reported() {
         let x = numbers(TILES * 256);
         let tiles = [Out(256), In(&x), Int(TILES as i32)];
+        let product = hopper::Product::new("product_no_full_wait", 64, false, false, 3);
+        let operands = product.operands();
         check(
             "sanitized::data_races_are_reported",
             &["ThreadSanitizer: data race"],
             &[
                 sum_blocks("sum_blocks_missing_barrier", &[Out(3), In(&x)]),
                 sum_tiles("sum_tiles_missing_barrier", &tiles),
+                product.launch(&operands),
             ],
         );
     }

@@ -30,6 +30,13 @@ fn stdout(assert: Assert) -> String {
     String::from_utf8(assert.success().get_output().stdout.clone()).unwrap()
 }
 
+/// The loss of every step.
+fn losses(run: &Path) -> Vec<f64> {
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    metrics.lines().map(|line| record(line)["loss"].as_f64().unwrap()).collect()
+}
+
 fn refusal(assert: Assert) -> String {
     let message = String::from_utf8(assert.code(2).get_output().stderr.clone()).unwrap();
     assert_eq!(message.lines().filter(|line| line.starts_with("error")).count(), 1, "{message}");
@@ -49,6 +56,9 @@ fn every_target_trains_and_samples() {
             ddpm(&args).success();
         }
     }
+    // The scaled score is the noise by another name: the same losses, and so the same gradients.
+    let [noise, score] = ["epsilon", "score-scaled"].map(|target| losses(&folder.path().join(target)));
+    assert!(noise.len() == 8 && noise == score, "{noise:?}, {score:?}");
 }
 
 #[test]
@@ -99,10 +109,32 @@ fn guidance_of_an_unconditional_model_is_refused() {
 fn a_variance_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let settings = ["model.out_channels=2", "diffusion.reduction=sum", "diffusion.vb_weight=1000"];
-    train(&run, &[&settings[..], &["sample.sampler=ddpm", "sample.variance=learned"]].concat()).success();
+    let settings =
+        ["model.out_channels=2", "diffusion.reduction=sum", "sample.sampler=ddpm", "sample.variance=learned"];
+    train(&run, &[&settings[..], &["diffusion.vb_weight=1000"]].concat()).success();
+    let simple = folder.path().join("simple");
+    train(&simple, &[&settings[..], &["diffusion.vb_weight=0"]].concat()).success();
+    // The same network, times and noise: the bound adds to the first loss, which is of order 1 for each of 64 values.
+    let [both, simple] = [&run, &simple].map(|run| losses(run)[0]);
+    assert!(simple > 6.4 && both > 1.001 * simple, "{both} of {simple}");
     let message = refusal(train(&folder.path().join("no"), &["model.out_channels=2", "diffusion.schedule=vp-cosine"]));
     assert!(message.contains("discrete noise schedule"), "{message}");
+}
+
+#[test]
+fn a_likelihood_estimated_from_some_steps_is_that_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &["diffusion.timesteps=24", "diffusion.beta_start=0.01", "diffusion.beta_end=0.3"]).success();
+    let bits = |steps: &str| {
+        let args = ["eval", run.to_str().unwrap(), "--metrics", "nll", "--json", "--nll-images", "60", "--nll-steps"];
+        let said = stdout(ddpm(&[&args[..], &[steps]].concat()));
+        let nll = serde_json::from_str::<serde_json::Value>(&said).unwrap()["nll"]["bits"].clone();
+        (nll["loss"].as_f64().unwrap(), nll["standard_error"].as_f64().unwrap())
+    };
+    let ((all, spread), (some, wider)) = (bits("24"), bits("5"));
+    assert!((some - all).abs() <= 4.0 * spread.hypot(wider), "{some} +- {wider}, {all} +- {spread}");
+    assert!(wider <= 0.05 * all, "{some} +- {wider} would say nothing");
 }
 
 #[test]

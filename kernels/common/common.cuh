@@ -7,10 +7,13 @@
 #include <cstdint>
 #include <cstring>
 #include <cuda_bf16.h>
+#define EMU_HERE
 #define EMU_AT
 #else
 #include "../host/intrinsics.h"
-#define EMU_AT , emu::Where at = emu::Where::here()  // the caller's file and line, for the emulator's reports
+// The caller's file and line, for the emulator's reports: a wrapper's only parameter, or its last.
+#define EMU_HERE emu::Where at = emu::Where::here()
+#define EMU_AT , EMU_HERE
 #endif
 
 // Names the start of the launch's dynamic shared memory: `DYNAMIC_SMEM(Tile, tile);` declares `Tile* tile`, aligned to
@@ -28,3 +31,4 @@
 #include "reduce.cuh"
 #include "philox.cuh"
 #include "mma.cuh"
+#include "hopper.cuh"

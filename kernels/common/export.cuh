@@ -21,8 +21,8 @@
 #define EXPORT_AS(name, ...) template __global__ decltype(__VA_ARGS__) __VA_ARGS__;
 #else
 #define EXPORT(kernel) EXPORT_AS(kernel, kernel)
-#define EXPORT_AS(name, ...)                                                                 \
-  static emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name);    \
+#define EXPORT_AS(name, ...)                                                                         \
+  static emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name, __FILE__);  \
   EMU_AT_START static void enter_##name() { emu::enter(kernel_##name); }
 #endif
 

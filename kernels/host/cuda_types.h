@@ -22,6 +22,7 @@
 #define __device__
 #define __host__
 #define __constant__ static const
+#define __grid_constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
@@ -40,6 +41,16 @@ struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
+
+// What a tensor copy moves: a box of a tensor in global memory. The fields of HostTensorMap in src/device/emu.rs, in the
+// same order; dimensions from the innermost outwards. `strides[i]` are the bytes from one index of dimension i + 1 to the
+// next.
+struct alignas(64) TensorMap {
+  char* data;
+  uint64_t strides[4];
+  uint32_t dims[5], box[5], element_strides[5], rank, element_bytes, swizzle_128;
+};
+static_assert(sizeof(TensorMap) == 128, "as large as on the device");
 
 #define EMU_VECTOR_TYPES(T, name)                                                \
   struct alignas(2 * sizeof(T)) name##2 { T x, y; };                             \

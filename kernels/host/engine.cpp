@@ -141,10 +141,13 @@ void Engine::prepare(dim3 block) {
     if (fiber.started && !fiber.done && !EMU_TSAN) free_stacks.push_back(fiber.stack);
     fiber.started = fiber.done = false;
     fiber.copies.clear();
-    fiber.group_end.clear();
+    fiber.stores.clear();
+    fiber.products = fiber.groups = fiber.waited_products = fiber.waited_groups = 0;
+    fiber.fenced = false;
     ready.push(&fiber);
   }
   for (Barrier& barrier : barriers) barrier.arrived = 0;
+  units.reset();
   for (unsigned warp = 0; warp * 32 < threads; warp++) {
     warp_arrived[warp] = 0;
     const unsigned lanes = threads - warp * 32;
@@ -212,7 +215,11 @@ Fiber* Engine::finish_running() {
   alive--;
   warp_exited[me->warp] |= 1u << me->lane;
   sanitizer::release(&block_ends);
-  if (alive == 0) return &root;
+  units.check_thread_is_done(*me);
+  if (alive == 0) {
+    units.check_block_is_done();
+    return &root;
+  }
   for (unsigned waiting = warp_arrived[me->warp]; waiting; waiting &= waiting - 1) {
     const Fiber& fiber = fibers[me->warp * 32 + __builtin_ctz(waiting)];
     if (fiber.mask >> me->lane & 1)
@@ -221,14 +228,19 @@ Fiber* Engine::finish_running() {
   }
   Barrier& whole_block = barriers[0];
   if (whole_block.arrived && whole_block.threads == 0 && whole_block.arrived == alive) release(whole_block);
-  Fiber* next = ready.pop();
-  if (!next) report_deadlock();
-  return next;
+  return next_fiber();
+}
+
+// Who runs next. Where none can run, asynchronous units finish what they have put off.
+Fiber* Engine::next_fiber() {
+  for (;;) {
+    if (Fiber* next = ready.pop()) return next;
+    if (!units.complete_one_load()) report_deadlock();
+  }
 }
 
 void Engine::wait() {
-  Fiber* next = ready.pop();
-  if (!next) report_deadlock();
+  Fiber* next = next_fiber();
   sanitizer::release(&block_ends);  // should the block fail before this thread runs again
   switch_to(next);
 }
@@ -240,6 +252,7 @@ void Engine::fail(const char* format, ...) {
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   error = text;
+  sanitizer::Unseen::end_all();
   sanitizer::release(&block_ends);
   switch_to(&root);
   __builtin_unreachable();
@@ -274,6 +287,20 @@ void* Engine::dynamic_shared(size_t wanted_bytes) {
   if (wanted_bytes > shared_bytes)
     fail("the kernel uses at least %zu bytes of dynamic shared memory, the launch gives %zu", wanted_bytes, shared_bytes);
   return shared;
+}
+
+uint32_t Engine::shared_address(const void* p, size_t bytes, const char* operation, Where at) {
+  const size_t offset = static_cast<const unsigned char*>(p) - shared;
+  if (offset > shared_bytes || bytes > shared_bytes - offset)
+    fail("%s at %s:%d: %zu bytes at offset %td of dynamic shared memory, which has %zu", operation, at.file, at.line, bytes,
+         ptrdiff_t(offset), shared_bytes);
+  return SHARED_BASE + uint32_t(offset);
+}
+
+void Engine::sleep(const char* operation, Where at) {
+  running->waits_in = operation;
+  running->waits_at = at;
+  wait();
 }
 
 void Engine::barrier(unsigned id, unsigned wanted, const char* operation, Where at) {
@@ -346,5 +373,7 @@ bool Engine::copies_wait() {
   if (async == AsyncCopies::Coin) return ready.random() >> 40 & 1;
   return async == AsyncCopies::Late;
 }
+
+size_t Engine::choose(size_t n) { return async == AsyncCopies::Coin ? (ready.random() >> 20) % n : 0; }
 
 }  // namespace emu

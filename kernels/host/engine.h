@@ -9,13 +9,14 @@
 //         what exposes a barrier that is missing.
 //
 // An asynchronous copy is performed when it is issued (Early), when it is waited for (Late), or as a coin decides each
-// time (Coin): reading before the wait, or overwriting a buffer whose copy is pending, gives a wrong result.
+// time (Coin): reading before the wait, or overwriting a buffer whose copy is pending, gives a wrong result. The same
+// holds for tensor copies and warpgroup products (async_units.h).
 //
 // A kernel whose result differs between schedules has a race. Reported as errors with file and line: deadlock, a barrier
 // or warp operation that diverges, a warp operation that names lanes which have exited, misaligned vector and
 // asynchronous accesses. Dynamic shared memory holds NaN when a block starts.
 #pragma once
-#include "fiber.h"
+#include "async_units.h"
 
 namespace emu {
 
@@ -29,7 +30,7 @@ struct Options {
   unsigned os_threads = 1;
 };
 
-constexpr unsigned MAX_BLOCK = 1024, MAX_WARPS = MAX_BLOCK / 32, BARRIERS = 16;
+constexpr unsigned BARRIERS = 16;
 
 // The fibers that can run, in the order that the schedule gives them.
 class ReadyQueue {
@@ -72,6 +73,16 @@ class Engine {
   // lanes outside the mask).
   void warp_collective(unsigned mask, void* operand, void (*combine)(void** operands), const char* operation, Where at);
   bool copies_wait();
+  size_t choose(size_t n);  // one of n operations that have waited: the oldest, or any
+  // The 32-bit address of an object of so many bytes in dynamic shared memory, and back.
+  uint32_t shared_address(const void* p, size_t bytes, const char* operation, Where at);
+  unsigned char* shared_pointer(uint32_t address) { return shared + (address - SHARED_BASE); }
+  size_t shared_end() const { return SHARED_BASE + shared_bytes; }
+  unsigned block_threads() const { return threads; }
+  // The running thread waits until another calls wake().
+  void sleep(const char* operation, Where at);
+  void wake(Fiber* fiber) { ready.push(fiber); }
+  AsyncUnits units;
 
  private:
   struct Barrier {
@@ -91,6 +102,7 @@ class Engine {
   void wait();
   void release(Barrier& barrier);
   Fiber* finish_running();
+  Fiber* next_fiber();
   [[noreturn]] void report_deadlock();
   [[noreturn]] static void fiber_main();
 

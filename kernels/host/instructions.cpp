@@ -1,4 +1,4 @@
-// The host bodies of common/mma.cuh.
+// The host bodies of common/mma.cuh, and of stmatrix.
 #include "intrinsics.h"
 
 namespace emu {
@@ -34,6 +34,32 @@ template <bool TRANSPOSED> void pick_elements(void** operands) {
       lanes[lane]->result[i] = low | uint32_t(high) << 16;
     }
   }
+}
+
+// Both kinds of stmatrix: every lane brings the address of a row, and two elements of each of the four matrices.
+struct StoreOperand {
+  uint16_t* row;
+  const uint32_t* given;
+};
+
+template <bool TRANSPOSED> void place_elements(void** operands) {
+  auto lanes = reinterpret_cast<StoreOperand**>(operands);
+  for (int lane = 0; lane < 32; lane++) {
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+      const uint32_t pair = lanes[lane]->given[i];
+      (TRANSPOSED ? lanes[8 * i + 2 * t]->row[g] : lanes[8 * i + g]->row[2 * t]) = uint16_t(pair);
+      (TRANSPOSED ? lanes[8 * i + 2 * t + 1]->row[g] : lanes[8 * i + g]->row[2 * t + 1]) = uint16_t(pair >> 16);
+    }
+  }
+}
+
+void store_matrices(void* row, const uint32_t (&r)[4], void (*combine)(void**), const char* operation, Where at) {
+  if (reinterpret_cast<uintptr_t>(row) % 16)
+    engine->fail("%s at %s:%d: row address %p is not aligned to 16 bytes", operation, at.file, at.line, row);
+  StoreOperand mine{static_cast<uint16_t*>(row), r};
+  sanitizer::writes(row, 16);
+  engine->warp_collective(~0u, &mine, combine, operation, at);
 }
 
 void perform(const Copy& copy) {
@@ -90,27 +116,23 @@ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, Where at) {
   load_matrices(r, row, pick_elements<true>, "ldmatrix.x4.trans", at);
 }
 
+void stmatrix_x4(void* row, const uint32_t (&r)[4], Where at) {
+  store_matrices(row, r, place_elements<false>, "stmatrix.x4", at);
+}
+void stmatrix_x4_trans(void* row, const uint32_t (&r)[4], Where at) {
+  store_matrices(row, r, place_elements<true>, "stmatrix.x4.trans", at);
+}
+
 void cp_async(void* dst, const void* src, int bytes, bool pred, Where at) {
   if ((reinterpret_cast<uintptr_t>(dst) | (pred ? reinterpret_cast<uintptr_t>(src) : 0)) % bytes)
     engine->fail("cp.async at %s:%d: %p <- %p is not aligned to %d bytes", at.file, at.line, dst, src, bytes);
   const Copy copy{dst, pred ? src : nullptr, bytes};
-  if (engine->copies_wait()) running->copies.push_back(copy);
+  if (engine->copies_wait()) running->copies.push(copy);
   else perform(copy);
 }
 
-void cp_async_commit() { running->group_end.push_back(unsigned(running->copies.size())); }
-
-void cp_async_wait(unsigned unfinished_groups) {
-  auto& copies = running->copies;
-  auto& group_end = running->group_end;
-  if (group_end.size() <= unfinished_groups) return;
-  const size_t groups = group_end.size() - unfinished_groups;
-  const unsigned finished = group_end[groups - 1];
-  for (unsigned i = 0; i < finished; i++) perform(copies[i]);
-  copies.erase(copies.begin(), copies.begin() + finished);
-  group_end.erase(group_end.begin(), group_end.begin() + groups);
-  for (unsigned& end : group_end) end -= finished;
-}
+void cp_async_commit() { running->copies.commit(); }
+void cp_async_wait(unsigned unfinished_groups) { running->copies.wait(unfinished_groups, perform); }
 
 void named_barrier(int id, unsigned threads, Where at) {
   if (id < 1) engine->fail("bar.sync at %s:%d: barrier %d; 0 belongs to __syncthreads", at.file, at.line, id);

@@ -1,6 +1,6 @@
 // CUDA's built-in variables and functions, and the host bodies of the wrappers in common/mma.cuh.
 #pragma once
-#include "launch.h"
+#include "hopper.h"
 
 #define threadIdx (::emu::running->thread_idx)
 #define blockIdx (::emu::engine->block_idx)

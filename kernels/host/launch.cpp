@@ -102,6 +102,7 @@ const char* name_of(Parameter parameter) {
     case Parameter::Int32: return "a 32-bit integer";
     case Parameter::Int64: return "a 64-bit integer";
     case Parameter::Float: return "a float";
+    case Parameter::TensorMap: return "a tensor map";
     default: return "something else";
   }
 }
@@ -116,8 +117,14 @@ struct Launch {
   uint32_t grid[3], block;
   Schedule schedule;
   AsyncCopies async;
-  uint32_t os_threads;
+  uint32_t os_threads, compute_capability[2];
 };
+
+bool needs_hopper(const Kernel& kernel) {
+  const char* suffix = "_sm90.cu";
+  const size_t all = strlen(kernel.file), last = strlen(suffix);
+  return all >= last && !strcmp(kernel.file + all - last, suffix);
+}
 
 std::string launch_by_name(const Launch& launch) {
   static std::mutex one_launch_at_a_time;  // static shared memory is not per OS thread in a sanitizer's build
@@ -127,6 +134,9 @@ std::string launch_by_name(const Launch& launch) {
   const Kernel* kernel = first_kernel;
   while (kernel && strcmp(kernel->name, launch.kernel)) kernel = kernel->next;
   if (!kernel) return "no kernel has this name";
+  if (needs_hopper(*kernel) && launch.compute_capability[0] != 9)
+    return "it is for compute capability 9.0, the device has " + std::to_string(launch.compute_capability[0]) + "." +
+           std::to_string(launch.compute_capability[1]);
   if (kernel->count != launch.count)
     return "the kernel has " + std::to_string(kernel->count) + " parameters, the launch gives " + std::to_string(launch.count);
   for (size_t i = 0; i < launch.count; i++)

@@ -6,13 +6,14 @@
 namespace emu {
 
 // What a parameter of a kernel is, so that a launch with the wrong arguments is an error and not a wrong result.
-enum class Parameter : uint8_t { Pointer, Int32, Int64, Float, Unknown };
+enum class Parameter : uint8_t { Pointer, Int32, Int64, Float, TensorMap, Unknown };
 
 template <class T> constexpr Parameter parameter_of() {
   if constexpr (std::is_pointer_v<T>) return Parameter::Pointer;
   else if constexpr (std::is_integral_v<T> && sizeof(T) == 4) return Parameter::Int32;
   else if constexpr (std::is_integral_v<T> && sizeof(T) == 8) return Parameter::Int64;
   else if constexpr (std::is_same_v<T, float>) return Parameter::Float;
+  else if constexpr (std::is_same_v<T, ::TensorMap>) return Parameter::TensorMap;
   else return Parameter::Unknown;
 }
 
@@ -26,7 +27,7 @@ template <class... P, void (*KERNEL)(P...)> struct Signature<KERNEL> {
 };
 
 struct Kernel {
-  const char* name;
+  const char *name, *file;
   void (*call)(void** args);
   const Parameter* parameters;
   size_t count;
@@ -35,8 +36,8 @@ struct Kernel {
 
 extern const Kernel* first_kernel;
 
-template <class SIGNATURE> constexpr Kernel describe(const char* name) {
-  return {name, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
+template <class SIGNATURE> constexpr Kernel describe(const char* name, const char* file) {
+  return {name, file, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
 }
 
 // Entering a kernel is all that runs at the program's start, whatever the program is for: it must not use the vector

@@ -22,6 +22,12 @@
 #include <sanitizer/tsan_interface.h>
 extern "C" void __tsan_read_range(void* p, unsigned long bytes);
 extern "C" void __tsan_write_range(void* p, unsigned long bytes);
+extern "C" void __tsan_func_entry(void* call_pc);
+extern "C" void __tsan_func_exit();
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 #endif
 
 namespace emu::sanitizer {
@@ -99,6 +105,55 @@ inline void acquire([[maybe_unused]] void* p) {
   __tsan_acquire(p);
 #endif
 }
+
+// While one lives, allocation and the C library's copies are none of the thread sanitizer's business: what the emulator
+// keeps for several CUDA threads is ordered by its being one OS thread. The fiber must not be switched meanwhile, except
+// by a failure, which ends it.
+class Unseen {
+ public:
+  Unseen() {
+#if EMU_TSAN
+    depth++;
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+  }
+  ~Unseen() { end(); }
+  Unseen(const Unseen&) = delete;
+  static void end_all() {
+#if EMU_TSAN
+    while (depth > 0) end();
+#endif
+  }
+
+ private:
+  static void end() {
+#if EMU_TSAN
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    depth--;
+#endif
+  }
+#if EMU_TSAN
+  static inline __thread int depth = 0;
+#endif
+};
+
+// While one lives, reports of what the emulator reads and writes name the line of the kernel to which it will return.
+class CalledFrom {
+ public:
+  explicit CalledFrom([[maybe_unused]] void* kernel) {
+#if EMU_TSAN
+    __tsan_func_entry(kernel);
+#endif
+  }
+  ~CalledFrom() {
+#if EMU_TSAN
+    __tsan_func_exit();
+#endif
+  }
+  CalledFrom(const CalledFrom&) = delete;
+};
 
 // Accesses that the emulator makes on behalf of the running CUDA thread.
 inline void reads([[maybe_unused]] const void* p, [[maybe_unused]] size_t bytes) {

@@ -1,6 +1,7 @@
 //! `ddpm experiment`
 
 use super::terminal::{say, stop_flag};
+use crate::data::points::PointSet;
 use crate::experiment::{self, Context, Event, Experiment, Settings};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,6 +13,7 @@ Examples:
   ddpm experiment list
   ddpm experiment schedules
   ddpm experiment thesis-2d-data --out pages
+  ddpm experiment thesis-table-4.1 --points clusters,rings
   ddpm experiment all --quick";
 
 #[derive(clap::Args)]
@@ -22,6 +24,9 @@ pub struct Args {
     /// Sizes for two CPU cores instead of those of the papers
     #[arg(long)]
     quick: bool,
+    /// Only these sets in the experiments with points: clusters, rings, swiss-roll, waves
+    #[arg(long, value_name = "SET", value_delimiter = ',', value_parser = points)]
+    points: Vec<PointSet>,
     /// The folder of real data: MNIST's or CIFAR-10's files, or the folders mnist and cifar10
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -37,7 +42,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let Args { name, quick, data, inception, out, seed } = args;
+    let Args { name, quick, points, data, inception, out, seed } = args;
     if name == "list" {
         list();
         return Ok(());
@@ -46,7 +51,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         "all" => experiment::ALL.iter().collect(),
         name => vec![experiment::find(name)?],
     };
-    let settings = Settings { quick, seed, data, inception, out: out.clone(), device: device.into() };
+    let settings = Settings { quick, seed, points, data, inception, out: out.clone(), device: device.into() };
     let stop = stop_flag()?;
     let mut failures = Vec::new();
     for experiment in &chosen {
@@ -67,6 +72,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Config(format!("not all could be run: {}", failures.join(", ")))),
     }
+}
+
+fn points(name: &str) -> std::result::Result<PointSet, String> {
+    PointSet::from_name(name).ok_or_else(|| format!("the sets are {}", PointSet::ALL.map(PointSet::name).join(", ")))
 }
 
 fn list() {

@@ -3,8 +3,9 @@
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use crate::Result;
-use crate::nn::{Forward, Network, ParamSet, Weights};
-use crate::tape::{Backend, Op, Tape};
+use crate::nn::summary::{SummaryRow, summary};
+use crate::nn::{Network, ParamSet, Weights};
+use crate::tape::Backend;
 use crate::tensor::{DType, Store};
 use crate::train::model_file::network;
 use crate::train::program::{PartInputs, record_part};
@@ -29,7 +30,7 @@ pub fn run(args: Args) -> Result<()> {
     let config = args.config.resolve(saved.as_ref().map(|model| &model.config))?;
     config.validate()?;
     let (network, params) = network(&config)?;
-    let layers = layers(&config, &network, &params);
+    let layers = summary(&config.model)?;
     let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
     let (training_bytes, arena_bytes) = training_memory(&config, &network, &params);
 
@@ -40,7 +41,7 @@ pub fn run(args: Args) -> Result<()> {
             "arena_bytes": arena_bytes,
             "persistent_bytes": training_bytes,
             "batch_images": config.train.micro_batch(),
-            "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),
+            "layers": layers.iter().map(json_row).collect::<Vec<_>>(),
         }));
         return Ok(());
     }
@@ -62,40 +63,8 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// A node of the forward pass.
-struct Layer {
-    /// The layer's name if it has parameters, else the op's.
-    name: String,
-    dims: Vec<usize>,
-    parameters: usize,
-    flops: u64,
-}
-
-impl Layer {
-    fn json(&self) -> Value {
-        json!({ "name": self.name, "output": self.dims, "parameters": self.parameters, "flops": self.flops })
-    }
-}
-
-/// The nodes of the forward pass of one image.
-fn layers(config: &Config, network: &Network, params: &ParamSet) -> Vec<Layer> {
-    let mut store = Store::new();
-    let weights = Weights::reserve(&mut store, params, DType::F32, false);
-    let inputs = PartInputs::reserve(&mut store, &config.model, 1);
-    let mut tape = Tape::new(Backend::Cpu, DType::F32);
-    network.forward(&mut Forward::evaluate(&mut tape, &weights), inputs.images, inputs.time, inputs.labels);
-    tape.nodes().iter().map(|node| layer(node.as_ref(), params, &weights)).collect()
-}
-
-fn layer(node: &dyn Op, params: &ParamSet, weights: &Weights) -> Layer {
-    let operands = node.inputs();
-    let used: Vec<_> = params.iter().filter(|param| operands.contains(&weights.view(param))).collect();
-    Layer {
-        name: used.first().map_or_else(|| format!("  {}", node.name()), |param| param.layer()),
-        dims: node.outputs()[0].dims(),
-        parameters: used.iter().map(|param| param.numel()).sum(),
-        flops: node.flops(),
-    }
+fn json_row(row: &SummaryRow) -> Value {
+    json!({ "name": row.name, "output": row.dims, "parameters": row.parameters, "flops": row.flops })
 }
 
 /// Bytes that outlive a training step, and bytes of its arena.

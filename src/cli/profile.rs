@@ -3,6 +3,7 @@
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use super::{bench, open_device};
+use crate::device::Capability;
 use crate::profile::{Machine, Profile, Row, Step, Total, trace};
 use crate::report::{Table, digits};
 use crate::tape::Backend;
@@ -70,6 +71,9 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the step of a modelled GPU is recorded for.
+const H200: Backend = Backend::Gpu(Capability::Hopper);
+
 fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<Profile> {
     if !(conv_tflops > 0.0 && conv_tflops.is_finite()) {
         return Err(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
@@ -78,7 +82,7 @@ fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<Profile> 
     if config.train.precision == Precision::F32 {
         return Err(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
     }
-    Ok(Profile::new(Step::plan(config, Backend::Gpu, DType::Bf16)?, machine))
+    Ok(Profile::new(Step::plan(config, H200, DType::Bf16)?, machine))
 }
 
 /// Profiles a training step, and then, when its memory is free again, measures what the device does at most.
@@ -93,7 +97,7 @@ pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<Profile>
     config.train.validate_every = 0;
     let (step, name) = Step::measure(&config, opened, rounds)?;
     let ceilings = bench::ceilings(device, step.dtype)?;
-    Ok(Profile::new(step, Machine::measured(name, ceilings, backend == Backend::Gpu)))
+    Ok(Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)))
 }
 
 fn json(profile: &Profile, name: &str, times: &str) -> Value {

@@ -30,14 +30,17 @@ impl Allocations {
         if inside { Ok(()) } else { Err(format!("{bytes} bytes at {address:#x} lie outside every allocation")) }
     }
 
-    /// The same for every pointer of a launch that is not null.
+    /// The same for every pointer of a launch that is not null, and every tensor map.
     pub fn check_call(&self, call: &KernelCall) -> Result<(), String> {
         for (i, arg) in call.args.iter().enumerate() {
-            if let &KernelArg::Pointer { address, bytes } = arg
-                && address != 0
-            {
-                self.check(address, bytes).map_err(|reason| format!("argument {i}: {reason}"))?;
-            }
+            let checked = match *arg {
+                KernelArg::Pointer { address, bytes } if address != 0 => self.check(address, bytes),
+                KernelArg::TensorMap { address, bytes, map } => {
+                    map.check(address, bytes).and_then(|()| self.check(address, bytes))
+                }
+                _ => Ok(()),
+            };
+            checked.map_err(|reason| format!("argument {i}: {reason}"))?;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! A CUDA GPU, through the driver API. The driver library is looked for at run time: one binary serves machines with and
 //! without it.
 
+use super::TensorMap;
 use super::allocations::Allocations;
-use super::driver::{Allocation, Driver, KernelArg, KernelCall, Recording};
+use super::driver::{Allocation, Capability, Driver, KernelArg, KernelCall, Recording};
 use super::kernels::{KERNELS, Kernel, MODULES};
+use crate::tensor::DType;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaStream, PinnedHostSlice, sys};
@@ -111,6 +113,10 @@ impl Gpu {
         if !state.functions.contains_key(name) {
             let kernel =
                 KERNELS.iter().find(|k| k.name == name).ok_or_else(|| failed("no kernel has this name".into()))?;
+            if kernel.needs_hopper() && Capability::of(self.compute_capability) != Capability::Hopper {
+                let (major, minor) = self.compute_capability;
+                return Err(failed(format!("it is for compute capability 9.0, the device has {major}.{minor}")));
+            }
             let function = self.load(&mut state.modules, kernel).map_err(|e| failed(describe(e)))?;
             state.functions.insert(kernel.name, function);
         }
@@ -163,10 +169,14 @@ impl Gpu {
 
     /// Puts one launch on the stream.
     fn enqueue(&self, function: &CudaFunction, call: &KernelCall) -> Result<(), DriverError> {
-        let mut values: Vec<u64> = call.args.iter().map(|&arg| bits_of(arg)).collect();
-        let mut args: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
-        let [x, y, z] = call.grid;
         self.context.bind_to_thread()?;
+        let mut values: Vec<Value> = call.args.iter().map(|&arg| encode(arg)).collect::<Result<_, _>>()?;
+        let address = |value: &mut Value| match value {
+            Value::Word(word) => std::ptr::from_mut(word).cast(),
+            Value::Map(map) => std::ptr::from_mut(&mut **map).cast(),
+        };
+        let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
+        let [x, y, z] = call.grid;
         // SAFETY: the function's module stays loaded as long as `self`; the driver copies the arguments before it returns,
         // and `prepare` checked their number and sizes and that pointers lie in live allocations. `free` waits for the
         // stream, so they are still live when the kernel runs. That it stays inside the extents it is given is what the
@@ -200,21 +210,66 @@ impl Gpu {
     }
 }
 
-/// An argument's bits, in the low bytes.
-fn bits_of(arg: KernelArg) -> u64 {
-    match arg {
+/// What an argument's address points to.
+enum Value {
+    /// Its bits, in the low bytes.
+    Word(u64),
+    Map(Box<sys::CUtensorMap>),
+}
+
+fn encode(arg: KernelArg) -> Result<Value, DriverError> {
+    Ok(Value::Word(match arg {
         KernelArg::Pointer { address, .. } => address,
         KernelArg::I32(value) => u64::from(value as u32),
         KernelArg::U32(value) => u64::from(value),
         KernelArg::U64(value) => value,
         KernelArg::F32(value) => u64::from(value.to_bits()),
+        KernelArg::TensorMap { address, map, .. } => return encode_map(address, &map).map(Value::Map),
+    }))
+}
+
+fn encode_map(address: u64, map: &TensorMap) -> Result<Box<sys::CUtensorMap>, DriverError> {
+    use sys::CUtensorMapDataType_enum as Type;
+    let data_type = match map.dtype {
+        DType::F32 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+        DType::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        DType::I32 => Type::CU_TENSOR_MAP_DATA_TYPE_INT32,
+    };
+    let swizzle = match map.swizzle_128 {
+        true => sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B,
+        false => sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_NONE,
+    };
+    let byte_strides = map.byte_strides();
+    let (dims, box_dims) = (map.dims.map(|n| n as u64), map.box_dims.map(|n| n as u32));
+    let element_strides = map.element_strides.map(|n| n as u32);
+    let mut encoded = Box::new(sys::CUtensorMap { opaque: [0; 16] });
+    // SAFETY: the arrays have an entry for each of at most five dimensions, and `encoded` is as large and aligned as the
+    // driver wants it. The address is recorded, not read.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &mut *encoded,
+            data_type,
+            map.rank as u32,
+            std::ptr::without_provenance_mut(address as usize),
+            dims.as_ptr(),
+            byte_strides.as_ptr(),
+            box_dims.as_ptr(),
+            element_strides.as_ptr(),
+            sys::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle,
+            sys::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            sys::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
     }
+    .result()?;
+    Ok(encoded)
 }
 
 fn bytes_of(arg: KernelArg) -> usize {
     match arg {
         KernelArg::Pointer { .. } | KernelArg::U64(_) => 8,
         KernelArg::I32(_) | KernelArg::U32(_) | KernelArg::F32(_) => 4,
+        KernelArg::TensorMap { .. } => size_of::<sys::CUtensorMap>(),
     }
 }
 
@@ -426,7 +481,7 @@ mod probe {
     const WANTED_VERSION: i32 = 13_000;
 
     /// Every function of the driver that a [`super::Cuda`] can call.
-    const FUNCTIONS: [&str; 41] = [
+    const FUNCTIONS: [&str; 42] = [
         "cuCtxGetCurrent",
         "cuCtxSetCurrent",
         "cuDeviceGet",
@@ -468,6 +523,7 @@ mod probe {
         "cuStreamCreate",
         "cuStreamDestroy_v2",
         "cuStreamEndCapture",
+        "cuTensorMapEncodeTiled",
     ];
 
     /// An error message if the driver cannot be used. Loads the library once.

@@ -1,6 +1,7 @@
 //! The driver interface: the few things that the engine asks of whatever executes its kernels. Two implementations:
 //! a CUDA GPU through cudarc (`cuda`), and the emulator that runs the same kernels on the host (`emu`).
 
+use super::TensorMap;
 use crate::Result;
 
 /// One resolved kernel argument.
@@ -11,10 +12,33 @@ pub enum KernelArg {
         address: u64,
         bytes: usize,
     },
+    /// A parameter of the kernels' type `TensorMap`: boxes of the tensor at this address, of this extent.
+    TensorMap {
+        address: u64,
+        bytes: usize,
+        map: TensorMap,
+    },
     I32(i32),
     U32(u32),
     U64(u64),
     F32(f32),
+}
+
+/// The instructions that kernels may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Those of compute capability 8.0, which every GPU here has: tensor cores, asynchronous copies.
+    Ampere,
+    /// Those of 9.0 too: tensor copies, warpgroup products. Kernels that use them, in files `*_sm90.cu`, run on no other
+    /// generation, not even a later one.
+    Hopper,
+}
+
+impl Capability {
+    /// Of a GPU with this compute capability.
+    pub fn of(compute_capability: (u32, u32)) -> Capability {
+        if compute_capability == (9, 0) { Capability::Hopper } else { Capability::Ampere }
+    }
 }
 
 /// One kernel launch, ready to run.

@@ -136,6 +136,7 @@ impl Machine {
         memory.check_call(call).map_err(failed)?;
         let extents = call.args.iter().filter_map(|arg| match *arg {
             KernelArg::Pointer { address, bytes } if address != 0 => Some((address, bytes)),
+            KernelArg::TensorMap { address, bytes, .. } => Some((address, bytes)),
             _ => None,
         });
         let fence = Fence::around(&memory, extents);
@@ -295,6 +296,7 @@ impl Recording for CallList {
 #[cfg(ddpm_emu)]
 mod ffi {
     use super::{AsyncCopies, EmuOptions, KernelArg, KernelCall, Result, Schedule, error};
+    use crate::device::TensorMap;
     use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
     #[repr(C)]
@@ -310,6 +312,20 @@ mod ffi {
         schedule: Schedule,
         async_copies: AsyncCopies,
         os_threads: u32,
+        compute_capability: [u32; 2],
+    }
+
+    /// `TensorMap` of `kernels/host/cuda_types.h`: same fields, same order.
+    #[repr(C, align(64))]
+    struct HostTensorMap {
+        address: u64,
+        byte_strides: [u64; 4],
+        dims: [u32; 5],
+        box_dims: [u32; 5],
+        element_strides: [u32; 5],
+        rank: u32,
+        element_bytes: u32,
+        swizzle_128: u32,
     }
 
     unsafe extern "C" {
@@ -341,9 +357,12 @@ mod ffi {
 
     pub fn launch(call: &KernelCall, options: &EmuOptions) -> std::result::Result<(), String> {
         let kernel = CString::new(call.kernel.as_str()).map_err(|_| "a name with a NUL".to_string())?;
-        // Each value in its own 8 bytes; the kernel reads as many as its parameter has, from the low end.
-        let (values, parameters): (Vec<u64>, Vec<u8>) = call.args.iter().map(|&arg| encode(arg)).unzip();
-        let args: Vec<*const c_void> = values.iter().map(|value| std::ptr::from_ref(value).cast()).collect();
+        let (values, parameters): (Vec<Value>, Vec<u8>) = call.args.iter().map(|&arg| encode(arg)).unzip();
+        let address = |value: &Value| match value {
+            Value::Word(word) => std::ptr::from_ref(word).cast(),
+            Value::Map(map) => std::ptr::from_ref(&**map).cast(),
+        };
+        let args: Vec<*const c_void> = values.iter().map(address).collect();
         let launch = Launch {
             kernel: kernel.as_ptr(),
             args: args.as_ptr(),
@@ -356,6 +375,7 @@ mod ffi {
             schedule: options.schedule,
             async_copies: options.async_copies,
             os_threads: options.os_threads,
+            compute_capability: options.compute_capability.into(),
         };
         let mut error: [c_char; 1024] = [0; 1024];
         // SAFETY: `launch` and what it points to outlive the call; the number and kinds of the arguments are checked
@@ -367,14 +387,36 @@ mod ffi {
         if failed { Err(text.to_string_lossy().into_owned()) } else { Ok(()) }
     }
 
-    /// A value's bits and its `emu::Parameter`.
-    fn encode(arg: KernelArg) -> (u64, u8) {
+    /// What an argument's address points to.
+    enum Value {
+        /// The kernel reads as many bytes as its parameter has, from the low end.
+        Word(u64),
+        Map(Box<HostTensorMap>),
+    }
+
+    /// A value and its `emu::Parameter`.
+    fn encode(arg: KernelArg) -> (Value, u8) {
         match arg {
-            KernelArg::Pointer { address, .. } => (address, 0),
-            KernelArg::I32(value) => (u64::from(value as u32), 1),
-            KernelArg::U32(value) => (u64::from(value), 1),
-            KernelArg::U64(value) => (value, 2),
-            KernelArg::F32(value) => (u64::from(value.to_bits()), 3),
+            KernelArg::Pointer { address, .. } => (Value::Word(address), 0),
+            KernelArg::I32(value) => (Value::Word(u64::from(value as u32)), 1),
+            KernelArg::U32(value) => (Value::Word(u64::from(value)), 1),
+            KernelArg::U64(value) => (Value::Word(value), 2),
+            KernelArg::F32(value) => (Value::Word(u64::from(value.to_bits())), 3),
+            KernelArg::TensorMap { address, map, .. } => (Value::Map(Box::new(encode_map(address, &map))), 4),
+        }
+    }
+
+    /// The map was checked: its numbers fit 32 bits.
+    fn encode_map(address: u64, map: &TensorMap) -> HostTensorMap {
+        HostTensorMap {
+            address,
+            byte_strides: map.byte_strides(),
+            dims: map.dims.map(|n| n as u32),
+            box_dims: map.box_dims.map(|n| n as u32),
+            element_strides: map.element_strides.map(|n| n as u32),
+            rank: map.rank as u32,
+            element_bytes: map.dtype.bytes() as u32,
+            swizzle_128: u32::from(map.swizzle_128),
         }
     }
 

@@ -9,12 +9,14 @@ pub mod kernels;
 mod map_file;
 mod memory;
 mod open;
+mod tensor_map;
 
 pub use cuda::Cuda;
-pub use driver::{Driver, KernelArg, KernelCall};
+pub use driver::{Capability, Driver, KernelArg, KernelCall};
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use map_file::map_file;
 pub use memory::Memory;
+pub use tensor_map::TensorMap;
 
 /// A device that can run a tape.
 pub enum Device {

@@ -1,6 +1,6 @@
 //! Choosing a device by its name on the command line.
 
-use super::{Cuda, Device, Emu, EmuOptions};
+use super::{Capability, Cuda, Device, Emu, EmuOptions};
 use crate::tape::Backend;
 use crate::{Error, Result};
 
@@ -36,7 +36,7 @@ impl Device {
     pub fn backend(&self) -> Backend {
         match self {
             Device::Cpu => Backend::Cpu,
-            Device::Gpu(_) => Backend::Gpu,
+            Device::Gpu(driver) => Backend::Gpu(Capability::of(driver.compute_capability())),
         }
     }
 }

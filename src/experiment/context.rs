@@ -1,6 +1,7 @@
 //! What an experiment is given: its settings, the device, the runs that were trained before, and somebody who watches.
 
 use super::runs;
+use crate::data::points::PointSet;
 use crate::device::Device;
 use crate::train::{Config, RunDir};
 use crate::{Error, Result};
@@ -14,6 +15,8 @@ pub struct Settings {
     pub quick: bool,
     /// Seed of everything random; an experiment over several seeds counts up from it.
     pub seed: u64,
+    /// The sets of points that experiments with points are done on; empty: those of the size.
+    pub points: Vec<PointSet>,
     /// Where real data lie.
     pub data: Option<PathBuf>,
     /// The weights of Inception-v3.
@@ -30,6 +33,10 @@ impl Settings {
         let mut command = format!("ddpm experiment {name}");
         if self.quick {
             command += " --quick";
+        }
+        if !self.points.is_empty() {
+            let names: Vec<&str> = self.points.iter().map(|set| set.name()).collect();
+            command += &format!(" --points {}", names.join(","));
         }
         if let Some(data) = &self.data {
             command += &format!(" --data {}", data.display());

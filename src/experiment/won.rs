@@ -4,6 +4,7 @@
 use super::images::{Draw, Judge, dataset, draw, load};
 use super::{Context, Need, Page, Verdict};
 use crate::data::{Dataset, Split};
+use crate::nn::summary::summary;
 use crate::report::{Plot, Record, Table, digits, grid, read_metrics, smooth};
 use crate::sample::Samples;
 use crate::train::{Config, presets};
@@ -102,6 +103,7 @@ fn model(
         |n: usize| Samples { images: samples.images[..n * h * w * c].to_vec(), dims: [n, h, w, c], ..samples.clone() };
     let stem = preset.rsplit('-').next().unwrap_or(preset);
     page.heading(name);
+    page.table(&format!("{stem}-layers"), &format!("{name}: layers that learn, for one image."), layers(&config)?);
     page.picture(
         &format!("{stem}-samples"),
         &format!("{name}: samples."),
@@ -115,6 +117,23 @@ fn model(
     page.plot(&format!("{stem}-loss"), &format!("{name}: losses against the epoch."), &plot.figure());
     let frechet = judge.map(|judge| judge.judge(&samples, None)).transpose()?.map(|j| j.frechet);
     Ok(Outcome { name, frechet, roughness: roughness(&samples) })
+}
+
+/// What the report draws as a diagram.
+fn layers(config: &Config) -> Result<Table> {
+    let mut table = Table::new(&["layer", "output", "parameters", "MFLOP"]);
+    let rows = summary(&config.model)?;
+    let [parameters, flops] =
+        [rows.iter().map(|row| row.parameters as u64).sum(), rows.iter().map(|row| row.flops).sum()];
+    let cells = |name: &str, dims: &[usize], parameters: u64, flops: u64| {
+        let dims = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+        [name.to_owned(), dims, parameters.to_string(), digits(flops as f64 / 1e6, 3)]
+    };
+    for row in rows.iter().filter(|row| row.parameters > 0) {
+        table.row(cells(&row.name, &row.dims[1..], row.parameters as u64, row.flops));
+    }
+    table.row(cells("all", &[], parameters, flops));
+    Ok(table)
 }
 
 fn table(page: &mut Page, results: &[Outcome]) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::nn::diffusers_config;
 use crate::ops::check::{Target, targets};
-use crate::tape::{Backend, Session, Tape};
+use crate::tape::{Session, Tape};
 use crate::tensor::{DType, Store};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ struct Golden<'a> {
 impl Golden<'_> {
     fn check(&self, target: &Target) {
         let device = target.open();
-        let backend = if matches!(device, crate::device::Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+        let backend = device.backend();
         let mut params = ParamSet::default();
         let network = Network::new(&self.config, &mut params).unwrap();
         let weights = tensors(self.weights);

@@ -12,6 +12,7 @@ mod model;
 mod params;
 mod resnet_unet;
 mod skip_net;
+pub mod summary;
 pub mod tensor_file;
 mod time_embedding;
 mod unet;

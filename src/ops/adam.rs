@@ -133,7 +133,7 @@ mod tests {
     use crate::device::Device;
     use crate::ops::check::{compare, targets};
     use crate::ops::grad_norm::grad_norm;
-    use crate::tape::{Backend, Session};
+    use crate::tape::Session;
     use crate::tensor::Store;
 
     const HYPER: AdamHyper = AdamHyper {
@@ -150,7 +150,7 @@ mod tests {
     fn run(gradients: &[Vec<f32>], max_norm: f32, decoupled: bool) -> Vec<(String, [Vec<f32>; 4])> {
         let n = gradients[0].len();
         let run_on = |device: Device, dtype: DType| {
-            let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+            let backend = device.backend();
             let mut store = Store::new();
             let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[n], DType::F32));
             let copy = if dtype == DType::Bf16 { store.tensor(&[n], dtype) } else { Tensor::EMPTY };

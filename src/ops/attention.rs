@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn large_scores_do_not_overflow() {
         let s = Shape { n: 1, l: 40, heads: 1, dk: 8, dv: 8 };
-        Check { samples: 24, f32_tolerance: 2e-4, bf16_tolerance: 1e-1 }.run(
+        Check { samples: 24, f32_tolerance: 2e-4, bf16_tolerance: 1e-1, ..Check::default() }.run(
             &[Input::activation(&[1, 40, s.width()]).scaled(8.0)],
             |tape, x| attention(tape, x[0], 1, 8, 8),
             |x| oracle(&x[0], s),

@@ -4,11 +4,12 @@
 //! - `cpu` in f32 against the oracle, elementwise.
 //! - `emu` (several schedules) and, where one answers, `cuda`: f32 against the oracle and bf16 against the oracle on
 //!   bf16-rounded inputs.
+//! - [`Check::hopper`]: `emu` acting as compute capability 9.0 too, in bf16, for ops that have kernels of their own for it.
 //!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
-use crate::device::{AsyncCopies, Cuda, Device, Emu, EmuOptions, Schedule};
-use crate::tape::{Backend, Session, Tape};
+use crate::device::{AsyncCopies, Capability, Cuda, Device, Emu, EmuOptions, Schedule};
+use crate::tape::{Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use half::bf16;
 use std::sync::OnceLock;
@@ -103,6 +104,11 @@ impl Input {
         self
     }
 
+    /// The values as bf16 stores them.
+    pub fn in_bf16(&self) -> Vec<f32> {
+        self.values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+    }
+
     fn differentiable(&self) -> bool {
         matches!(self.kind, Kind::Activation | Kind::Weight | Kind::Parameter)
     }
@@ -146,12 +152,7 @@ pub fn targets() -> Vec<Target> {
         let mut runs = vec![(DType::F32, fifo), (DType::F32, orders[0])];
         runs.extend([(DType::Bf16, orders[1]), (DType::Bf16, orders[2])]);
         runs.dedup();
-        for (dtype, options) in runs {
-            let name =
-                format!("emu ({:?}, {:?} copies, seed {})", options.schedule, options.async_copies, options.seed);
-            let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
-            targets.push(Target { name, dtype, open });
-        }
+        targets.extend(runs.into_iter().map(|(dtype, options)| emulator(dtype, options)));
     }
     if has_gpu() {
         for dtype in [DType::F32, DType::Bf16] {
@@ -160,6 +161,25 @@ pub fn targets() -> Vec<Target> {
         }
     }
     targets
+}
+
+/// The emulator as compute capability 9.0, in several schedules; nothing where this build has none.
+fn hopper_targets() -> Vec<Target> {
+    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
+    if Emu::new(fifo).is_err() {
+        return Vec::new();
+    }
+    let late = EmuOptions { async_copies: AsyncCopies::Late, ..fifo };
+    let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, seed: 4, ..fifo };
+    let runs = if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { vec![fifo, late, skew] };
+    runs.into_iter().map(|options| emulator(DType::Bf16, options)).collect()
+}
+
+fn emulator(dtype: DType, options: EmuOptions) -> Target {
+    let EmuOptions { schedule, async_copies, seed, compute_capability: (major, minor), .. } = options;
+    let name = format!("emu {major}.{minor} ({schedule:?}, {async_copies:?} copies, seed {seed})");
+    let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
+    Target { name, dtype, open }
 }
 
 /// Whether a GPU answers. Where one is required and none does, the reason is the failure.
@@ -189,15 +209,22 @@ pub struct Check {
     pub bf16_tolerance: f64,
     /// At most so many elements of each gradient are compared with central differences.
     pub samples: usize,
+    /// Kernels that must be among those launched where compute capability 9.0 computes in bf16; none: no such run is made.
+    pub hopper_kernels: Option<&'static [&'static str]>,
 }
 
 impl Default for Check {
     fn default() -> Check {
-        Check { f32_tolerance: 2e-5, bf16_tolerance: 2e-2, samples: 48 }
+        Check { f32_tolerance: 2e-5, bf16_tolerance: 2e-2, samples: 48, hopper_kernels: None }
     }
 }
 
 impl Check {
+    /// The op has kernels of its own for compute capability 9.0: it is run there too, in bf16, and must launch these.
+    pub fn hopper(self, kernels: &'static [&'static str]) -> Check {
+        Check { hopper_kernels: Some(kernels), ..self }
+    }
+
     /// Checks the op that `build` records from the inputs (in order) against `oracle`, which gets the same inputs as
     /// float64 vectors and returns the result.
     pub fn run(
@@ -206,7 +233,8 @@ impl Check {
         build: impl Fn(&mut Tape, &[Tensor]) -> Tensor,
         oracle: impl Fn(&[Vec<f64>]) -> Vec<f64>,
     ) {
-        for target in targets() {
+        let hopper = if self.hopper_kernels.is_some() { hopper_targets() } else { Vec::new() };
+        for target in targets().into_iter().chain(hopper) {
             self.run_on(&target, inputs, &build, &oracle);
         }
     }
@@ -228,7 +256,7 @@ impl Check {
 
         // The result's shape is known only after recording: record once to learn it.
         let device = target.open();
-        let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+        let backend = device.backend();
         let probe = build(&mut Tape::new(backend, target.dtype), &tensors);
         let dy = store.tensor(&probe.dims(), probe.dtype());
 
@@ -277,6 +305,15 @@ impl Check {
 
         let mut program = session.load(tape).unwrap();
         session.run(&mut program).unwrap_or_else(|e| panic!("{} {:?}: {e}", target.name, target.dtype));
+        if let Some(wanted) = self.hopper_kernels
+            && backend.capability() == Capability::Hopper
+            && target.dtype == DType::Bf16
+        {
+            let launched: Vec<&str> = program.kernels().collect();
+            for kernel in wanted {
+                assert!(launched.contains(kernel), "{}: {kernel} is not among {launched:?}", target.name);
+            }
+        }
         let shapes: Vec<_> = inputs.iter().map(|i| i.dims.clone()).collect();
         let label = |what: &str| format!("{what} on {} in {:?}, inputs {shapes:?}", target.name, target.dtype);
         let got = session.read_in(&program, y).unwrap();

@@ -58,7 +58,7 @@ pub fn conv_transpose2d(
         pad_right: padding.right,
     };
     let y = tape.tensor(&[shape.n, shape.h, shape.w, c_out], x.dtype());
-    let layer = Layer::new(shape, &CONV_TRANSPOSE2D);
+    let layer = Layer::new(shape, &CONV_TRANSPOSE2D).on(tape, x.dtype());
     tape.push(ConvTranspose2dFwd { adjoint: BwdDx { dx: y, dy: x, w, bias, layer } });
     y
 }

@@ -22,7 +22,8 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
     *dims.last_mut().expect("a tensor has dimensions") = c_out;
     let y = tape.tensor(&dims, x.dtype());
     let shape = Conv2dShape::linear(x.numel() / c_in, c_in, c_out);
-    conv2d::record(tape, y, x, w, bias, Layer::new(shape, &LINEAR));
+    let layer = Layer::new(shape, &LINEAR).on(tape, x.dtype());
+    conv2d::record(tape, y, x, w, bias, layer);
     y
 }
 
@@ -50,6 +51,22 @@ mod tests {
                 },
             );
         }
+    }
+
+    #[test]
+    fn large_layers_run_on_hopper_kernels() {
+        let kernels = &["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128", "conv2d_bwd_dw_sm90_any_64"];
+        let (rows, c_in, c_out) = (128, 128, 64);
+        let weights = Input::weight(&[c_out, c_in]).scaled(0.1);
+        Check { samples: 3, ..Check::default() }.hopper(kernels).run(
+            &[Input::activation(&[rows, c_in]), weights],
+            |tape, x| linear(tape, x[0], x[1], Tensor::EMPTY),
+            |x| {
+                let row = |i| &x[0][i / c_out * c_in..][..c_in];
+                let products = |i: usize| row(i).iter().zip(&x[1][i % c_out * c_in..]).map(|(x, w)| x * w);
+                (0..rows * c_out).map(|i| products(i).sum()).collect()
+            },
+        );
     }
 
     #[test]

@@ -338,9 +338,8 @@ pub(super) fn quad_blocks(n: usize, d: usize) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
     use crate::ops::check::targets;
-    use crate::tape::{Backend, Session};
+    use crate::tape::Session;
 
     const STATE: RngState = RngState { seed: 0x0123_4567_89ab_cdef, step: 7, first_image: 5 };
 
@@ -427,7 +426,7 @@ mod tests {
                 let d: usize = dims[1..].iter().product();
                 for normal in [false, true] {
                     let device = target.open();
-                    let backend = if matches!(device, Device::Cpu) { Backend::Cpu } else { Backend::Gpu };
+                    let backend = device.backend();
                     let mut store = Store::new();
                     let rng = RngState::tensor(&mut store);
                     let mut session = Session::new(device, &store).unwrap();

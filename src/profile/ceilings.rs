@@ -7,7 +7,7 @@ use crate::device::host_math::{MatRef, matmul};
 use crate::ops::add::sum_into;
 use crate::ops::linear::linear;
 use crate::ops::philox::{Philox, RngState, Stream};
-use crate::tape::{Backend, Session, Tape};
+use crate::tape::{Session, Tape};
 use crate::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
 use std::time::Instant;
@@ -73,11 +73,12 @@ fn gpu(device: Device, dtype: DType, n: usize, values: usize) -> Result<Ceilings
     let mut store = Store::new();
     let [x, w] = [(); 2].map(|()| store.tensor(&[n, n], dtype));
     let [sum, a, b] = [(); 3].map(|()| store.tensor(&[values], DType::F32));
+    let backend = device.backend();
     let mut session = Session::new(device, &store)?;
     for matrix in [x, w] {
         session.write(matrix, &random(n * n))?;
     }
-    let mut tape = Tape::new(Backend::Gpu, dtype);
+    let mut tape = Tape::new(backend, dtype);
     linear(&mut tape, x, w, Tensor::EMPTY);
     sum_into(&mut tape, sum, a, b);
     let mut program = session.load(tape)?;

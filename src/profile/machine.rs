@@ -193,11 +193,12 @@ const HOPPER: Multiprocessors = Multiprocessors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Capability;
     use crate::tape::Launches;
     use crate::tensor::DType;
 
     fn launch(grid: [usize; 3], threads: usize) -> Launch {
-        Launches::default().kernel("silu_fwd", DType::Bf16).grid(grid).block(threads).clone()
+        Launches::new(Capability::Hopper).kernel("silu_fwd", DType::Bf16).grid(grid).block(threads).clone()
     }
 
     #[test]

@@ -1,10 +1,11 @@
 use super::*;
+use crate::device::Capability;
 use crate::train::presets;
 
 fn model(preset: &str, batch: usize, conv_tflops: f64) -> Profile {
     let mut config = presets::get(preset).unwrap();
     config.train.batch_size = batch;
-    let step = Step::plan(&config, Backend::Gpu, DType::Bf16).unwrap();
+    let step = Step::plan(&config, Backend::Gpu(Capability::Hopper), DType::Bf16).unwrap();
     Profile::new(step, Machine::model("h200", conv_tflops).unwrap())
 }
 

@@ -24,7 +24,7 @@ img{display:block;max-width:100%;height:auto;border-radius:.4rem;image-rendering
 .sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;margin-top:.8rem}.sheets img{image-rendering:auto}\
 .plot{display:block;width:100%;height:auto;border-radius:.5rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;margin:.4rem 0 1.2rem;font-size:.9rem}th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--edge);text-align:left;vertical-align:top}\
-th{font-weight:600}.right{text-align:right;font-variant-numeric:tabular-nums}.caption{margin:1.2rem 0 .2rem;font-weight:600}\
+th{font-weight:600}.right{text-align:right;font-variant-numeric:tabular-nums}td.right{white-space:nowrap}.caption{margin:1.2rem 0 .2rem;font-weight:600}\
 .claim{margin:.5rem 0;padding:.1rem .9rem;border:1px solid var(--edge);border-left:5px solid #888;border-radius:.5rem;background:var(--card)}\
 .claim p{margin:.4rem 0}.claim.confirmed{border-left-color:#009e73}.claim.refuted{border-left-color:#d55e00}\
 pre{overflow:auto;padding:1rem;border:1px solid var(--edge);border-radius:.5rem;background:var(--card);font-size:.85rem}";

@@ -1,5 +1,6 @@
 //! Kernel launches as data: an op emits them once, a session resolves tensors to addresses and replays the list.
 
+use crate::device::{Capability, TensorMap};
 use crate::tensor::{DType, Tensor};
 
 /// One kernel argument.
@@ -7,6 +8,8 @@ use crate::tensor::{DType, Tensor};
 pub enum Arg {
     /// A pointer to a tensor's first element; null for [`Tensor::EMPTY`].
     Tensor(Tensor),
+    /// Boxes of a tensor, for kernels that copy them as such (Hopper).
+    TensorMap(Tensor, TensorMap),
     I32(i32),
     U32(u32),
     U64(u64),
@@ -93,12 +96,22 @@ impl Launch {
 }
 
 /// The launches that ops emit, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Launches {
+    capability: Capability,
     pub(super) list: Vec<Launch>,
 }
 
 impl Launches {
+    pub(crate) fn new(capability: Capability) -> Launches {
+        Launches { capability, list: Vec::new() }
+    }
+
+    /// What the kernels may use: that of the tape that the op was recorded on.
+    pub fn capability(&self) -> Capability {
+        self.capability
+    }
+
     /// Adds a launch of the kernel `name` for the storage type `dtype`: `silu_fwd` becomes `silu_fwd_bf16`.
     pub fn kernel(&mut self, name: &str, dtype: DType) -> &mut Launch {
         self.kernel_named(&format!("{name}_{}", dtype.suffix()))

@@ -23,15 +23,25 @@ use std::fmt::Debug;
 use std::sync::Arc;
 pub use work::{Pass, Work};
 
-use crate::device::Memory;
+use crate::device::{Capability, Memory};
 
 /// What executes a tape: it decides which scratch an op needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Plain Rust, f32.
     Cpu,
-    /// Kernels, on a GPU or emulated.
-    Gpu,
+    /// Kernels, on a GPU or emulated, and what they may use.
+    Gpu(Capability),
+}
+
+impl Backend {
+    /// What kernels may use; the least on the CPU, which runs none.
+    pub fn capability(self) -> Capability {
+        match self {
+            Backend::Cpu => Capability::Ampere,
+            Backend::Gpu(capability) => capability,
+        }
+    }
 }
 
 /// One node of a tape: a computation with fixed operands.
@@ -87,7 +97,7 @@ pub struct Tape {
 impl Tape {
     /// An empty tape whose activations are stored as `dtype`.
     pub fn new(backend: Backend, dtype: DType) -> Tape {
-        assert!(dtype != DType::I32 && (backend == Backend::Gpu || dtype == DType::F32), "{dtype:?} on {backend:?}");
+        assert!(dtype != DType::I32 && (backend != Backend::Cpu || dtype == DType::F32), "{dtype:?} on {backend:?}");
         Tape {
             dtype,
             backend,
@@ -112,6 +122,11 @@ impl Tape {
         self.backend
     }
 
+    /// What the kernels of this tape may use: an op that has a faster kernel for it chooses when it is recorded.
+    pub fn capability(&self) -> Capability {
+        self.backend.capability()
+    }
+
     /// A new intermediate. Its contents are undefined until an op overwrites them.
     pub fn tensor(&mut self, dims: &[usize], dtype: DType) -> Tensor {
         let tensor = Tensor::new(Place::Arena(self.arena.len() as u32), dims, dtype);
@@ -123,7 +138,7 @@ impl Tape {
     pub fn scratch(&mut self, dims: &[usize], dtype: DType) -> Tensor {
         match self.backend {
             Backend::Cpu => Tensor::EMPTY,
-            Backend::Gpu => self.tensor(dims, dtype),
+            Backend::Gpu(_) => self.tensor(dims, dtype),
         }
     }
 

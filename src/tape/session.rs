@@ -3,7 +3,7 @@
 use super::{Arg, Backend, Launches, Op, Plan, Tape, Work, plan, work};
 use crate::Result;
 use crate::device::driver::{Allocation, Recording};
-use crate::device::{Device, Driver, KernelArg, KernelCall, Memory};
+use crate::device::{Capability, Device, Driver, KernelArg, KernelCall, Memory};
 use crate::tensor::{DType, Place, Store, Tensor};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use half::bf16;
@@ -44,6 +44,11 @@ impl Program {
     /// Kernel launches of one run; 0 on the CPU device.
     pub fn launches(&self) -> usize {
         self.calls.len()
+    }
+
+    /// The names of the kernels that one run launches, in order; none on the CPU device.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.calls.iter().map(|call| call.kernel.as_str())
     }
 
     /// Floating-point operations of one run.
@@ -117,9 +122,9 @@ impl Session {
 
     /// What tapes for this session are recorded for.
     pub fn backend(&self) -> Backend {
-        match self.executor {
+        match &self.executor {
             Executor::Cpu(_) => Backend::Cpu,
-            Executor::Gpu(_) => Backend::Gpu,
+            Executor::Gpu(gpu) => Backend::Gpu(Capability::of(gpu.driver.compute_capability())),
         }
     }
 
@@ -182,11 +187,14 @@ impl Session {
         program.calls.clear();
         program.first_call = vec![0];
         for node in &program.nodes {
-            let mut launches = Launches::default();
+            let mut launches = Launches::new(self.backend().capability());
             node.launch(&mut launches);
             for launch in launches.list {
                 let args = launch.args.iter().map(|&arg| match arg {
                     Arg::Tensor(t) => KernelArg::Pointer { address: gpu.address(t, &program.plan), bytes: t.bytes() },
+                    Arg::TensorMap(t, map) => {
+                        KernelArg::TensorMap { address: gpu.address(t, &program.plan), bytes: t.bytes(), map }
+                    }
                     Arg::I32(v) => KernelArg::I32(v),
                     Arg::U32(v) => KernelArg::U32(v),
                     Arg::U64(v) => KernelArg::U64(v),

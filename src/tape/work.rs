@@ -56,11 +56,11 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, ba
             bytes: bytes(&[&outputs[..], &inputs].concat(), &outputs, &inputs),
             launch: None,
         };
-        if backend == Backend::Cpu {
+        let Backend::Gpu(capability) = backend else {
             list.push(whole);
             continue;
-        }
-        let mut launches = Launches::default();
+        };
+        let mut launches = Launches::new(capability);
         node.launch(&mut launches);
         let flops = node.launch_flops().into_iter().chain(std::iter::repeat(0));
         for (launch, flops) in launches.list.into_iter().zip(flops) {
@@ -73,7 +73,10 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, ba
 }
 
 fn operand(arg: &Arg) -> Option<Tensor> {
-    if let &Arg::Tensor(tensor) = arg { Some(tensor) } else { None }
+    match *arg {
+        Arg::Tensor(tensor) | Arg::TensorMap(tensor, _) => Some(tensor),
+        _ => None,
+    }
 }
 
 /// Bytes that a launch with these operands moves if it is one of a node with these outputs and inputs.
@@ -95,6 +98,7 @@ fn shape(outputs: &[Tensor], inputs: &[Tensor]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Capability;
     use crate::ops::adam::{AdamTensors, adam};
     use crate::ops::attention::attention;
     use crate::ops::conv2d::{Padding, conv2d};
@@ -108,7 +112,7 @@ mod tests {
         let [x, dy] = [4, 6].map(|c| store.tensor(&[2, 8, 8, c], DType::Bf16));
         let (w, dw) = (store.tensor(&[6, 3, 3, 4], DType::Bf16), store.tensor(&[6, 3, 3, 4], DType::F32));
         let [b, db] = [(); 2].map(|()| store.tensor(&[6], DType::F32));
-        let mut tape = Tape::new(Backend::Gpu, DType::Bf16);
+        let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
         tape.parameter(w, dw);
         tape.parameter(b, db);
         tape.watch(x);
@@ -155,7 +159,7 @@ mod tests {
         let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[1000], DType::F32));
         let (hyper, norm) = (store.tensor(&[8], DType::F32), store.tensor(&[2], DType::F32));
         let copy = store.tensor(&[1000], DType::Bf16);
-        let mut tape = Tape::new(Backend::Gpu, DType::Bf16);
+        let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
         adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, norm, 1.0, true);
         let [update] = &tape.work()[..] else { panic!("one launch") };
         assert_eq!(update.bytes, 4 * 2 * 4000 + 2000 + 4000 + 8 * 4 + 2 * 4);
@@ -165,7 +169,7 @@ mod tests {
     fn the_launches_of_an_op_share_its_operations() {
         let mut store = Store::new();
         let (qkv, dout) = (store.tensor(&[2, 16, 96], DType::Bf16), store.tensor(&[2, 16, 32], DType::Bf16));
-        let mut tape = Tape::new(Backend::Gpu, DType::Bf16);
+        let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
         tape.watch(qkv);
         let out = attention(&mut tape, qkv, 1, 32, 32);
         tape.seed_grad(out, dout);

@@ -122,6 +122,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::ProbePoint;
 
     #[test]
     fn the_share_of_hidden_labels_is_the_probability() {
@@ -138,6 +139,49 @@ mod tests {
         assert_eq!(hidden(&config), 0);
         config.diffusion.label_drop = 1.0;
         assert_eq!(hidden(&config), 10_000);
+    }
+
+    #[test]
+    fn a_probe_tells_the_network_the_time_that_training_tells_it() {
+        for schedule in ["diffusion.schedule=linear", "diffusion.schedule=vp-cosine"] {
+            let config = Config::default().with_settings(&[schedule.into()]).unwrap();
+            let objective = Objective::new(&config).unwrap();
+            for (image, told) in objective.part(3, 0..8, false).unwrap().time.into_iter().enumerate() {
+                let t = objective.draw.time(3, image as u32, objective.process());
+                assert_eq!(ProbePoint::new(objective.process(), t).network_time as f32, told, "{schedule}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_learned_variance_s_coefficients_are_the_textbook_s() {
+        let settings = ["diffusion.timesteps=4", "diffusion.vb_weight=7", "diffusion.reduction=sum"];
+        let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
+        let objective = Objective::new(&config).unwrap();
+        let Process::Discrete(schedule) = objective.process() else { panic!("a table") };
+        let part = objective.part(0, 0..32, true).unwrap();
+        let (mut seen, values) = ([false; 5], config.model.sample_len() as f64);
+        for (image, c) in part.hybrid.chunks_exact(hybrid_loss::COEFFICIENTS).enumerate() {
+            let t = objective.draw.time(0, image as u32, objective.process()) as usize;
+            seen[t] = true;
+            let (a, beta) = (schedule.level(t).a, schedule.beta(t));
+            let share = |s: usize| 1.0 - schedule.level(s).a.powi(2);
+            let least = share(t.max(2) - 1) / share(t.max(2)) * schedule.beta(t.max(2));
+            let x0_in_mean = schedule.level(t - 1).a * beta / share(t);
+            let want = [
+                part.weight[image].into(),
+                f64::from(part.weight[image]) * 7.0 / values,
+                1.0 / a,
+                -share(t).sqrt() / a,
+                x0_in_mean,
+                least.ln(),
+                beta.ln(),
+                f64::from(u8::from(t == 1)),
+            ];
+            let close = |(&got, want): (&f32, f64)| (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-3);
+            assert!(c.iter().zip(want).all(close), "t = {t}: {c:?}, not {want:?}");
+        }
+        assert_eq!(seen, [false, true, true, true, true]);
     }
 
     #[test]

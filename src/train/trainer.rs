@@ -339,7 +339,7 @@ impl Trainer {
 fn precision(wanted: Precision, device: &Device) -> Result<Precision> {
     match (wanted, device.backend()) {
         (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
-        (Precision::Auto, Backend::Gpu) => Ok(Precision::Bf16),
+        (Precision::Auto, Backend::Gpu(_)) => Ok(Precision::Bf16),
         (Precision::Bf16, Backend::Cpu) => {
             Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
         }

@@ -124,3 +124,18 @@ fn the_output_itself_needs_no_arithmetic() {
         assert_eq!(target.estimate(target, &at), Estimate { z: 0.0, out: 1.0 }, "{target:?}");
     }
 }
+
+#[test]
+fn the_squared_error_is_of_the_first_channels() {
+    let at = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap()).point(700.0);
+    let (x, eps, off) = ([0.3f32, -0.8, 0.1, 0.9], [1.2f32, -0.4, 0.7, -2.0], [0.5, -0.25, 0.0, 1.0]);
+    for target in ALL {
+        let (c_x, c_eps) = target.target(&at);
+        let right = |i: usize| c_x * f64::from(x[i]) + c_eps * f64::from(eps[i]);
+        // Two pixels of two channels, and two more of a variance, which do not count.
+        let said = [0, 1, 9, 9, 2, 3, 9, 9].map(|i| if i == 9 { 100.0 } else { (right(i) + off[i]) as f32 });
+        let error = target.squared_error(&at, [&x, &eps, &said], 2);
+        let want = off.iter().map(|o| o * o).sum::<f64>() / 4.0;
+        assert!((error - want).abs() <= 1e-5, "{target:?}: {error}, not {want}");
+    }
+}

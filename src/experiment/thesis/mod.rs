@@ -154,9 +154,10 @@ fn epoch_of(step: u64) -> f64 {
     (step * BATCH as u64) as f64 / (POINTS / 5 * 4) as f64
 }
 
-/// The sets of this size.
+/// The sets that were asked for, or those of this size.
 fn sets(context: &Context) -> Vec<PointSet> {
-    context.size(vec![PointSet::Clusters], PointSet::ALL.to_vec())
+    let asked = &context.settings().points;
+    if asked.is_empty() { context.size(vec![PointSet::Clusters], PointSet::ALL.to_vec()) } else { asked.clone() }
 }
 
 /// The least possible losses: exact for the clusters; of the other sets numbers from a grid of 6 million points, good to

@@ -1,6 +1,8 @@
 //! How the work of one convolution is shared out over blocks.
 
 use super::Conv2dShape;
+use super::hopper::Plans;
+use crate::device::Capability;
 use crate::tape::{Arg, Launches, Tape};
 use crate::tensor::{DType, Tensor};
 
@@ -22,6 +24,8 @@ pub struct Layer {
     pub fwd: Tile,
     pub bwd_dx: Tile,
     pub bwd_dw: Tile,
+    /// The kernels for Hopper, where they run and pay; the tiles above are for all else.
+    pub hopper: Plans,
 }
 
 impl Layer {
@@ -32,7 +36,17 @@ impl Layer {
             fwd: Tile::filling(shape.out_pixels(), shape.c_out, 1),
             bwd_dx: Tile::filling(phase_pixels(&shape), shape.c_in, phases(&shape)),
             bwd_dw: Tile::fitting(shape.c_out, shape.kh * shape.kw * shape.c_in),
+            hopper: Plans::default(),
         }
+    }
+
+    /// The same with the kernels that the tape's device allows for activations of this type.
+    pub fn on(self, tape: &Tape, dtype: DType) -> Layer {
+        let hopper = match tape.capability() {
+            Capability::Hopper => Plans::new(&self.shape, dtype),
+            Capability::Ampere => Plans::default(),
+        };
+        Layer { hopper, ..self }
     }
 }
 
@@ -114,6 +128,9 @@ pub struct Splits {
 impl Splits {
     pub fn of_weights(layer: &Layer) -> Splits {
         let s = &layer.shape;
+        if let Some(plan) = &layer.hopper.bwd_dw {
+            return Splits { count: plan.splits, pixels: plan.split_tiles * plan.tile.pixels() };
+        }
         Splits::new(s.out_pixels(), layer.bwd_dw.blocks(s.c_out, s.kh * s.kw * s.c_in))
     }
 

@@ -12,6 +12,7 @@
 //! where `x` outside the image is zero, and only whole quotients count in `dx`.
 
 pub mod cpu;
+pub mod hopper;
 mod layer;
 mod shape;
 
@@ -69,7 +70,8 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
         pad_right: padding.right,
     };
     let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], x.dtype());
-    record(tape, y, x, w, bias, Layer::new(shape, &CONV2D));
+    let layer = Layer::new(shape, &CONV2D).on(tape, x.dtype());
+    record(tape, y, x, w, bias, layer);
     y
 }
 
@@ -123,6 +125,9 @@ impl Op for Conv2dFwd {
         cpu::forward(y, x, w, bias, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
+        if let Some(plan) = &self.layer.hopper.fwd {
+            return plan.launch(q, self.y, self.x, self.w, self.bias);
+        }
         let (s, tile) = (&self.layer.shape, self.layer.fwd);
         let operands = [self.y.into(), self.x.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
@@ -162,6 +167,9 @@ impl Op for BwdDx {
         cpu::backward_data(dx, dy, w, bias, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
+        if let Some(plan) = &self.layer.hopper.bwd_dx {
+            return plan.launch(q, self.dx, self.dy, self.w, self.bias);
+        }
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
         let operands = [self.dx.into(), self.dy.into(), self.w.into(), self.bias.into()];
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
@@ -210,9 +218,14 @@ impl Op for BwdDw {
         cpu::backward_weights(dw, dy, x, &self.layer.shape);
     }
     fn launch(&self, q: &mut Launches) {
-        let (s, tile, dtype) = (&self.layer.shape, self.layer.bwd_dw, self.dy.dtype());
         let splits = Splits::of_weights(&self.layer);
-        let operands = [splits.target(self.dw, self.parts).into(), self.dy.into(), self.x.into()];
+        let out = splits.target(self.dw, self.parts);
+        if let Some(plan) = &self.layer.hopper.bwd_dw {
+            plan.launch(q, out, self.dy, self.x);
+            return splits.sum(q, self.dw, self.parts);
+        }
+        let (s, tile, dtype) = (&self.layer.shape, self.layer.bwd_dw, self.dy.dtype());
+        let operands = [out.into(), self.dy.into(), self.x.into()];
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dtype)
             .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.count])
             .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)

@@ -70,7 +70,9 @@ impl Scale {
     pub(super) fn ticks(&self, spacing: f64) -> Vec<(f64, String)> {
         let (lo, hi) = self.range;
         let wanted = ((self.to - self.from).abs() / spacing).clamp(3.0, 10.0);
-        if !self.log {
+        // Within less than two thirds of a decade few round factors lie: even steps serve a logarithmic axis too.
+        if !self.log || hi - lo < 0.65 {
+            let [lo, hi] = if self.log { [10f64.powf(lo), 10f64.powf(hi)] } else { [lo, hi] };
             let step = nice_step((hi - lo) / wanted);
             let decimals = (-step.log10().floor()).max(0.0) as usize;
             let first = (lo / step - 1e-9).ceil() as i64;
@@ -132,6 +134,7 @@ mod tests {
         assert_eq!(labels(false, -0.013, 0.021, 600.0), ["-0.01", "0.00", "0.01", "0.02"]);
         assert_eq!(labels(false, 0.0, 250_000.0, 600.0), ["0", "50k", "100k", "150k", "200k", "250k"]);
         assert_eq!(labels(true, 0.02, 1.0, 600.0), ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
+        assert_eq!(labels(true, 3.1, 6.5, 600.0), ["4", "5", "6"]);
         assert_eq!(labels(true, 1e-6, 1e2, 800.0).len(), 9);
         assert_eq!(labels(true, 1e-6, 1e2, 400.0), ["1e-6", "1e-4", "0.01", "1", "100"]);
         assert!((2..=12).contains(&labels(false, 3.0, 3.0, 600.0).len()));

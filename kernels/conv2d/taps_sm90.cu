@@ -1,0 +1,236 @@
+// Forward pass and input gradient of a convolution in bf16 on Hopper: TMA loads, wgmma multiplies.
+//
+//   y [p, o] = bias[o] + sum over (tap, c) of w[o, tap, c] * x [pixel under the tap, c]
+//   dx[p, c] = bias[c] + sum over (tap, o) of w[o, tap, c] * dy[pixel under the tap, o]
+//
+// docs/kernels/convolution.md has the picture. As a matrix product, D[m, n] = sum over k of A[m, k] B[n, k]:
+//
+//   m   output channels      A   weights: k-major (forward), m-major as they lie (dx)
+//   n   pixels of a tile     B   rows of 64 input channels of the pixels under one tap: always k-major
+//   k   tap, input channel       in blocks of 64 channels
+//
+// A tile of pixels is `tile_rows` rows of `tile_columns` columns of `tile_images` images, in the order (row, image,
+// column). A *copy* is such a tile as the taps of one column of the kernel see it, with the rows that the other taps of
+// that column add: in shared memory the next tap down is tile_images * tile_columns pixels further on, a multiple of 8
+// (1024 bytes), so that one copy serves all taps of the column with plain descriptors. TMA writes zeros for what lies
+// outside the image.
+//
+//   for each tile:                                   (blocks are persistent; loader and consumers meet only at rings)
+//     for each 64 input channels, column of taps, copy:
+//       for each tap of the copy:
+//         D += weights of the tap * pixels of the copy, from the tap's row on
+//     y = D + bias
+//
+// With stride 2 a copy holds every second row and column, and serves the taps of one parity. dx with stride 2 falls
+// into four phases as in conv2d.cu, each a convolution with stride 1; a tile belongs to one phase.
+#include "common/common.cuh"
+#include "conv2d/ring.cuh"
+
+constexpr int STORE_PIXELS = 64;  // pixels that a warpgroup stages for its stores at a time
+
+// Taps by which the second warpgroup begins later than the first, and stays behind: one stores its tile while the other
+// multiplies.
+constexpr int LAG = 2;
+
+template <int PIXELS> struct alignas(1024) TapsShared {
+  unsigned char staging[CONSUMERS][STORE_PIXELS * ROW];
+  uint32_t place[PIXELS];  // of the tile's pixels: row, image, column
+  RingBarriers pixels, weights;
+  uint64_t lag;  // the first warpgroup has done LAG taps
+};
+
+// Place of a tile in the output; the phases are 0 but for dx with a stride.
+struct TapsTile {
+  int row_phase, column_phase, image, row, column, channel;
+};
+
+template <int CHANNELS, int PIXELS, bool BACKWARD>
+__global__ void __launch_bounds__(HOPPER_THREADS, 1)
+    conv2d_taps_sm90(__nv_bfloat16* __restrict__ out,           // y [n, out_h, out_w, c_out], or dx [n, h, width, c_in]
+                     const __grid_constant__ TensorMap in,      // x or dy, as [channel, column, image, row]
+                     const __grid_constant__ TensorMap w,       // [c_in, tap, c_out]
+                     const float* __restrict__ bias,            // [channels of out] or null
+                     int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
+                     int out_h, int out_w, int tile_columns, int tile_images, int tile_rows, int pixel_stages,
+                     int weight_stages) {
+  constexpr int GROUPS = CHANNELS / 64;           // of 64 channels: one a warpgroup, or both share one
+  constexpr int N = PIXELS * GROUPS / CONSUMERS;  // pixels of a warpgroup
+  constexpr int WEIGHT_BYTES = CHANNELS * ROW;
+  DYNAMIC_SMEM(TapsShared<PIXELS>, shared);
+  const int warpgroup = threadIdx.x / WARPGROUP;
+
+  const int channels = BACKWARD ? c_in : c_out, k_blocks = ((BACKWARD ? c_out : c_in) + 63) / 64;
+  const int phases = BACKWARD ? stride : 1;  // along each axis
+  const int grid_h = BACKWARD ? (h + stride - 1) / stride : out_h;
+  const int grid_w = BACKWARD ? (width + stride - 1) / stride : out_w;
+  const int channel_tiles = (channels + CHANNELS - 1) / CHANNELS, image_tiles = (n + tile_images - 1) / tile_images;
+  const int column_tiles = (grid_w + tile_columns - 1) / tile_columns, row_tiles = (grid_h + tile_rows - 1) / tile_rows;
+  const int tiles = channel_tiles * column_tiles * row_tiles * image_tiles * phases * phases;
+  auto tile_at = [&](int index) {
+    TapsTile tile;
+    tile.channel = index % channel_tiles * CHANNELS, index /= channel_tiles;
+    tile.column = index % column_tiles * tile_columns, index /= column_tiles;
+    tile.row = index % row_tiles * tile_rows, index /= row_tiles;
+    tile.image = index % image_tiles * tile_images, index /= image_tiles;
+    // The phases with most taps come first: the last tiles that blocks take are the shortest.
+    tile.row_phase = (index / phases + phases - pad_top % phases) % phases;
+    tile.column_phase = (index % phases + phases - pad_left % phases) % phases;
+    return tile;
+  };
+  auto taps_of = [&](int taps, int pad, int phase) {
+    return BACKWARD ? TapLine::backward(taps, stride, pad, phase) : TapLine::forward(taps, stride, pad);
+  };
+
+  const int line = tile_images * tile_columns;          // pixels from a tap to the next below it
+  const int taps_of_copy = (kh + stride - 1) / stride;  // at most
+  const int copy_bytes = (tile_rows + taps_of_copy - 1) * line * ROW;
+  const int pixel_bytes = ((max(PIXELS, tile_rows * line) + (taps_of_copy - 1) * line) * ROW + 1023) / 1024 * 1024;
+  unsigned char* const buffers = reinterpret_cast<unsigned char*>(shared) + sizeof(TapsShared<PIXELS>);
+  Ring pixels{&shared->pixels, buffers, pixel_bytes, pixel_stages};
+  Ring weights{&shared->weights, buffers + pixel_stages * pixel_bytes, WEIGHT_BYTES, weight_stages};
+
+  for (int p = threadIdx.x; p < PIXELS; p += HOPPER_THREADS)
+    shared->place[p] = p / line << 20 | p % line / tile_columns << 10 | p % tile_columns;
+  if (threadIdx.x == 0) {
+    shared->pixels.init();
+    shared->weights.init();
+    mbar_init(&shared->lag, WARPGROUP / 32);
+    fence_mbar_init();
+  }
+  __syncthreads();
+
+  if (warpgroup == CONSUMERS) {
+    setmaxnreg_dec<LOADER_REGISTERS>();
+    if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+    tma_prefetch(&in);
+    tma_prefetch(&w);
+    for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+      const TapsTile tile = tile_at(index);
+      const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
+      const int row = tile.row * rows.stride + rows.start, column = tile.column * columns.stride + columns.start;
+      for (int k = 0; k < k_blocks; k++)
+        for (int q = 0; q < columns.count; q++)
+          for (int parity = 0; parity < min(rows.stride, rows.count); parity++) {
+            pixels.begin_load(copy_bytes);
+            tma_load_4d(pixels.buffer(), &in, pixels.full(), k * 64, column + q, tile.image, row + parity);
+            pixels.advance();
+            for (int r = parity; r < rows.count; r += rows.stride) {
+              const int tap = (rows.first + r * rows.step) * kw + columns.first + q * columns.step;
+              weights.begin_load(WEIGHT_BYTES);
+              if (BACKWARD) {
+                for (int g = 0; g < GROUPS; g++)
+                  tma_load_3d(weights.buffer() + g * 64 * ROW, &w, weights.full(), tile.channel + g * 64, tap, k * 64);
+              } else {
+                tma_load_3d(weights.buffer(), &w, weights.full(), k * 64, tap, tile.channel);
+              }
+              weights.advance();
+            }
+          }
+    }
+    return;
+  }
+
+  setmaxnreg_inc<CONSUMER_REGISTERS>();
+  const int first_pixel = GROUPS == 1 ? warpgroup * N : 0, group = GROUPS == 1 ? 0 : warpgroup;
+  const int thread = threadIdx.x % WARPGROUP, lane = threadIdx.x % 32, warp = thread / 32;
+  unsigned char* const staging = shared->staging[warpgroup];
+  float d[N / 2];
+  int ahead = warpgroup == 0 ? LAG : 0;  // taps until the other may begin
+  if (warpgroup == 1 && blockIdx.x < tiles) mbar_wait(&shared->lag, 0);
+  for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+    const TapsTile tile = tile_at(index);
+    const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
+    // Of the warp's 16 channels this thread holds numbers lane / 4 and lane / 4 + 8.
+    const int channel = tile.channel + group * 64;
+    float add[2] = {};
+    if (bias) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int c = channel + warp * 16 + lane / 4 + i * 8;
+        if (c < channels) add[i] = bias[c];
+      }
+    }
+    // Buffers whose last products may still run; they are left one tap later.
+    uint64_t *left_pixels = nullptr, *left_weights = nullptr;
+    bool accumulate = false;
+    for (int copy = k_blocks * columns.count; copy > 0; copy--)
+      for (int parity = 0; parity < min(rows.stride, rows.count); parity++) {
+        pixels.wait_loaded();
+        const unsigned char* pixels_at = pixels.buffer() + first_pixel * ROW;
+        for (int r = parity; r < rows.count; r += rows.stride) {
+          weights.wait_loaded();
+          const unsigned char* weights_at = weights.buffer() + group * 64 * ROW;
+          const uint64_t a = BACKWARD ? smem_desc_sw128_mn(weights_at, 0) : smem_desc_sw128(weights_at);
+          const uint64_t b = smem_desc_sw128(pixels_at);
+          wgmma_fence();
+#pragma unroll
+          for (int k = 0; k < 64; k += 16) {  // descriptors count in 16 bytes
+            wgmma_m64k16_bf16<N, BACKWARD, false>(d, a + k * (BACKWARD ? ROW : 2) / 16, b + k * 2 / 16, accumulate);
+            accumulate = true;
+          }
+          wgmma_commit();
+          wgmma_wait<1>();
+          leave(left_weights);
+          leave(left_pixels);
+          left_weights = weights.empty();
+          left_pixels = r + rows.stride < rows.count ? nullptr : pixels.empty();
+          weights.advance();
+          pixels_at += line * ROW;
+          if (ahead > 0 && --ahead == 0) leave(&shared->lag);
+        }
+        pixels.advance();
+      }
+    wgmma_wait<0>(d);
+    leave(left_weights);
+    leave(left_pixels);
+    if (ahead > 0) leave(&shared->lag);
+    ahead = 0;
+
+    const int pitch = BACKWARD ? stride : 1, out_rows = BACKWARD ? h : out_h, out_columns = BACKWARD ? width : out_w;
+    const int image_left = n - tile.image;
+    const int out_row = tile.row * pitch + tile.row_phase, out_column = tile.column * pitch + tile.column_phase;
+    __nv_bfloat16* const corner =
+        out + ((size_t(tile.image) * out_rows + out_row) * out_columns + out_column) * channels + channel;
+#pragma unroll
+    for (int p0 = 0; p0 < N; p0 += STORE_PIXELS) {
+      named_bar_sync(1 + warpgroup, WARPGROUP);  // the staging buffer is free
+#pragma unroll
+      for (int p = 0; p < STORE_PIXELS; p += 16) {
+        uint32_t pairs[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {  // channel lane / 4 + 8 (i % 2), pixels 8 (i / 2) + 2 (lane % 4) and the next
+          const int at = (p0 + p) / 2 + i / 2 * 4 + i % 2 * 2;
+          const __nv_bfloat162 pair = __floats2bfloat162_rn(d[at] + add[i % 2], d[at + 1] + add[i % 2]);
+          memcpy(&pairs[i], &pair, sizeof pair);
+        }
+        const int row = p + lane / 16 * 8 + lane % 8, chunk = warp * 2 + lane / 8 % 2;
+        stmatrix_x4_trans(staging + row * ROW + (chunk ^ row % 8) * 16, pairs);
+      }
+      named_bar_sync(1 + warpgroup, WARPGROUP);
+#pragma unroll
+      for (int i = 0; i < STORE_PIXELS * 8 / WARPGROUP; i++) {  // eight threads a pixel
+        const int p = i * (WARPGROUP / 8) + thread / 8;
+        const uint32_t place = shared->place[first_pixel + p0 + p];
+        const int row = place >> 20, image = place >> 10 & 1023, column = place & 1023, chunk = thread % 8;
+        const bool inside = row < tile_rows && image < image_left && out_row + row * pitch < out_rows &&
+                            out_column + column * pitch < out_columns && channel + chunk * 8 < channels;
+        if (inside) {
+          const size_t pixel = (size_t(image) * out_rows + row * pitch) * out_columns + column * pitch;
+          const auto* from = reinterpret_cast<const __nv_bfloat16*>(staging + p * ROW + (chunk ^ p % 8) * 16);
+          store_vec(corner + pixel * channels + chunk * 8, load_vec(from));
+        }
+      }
+    }
+  }
+}
+
+EXPORT_AS(conv2d_fwd_sm90_128x256, conv2d_taps_sm90<128, 256, false>)
+EXPORT_AS(conv2d_fwd_sm90_128x128, conv2d_taps_sm90<128, 128, false>)
+EXPORT_AS(conv2d_fwd_sm90_64x512, conv2d_taps_sm90<64, 512, false>)
+EXPORT_AS(conv2d_fwd_sm90_64x256, conv2d_taps_sm90<64, 256, false>)
+EXPORT_AS(conv2d_fwd_sm90_64x128, conv2d_taps_sm90<64, 128, false>)
+EXPORT_AS(conv2d_bwd_dx_sm90_128x256, conv2d_taps_sm90<128, 256, true>)
+EXPORT_AS(conv2d_bwd_dx_sm90_128x128, conv2d_taps_sm90<128, 128, true>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x512, conv2d_taps_sm90<64, 512, true>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x256, conv2d_taps_sm90<64, 256, true>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x128, conv2d_taps_sm90<64, 128, true>)

@@ -1,0 +1,64 @@
+//! What a network is made of and what it costs: the nodes of its forward pass, without running anything.
+
+use super::{Forward, ModelConfig, Network, ParamSet, Weights};
+use crate::Result;
+use crate::tape::{Backend, Op, Tape};
+use crate::tensor::{DType, Store};
+
+/// A node of the forward pass of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SummaryRow {
+    /// The layer's name if it has parameters, else the op's, after two blanks.
+    pub name: String,
+    /// Shape of the result.
+    pub dims: Vec<usize>,
+    /// Numbers that are learned.
+    pub parameters: usize,
+    /// Floating-point operations, a multiply-add as two.
+    pub flops: u64,
+}
+
+/// The nodes in the order in which they run, of an image of the size that the configuration says.
+///
+/// # Errors
+/// An impossible configuration.
+pub fn summary(model: &ModelConfig) -> Result<Vec<SummaryRow>> {
+    let mut params = ParamSet::default();
+    let network = Network::new(model, &mut params)?;
+    let mut store = Store::new();
+    let weights = Weights::reserve(&mut store, &params, DType::F32, false);
+    let [h, w, c] = model.sample_dims();
+    let (image, time) = (store.tensor(&[1, h, w, c], DType::F32), store.tensor(&[1], DType::F32));
+    let label = (model.classes() > 0).then(|| store.tensor(&[1], DType::I32));
+    let mut tape = Tape::new(Backend::Cpu, DType::F32);
+    network.forward(&mut Forward::evaluate(&mut tape, &weights), image, time, label);
+    Ok(tape.nodes().iter().map(|node| row(node.as_ref(), &params, &weights)).collect())
+}
+
+fn row(node: &dyn Op, params: &ParamSet, weights: &Weights) -> SummaryRow {
+    let operands = node.inputs();
+    let used: Vec<_> = params.iter().filter(|param| operands.contains(&weights.view(param))).collect();
+    SummaryRow {
+        name: used.first().map_or_else(|| format!("  {}", node.name()), |param| param.layer()),
+        dims: node.outputs()[0].dims(),
+        parameters: used.iter().map(|param| param.numel()).sum(),
+        flops: node.flops(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::presets;
+
+    #[test]
+    fn the_rows_hold_every_parameter_and_product() {
+        // Parameters and forward GFLOP of an image.
+        for (preset, parameters, gflop) in [("ddpm-cifar10", 35_746_307, 12.44), ("mnist-dm1", 442_890, 0.16)] {
+            let rows = summary(&presets::get(preset).unwrap().model).unwrap();
+            assert_eq!(rows.iter().map(|row| row.parameters).sum::<usize>(), parameters, "{preset}");
+            let sum = rows.iter().map(|row| row.flops).sum::<u64>() as f64 / 1e9;
+            assert!((sum - gflop).abs() <= 0.02 * gflop, "{preset}: {sum} GFLOP");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The kernels under the emulator as compute capability 9.0, each for each shape, in several schedules: against the CPU
+//! implementation on the same bf16 values, and bitwise the same in every schedule.
+
+use super::*;
+use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
+use crate::ops::check::{Input, compare, few};
+use crate::ops::conv2d::{CONV2D, Layer, cpu, record};
+use crate::tape::{Session, Tape};
+use crate::tensor::Store;
+
+fn schedules() -> Vec<EmuOptions> {
+    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
+    let skewed = |seed| {
+        let async_copies = [AsyncCopies::Late, AsyncCopies::Coin, AsyncCopies::Early][seed as usize % 3];
+        EmuOptions { schedule: Schedule::Skew, async_copies, seed, ..fifo }
+    };
+    if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { (1..=5).map(skewed).chain([fifo]).collect() }
+}
+
+/// Operands in bf16, and what the CPU makes of them.
+struct Case {
+    shape: Conv2dShape,
+    inputs: [Vec<f32>; 4],
+    wanted: [Vec<f64>; 3],
+}
+
+impl Case {
+    fn new(shape: Conv2dShape) -> Case {
+        let s = &shape;
+        let fan_in = (s.kh * s.kw * s.c_in) as f32;
+        let inputs = [
+            Input::activation(&[s.n, s.h, s.w, s.c_in]),
+            Input::weight(&[s.c_out, s.kh, s.kw, s.c_in]).scaled(fan_in.powf(-0.5)),
+            Input::parameter(&[s.c_out]),
+            Input::activation(&[s.n, s.out_h(), s.out_w(), s.c_out]),
+        ]
+        .map(|input| input.in_bf16());
+        let [x, w, bias, dy] = &inputs;
+        let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0f32; n]);
+        cpu::forward(&mut y, x, w, bias, s);
+        cpu::backward_data(&mut dx, dy, w, &[], s);
+        cpu::backward_weights(&mut dw, dy, x, s);
+        let wanted = [y, dx, dw].map(|values| values.iter().map(|&v| v as f64).collect());
+        Case { shape, inputs, wanted }
+    }
+
+    /// Result, gradient of the input and of the weights, computed as planned.
+    fn run(&self, plans: Plans, options: EmuOptions) -> [Vec<f32>; 3] {
+        let s = &self.shape;
+        let mut store = Store::new();
+        let x = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
+        let w = store.tensor(&[s.c_out, s.kh, s.kw, s.c_in], DType::Bf16);
+        let [dw, bias] = [w.dims(), vec![s.c_out]].map(|dims| store.tensor(&dims, DType::F32));
+        let dy = store.tensor(&[s.n, s.out_h(), s.out_w(), s.c_out], DType::Bf16);
+        let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
+        let mut tape = Tape::new(session.backend(), DType::Bf16);
+        tape.parameter(w, dw);
+        tape.watch(x);
+        let y = tape.tensor(&dy.dims(), DType::Bf16);
+        record(&mut tape, y, x, w, bias, Layer { hopper: plans, ..Layer::new(*s, &CONV2D) });
+        tape.keep(y);
+        tape.seed_grad(y, dy);
+        tape.backward();
+        let dx = tape.grad(x);
+        tape.keep(dx);
+        for (tensor, values) in [x, w, bias, dy].into_iter().zip(&self.inputs) {
+            session.write(tensor, values).unwrap();
+        }
+        let mut program = session.load(tape).unwrap();
+        let planned = [plans.fwd.map(|p| p.kernel), plans.bwd_dx.map(|p| p.kernel), plans.bwd_dw.map(|p| p.kernel)];
+        for kernel in planned.into_iter().flatten() {
+            assert!(program.kernels().any(|k| k == kernel), "{kernel} runs");
+        }
+        session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
+        [y, dx, dw].map(|t| session.read_in(&program, t).unwrap())
+    }
+
+    /// `y` and `dx` are rounded to bf16, `dw` is f32.
+    fn compare(&self, result: &[Vec<f32>; 3], plans: Plans) {
+        for ((got, wanted), (what, tolerance)) in
+            result.iter().zip(&self.wanted).zip([("y", 5e-3), ("dx", 5e-3), ("dw", 2e-5)])
+        {
+            compare(&format!("{what} of {:?} with {plans:?}", self.shape), got, wanted, tolerance);
+        }
+    }
+}
+
+/// Every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two tiles.
+fn check(shape: Conv2dShape, blocks: usize) {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let case = Case::new(shape);
+    let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
+    let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
+    let of =
+        |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
+    for i in 0..fwd.len().max(bwd_dw.len()) {
+        let plans = Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
+        let results: Vec<_> = schedules().into_iter().map(|options| case.run(plans, options)).collect();
+        for (result, options) in results.iter().zip(schedules()) {
+            assert_eq!(result, &results[0], "the same bits in every schedule: {plans:?} with {options:?}");
+        }
+        case.compare(&results[0], plans);
+    }
+}
+
+#[test]
+fn kernels_match_the_cpu() {
+    few([conv3x3(2, 8, [72, 136]), conv3x3(3, 4, [64, 200])]).for_each(|s| check(s, 2));
+}
+
+/// Layers of the benchmark models, few images, with the plans that they get.
+#[test]
+fn benchmark_layers_match_the_cpu() {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let layers = [
+        conv3x3(8, 4, [256, 512]),
+        conv3x3(1, 32, [64, 128]),
+        conv(1, [16, 16], [256, 192], [1, 1], 1),
+        conv(1, [32, 32], [128, 64], [3, 3], 2),
+    ];
+    for shape in few(layers) {
+        let plans = Plans::new(&shape, DType::Bf16);
+        assert!(plans.fwd.is_some() && plans.bwd_dx.is_some() && plans.bwd_dw.is_some(), "{shape:?}");
+        let case = Case::new(shape);
+        case.compare(&case.run(plans, schedules()[0]), plans);
+    }
+}
+
+#[test]
+fn tiles_reach_over_every_edge() {
+    few([conv(3, [9, 12], [40, 72], [3, 3], 1), conv(1, [5, 18], [136, 48], [3, 3], 1)]).for_each(|s| check(s, 3));
+}
+
+#[test]
+fn strides_and_phases_match_the_cpu() {
+    let below = Conv2dShape { pad_top: 0, pad_left: 0, ..conv(2, [8, 8], [72, 40], [3, 3], 2) };
+    few([conv(1, [7, 9], [40, 72], [3, 3], 2), below]).for_each(|s| check(s, 2));
+}
+
+#[test]
+fn pointwise_and_linear_layers_match_the_cpu() {
+    few([conv(2, [7, 5], [72, 136], [1, 1], 1), Conv2dShape::linear(300, 136, 72)]).for_each(|s| check(s, 2));
+}
+
+#[test]
+fn other_kernels_match_the_cpu() {
+    let shapes = [
+        conv(1, [6, 8], [40, 48], [4, 4], 2),
+        conv(1, [5, 9], [48, 40], [1, 7], 1),
+        conv(1, [7, 8], [40, 40], [5, 5], 1),
+        conv(1, [6, 8], [40, 40], [1, 1], 2),
+    ];
+    few(shapes).for_each(|s| check(s, 2));
+}

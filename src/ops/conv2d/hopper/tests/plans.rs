@@ -1,0 +1,127 @@
+use super::*;
+
+/// Convolutions of the benchmark models: images, height and width, channels in and out, kernel, stride.
+fn layers() -> Vec<Conv2dShape> {
+    let square = |n, size: usize, channels, k: usize, stride| conv(n, [size, size], channels, [k, k], stride);
+    let mut layers = Vec::new();
+    // ddpm-cifar10
+    for (size, channels) in [
+        (32, vec![[128, 128], [256, 128], [384, 128]]),
+        (16, vec![[128, 256], [256, 256], [384, 256], [512, 256]]),
+        (8, vec![[256, 256], [512, 256]]),
+        (4, vec![[256, 256], [512, 256]]),
+    ] {
+        layers.extend(channels.into_iter().map(|c| square(128, size, c, 3, 1)));
+    }
+    layers.extend([(32, 128), (16, 256), (8, 256)].map(|(size, c)| square(128, size, [c, c], 3, 2)));
+    layers.extend([[256, 256], [256, 768], [512, 256]].map(|c| square(128, 16, c, 1, 1)));
+    // mnist-123
+    for (size, channels) in [
+        (32, vec![[64, 64], [128, 64], [192, 64]]),
+        (16, vec![[64, 128], [128, 128], [256, 128], [384, 128]]),
+        (8, vec![[128, 256], [256, 256], [512, 256], [768, 256]]),
+        (4, vec![[256, 512], [512, 512], [1024, 512]]),
+    ] {
+        layers.extend(channels.into_iter().map(|c| square(128, size, c, 3, 1)));
+    }
+    // unet64
+    for (size, channels) in [
+        (64, vec![[64, 64], [128, 64], [192, 64]]),
+        (32, vec![[64, 128], [128, 128], [320, 128]]),
+        (16, vec![[128, 192], [192, 192], [448, 192]]),
+        (8, vec![[192, 256], [256, 256], [512, 256]]),
+    ] {
+        layers.extend(channels.into_iter().map(|c| square(32, size, c, 3, 1)));
+    }
+    layers
+}
+
+#[test]
+fn every_layer_of_the_benchmark_models_has_a_plan() {
+    for s in layers() {
+        let plans = Plans::new(&s, DType::Bf16);
+        assert!(plans.fwd.is_some() && plans.bwd_dx.is_some() && plans.bwd_dw.is_some(), "{s:?}: {plans:?}");
+    }
+}
+
+/// What the kernels and the hardware demand, of every kernel's plan for every layer.
+#[test]
+fn plans_are_possible() {
+    let odd = [conv3x3(3, 12, [40, 200]), conv3x3(1, 28, [72, 136]), conv(5, [7, 9], [72, 48], [3, 3], 2)];
+    let linear = [Conv2dShape::linear(300, 512, 128), conv(2, [9, 5], [48, 64], [1, 7], 1)];
+    for s in layers().into_iter().chain(odd).chain(linear) {
+        for pass in [Pass::Forward, Pass::InputGradient] {
+            let plans = TapsPlan::all(&s, DType::Bf16, pass);
+            assert!(!plans.is_empty(), "{s:?}");
+            for p in plans {
+                let (phases, stride) = if pass == Pass::Forward { (1, s.stride) } else { (s.stride, 1) };
+                let [h, w] =
+                    if pass == Pass::Forward { [p.shape.out_h(), p.shape.out_w()] } else { [p.shape.h, p.shape.w] };
+                assert!(p.smem_bytes <= SHARED_BYTES && p.pixel_stages.min(p.weight_stages) >= 2, "{p:?}");
+                assert!(p.pixel_stages.max(p.weight_stages) <= MAX_STAGES, "{p:?}");
+                assert!(
+                    p.tile.pixels() <= 512 && p.tile.columns * stride <= 256 && p.box_rows * stride <= 256,
+                    "{p:?}"
+                );
+                assert!(s.kh == 1 || p.tile.line() % 8 == 0, "the next tap keeps the swizzle's pattern: {p:?}");
+                let pixels = p.shape.n * h.div_ceil(phases) * w.div_ceil(phases) * phases * phases;
+                let channels = if pass == Pass::Forward { s.c_out } else { s.c_in };
+                assert!(
+                    p.tiles * p.tile.pixels() * p.channels >= pixels * channels,
+                    "the tiles cover the result: {p:?}"
+                );
+                assert!(p.macs >= s.flops() / 2 && p.blocks <= p.tiles, "{p:?}");
+            }
+        }
+        for p in WgradPlan::all(&s, DType::Bf16) {
+            assert!(p.smem_bytes <= SHARED_BYTES && (2..=MAX_STAGES).contains(&p.stages), "{p:?}");
+            assert!(p.tile.pixels() % (32 * 128 / p.channels) == 0, "whole steps for each warpgroup: {p:?}");
+            assert!(
+                p.tile.line() % 8 == 0 && p.tile.columns * s.stride <= 256 && p.box_rows * s.stride <= 256,
+                "{p:?}"
+            );
+            assert!(p.splits * p.split_tiles >= p.tiles && (p.splits - 1) * p.split_tiles < p.tiles, "{p:?}");
+            assert!(p.tiles * p.tile.pixels() >= s.out_pixels() && p.macs >= s.flops() / 2, "{p:?}");
+        }
+    }
+}
+
+/// The figures of docs/kernels/convolution.md.
+#[test]
+fn the_largest_layer_is_planned_as_documented() {
+    let s = conv3x3(128, 32, [128, 128]);
+    let plan = TapsPlan::new(&s, DType::Bf16, Pass::Forward).unwrap();
+    assert_eq!(plan.kernel, "conv2d_fwd_sm90_128x256");
+    assert_eq!(plan.tile, PixelTile { columns: 8, images: 1, rows: 32 });
+    assert_eq!((plan.pixel_stages, plan.weight_stages, plan.smem_bytes), (3, 6, 221_184));
+    assert_eq!((plan.tiles, plan.macs), (512, s.flops() / 2), "four waves, nothing computed in vain");
+    // For each 64 channels, three copies of 34 rows of 8 pixels and nine taps of weights.
+    assert_eq!(plan.loaded_bytes, 512 * 2 * (3 * 34 * 8 * 128 + 9 * 128 * 128));
+
+    let plan = WgradPlan::new(&s, DType::Bf16).unwrap();
+    assert_eq!(plan.kernel, "conv2d_bwd_dw_sm90_column_128x128");
+    assert_eq!(plan.tile, PixelTile { columns: 8, images: 1, rows: 16 });
+    assert_eq!((plan.stages, plan.smem_bytes, plan.splits), (3, 209_920, 43));
+}
+
+/// Images whose rows do not fill a line of tiles share one.
+#[test]
+fn small_images_share_a_tile() {
+    let tile = |s: &Conv2dShape| TapsPlan::new(s, DType::Bf16, Pass::Forward).unwrap().tile;
+    assert_eq!(tile(&conv3x3(128, 4, [512, 512])), PixelTile { columns: 4, images: 8, rows: 4 });
+    assert_eq!(tile(&conv3x3(128, 8, [256, 256])), PixelTile { columns: 8, images: 4, rows: 8 });
+    assert_eq!(tile(&Conv2dShape::linear(16384, 256, 256)), PixelTile { columns: 256, images: 1, rows: 1 });
+}
+
+#[test]
+fn other_kernels_take_the_rest() {
+    let none = |s: &Conv2dShape, dtype| assert_eq!(Plans::new(s, dtype), Plans::default(), "{s:?} in {dtype:?}");
+    let s = conv3x3(128, 32, [128, 128]);
+    none(&s, DType::F32);
+    none(&Conv2dShape { c_in: 3, ..s }, DType::Bf16);
+    none(&Conv2dShape { c_out: 100, ..s }, DType::Bf16);
+    none(&Conv2dShape { stride: 4, ..s }, DType::Bf16);
+    none(&conv3x3(1, 2, [64, 64]), DType::Bf16);
+    let strided = conv(128, [32, 32], [128, 128], [1, 1], 2);
+    assert_eq!(TapsPlan::new(&strided, DType::Bf16, Pass::InputGradient), None, "phases without a tap");
+}
