@@ -1,132 +1,175 @@
-"""Our presets' networks in PyTorch, built with diffusers, for comparison in speed and memory.
-
-    python benches/pytorch/unet.py        prints the number of parameters of every preset
+"""Our presets' networks in plain PyTorch, under the weight names of our files: `build` makes one from the `[model]` table
+of a configuration (`ddpm presets NAME` prints one). check.py shows that they compute what ours compute.
 """
 
 import math
 
 import torch
-from diffusers import UNet2DModel
-from paired_unet import PairedUNet
+import torch.nn.functional as F
+from paired_unet import Level, PairedUNet, conv3x3, with_conv
 from torch import Tensor, nn
 
-# The `model` section of our configuration, with its keys and defaults.
-DEFAULTS = dict(
-    image_size=32, in_channels=3, out_channels=3, channels=[128, 256, 256, 256], layers_per_level=2,
-    attention_levels=[1], mid_attention=True, head_dim=0, groups=32, norm_eps=1e-6, layout="ddpm", downsample="conv_asymmetric",
-    upsample="nearest_conv", shortcut="pointwise", time_dim=0, flip_sin_to_cos=False, freq_shift=1.0, dropout=0.0,
-    classes=0,
-)  # fmt: skip
 
-PRESETS = {
-    "ddpm-cifar10": dict(dropout=0.1),
-    "mnist-123": dict(
-        in_channels=1, out_channels=1, channels=[64, 128, 256, 512], layout="paired", downsample="conv",
-        upsample="bilinear_conv", shortcut="conv3x3", norm_eps=1e-5, dropout=0.1,
-    ),
-    "unet64": dict(
-        image_size=64, channels=[64, 128, 192, 256], attention_levels=[2, 3], head_dim=32, downsample="avg_pool",
-        upsample="nearest",
-    ),
-    "quickstart": dict(
-        image_size=16, in_channels=1, out_channels=1, channels=[32, 64], layers_per_level=1, attention_levels=[1],
-        groups=8, downsample="conv",
-    ),
-    "mnist-small": dict(
-        in_channels=1, out_channels=1, channels=[16, 32, 64, 64], layers_per_level=1, attention_levels=[2], groups=8,
-        downsample="conv",
-    ),
-}  # fmt: skip
-PARAMETERS = {"ddpm-cifar10": 35_746_307, "mnist-123": 57_489_857, "unet64": 20_494_211}
+class Residual(nn.Module):
+    def __init__(self, c_in: int, c_out: int, time_dim: int, groups: int, eps: float, dropout: float):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, c_in, eps)
+        self.conv1 = conv3x3(c_in, c_out)
+        self.time_emb_proj = nn.Linear(time_dim, c_out)
+        self.norm2 = nn.GroupNorm(groups, c_out, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = conv3x3(c_out, c_out)
+        self.conv_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x))) + self.time_emb_proj(time)[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.conv_shortcut(x) + h
 
 
-class AvgPool(nn.AvgPool2d):
-    """2x2 mean where diffusers has a strided convolution."""
+class Attention(nn.Module):
+    def __init__(self, channels: int, head_dim: int, groups: int, eps: float):
+        super().__init__()
+        self.head_dim = head_dim or channels
+        self.group_norm = nn.GroupNorm(groups, channels, eps)
+        self.to_q = nn.Linear(channels, channels)
+        self.to_k = nn.Linear(channels, channels)
+        self.to_v = nn.Linear(channels, channels)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
-    def __init__(self):
-        super().__init__(2)
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # [n, h * w, c]
+        q, k, v = (f(tokens).unflatten(2, (-1, self.head_dim)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.to_out[0](attended).transpose(1, 2).reshape(x.shape)
 
 
-class Nearest(nn.Upsample):
-    """Every pixel four times, where diffusers has a convolution after it."""
-
-    def __init__(self):
-        super().__init__(scale_factor=2.0, mode="nearest")
-
-    def forward(self, x: Tensor, _size=None) -> Tensor:
-        return super().forward(x)
-
-
-class DdpmUNet(nn.Module):
-    """diffusers' UNet2DModel as a function of image and time."""
+class UNet(nn.Module):
+    """The network of Ho et al. (2020), as diffusers' UNet2DModel lays it out, from the keys of our `[model]` table."""
 
     def __init__(self, c: dict):
         super().__init__()
-        levels = range(len(c["channels"]))
-        block = {i: "Attn" if i in c["attention_levels"] else "" for i in levels}
-        self.unet = UNet2DModel(
-            sample_size=c["image_size"],
-            in_channels=c["in_channels"],
-            out_channels=c["out_channels"],
-            block_out_channels=tuple(c["channels"]),
-            layers_per_block=c["layers_per_level"],
-            down_block_types=tuple(f"{block[i]}DownBlock2D" for i in levels),
-            up_block_types=tuple(f"{block[i]}UpBlock2D" for i in reversed(levels)),
-            add_attention=c["mid_attention"],
-            attention_head_dim=c["head_dim"] or None,
-            norm_num_groups=c["groups"],
-            norm_eps=c["norm_eps"],
-            downsample_padding=0 if c["downsample"] == "conv_asymmetric" else 1,
-            time_embedding_dim=c["time_dim"] or None,
-            flip_sin_to_cos=c["flip_sin_to_cos"],
-            freq_shift=c["freq_shift"],
-            dropout=c["dropout"],
+        self.config = c
+        channels, levels, layers = c["channels"], len(c["channels"]), c["layers_per_level"]
+        self.first_width, time_dim = channels[0], c["time_dim"] or 4 * channels[0]
+        eps, groups = c["norm_eps"], c["groups"]
+
+        def residual(c_in, c_out):
+            return Residual(c_in, c_out, time_dim, groups, eps, c["dropout"])
+
+        def attention(width):
+            return Attention(width, c["head_dim"], groups, eps)
+
+        def attentions(level, n):
+            return [attention(channels[level]) for _ in range(n if level in c["attention_levels"] else 0)]
+
+        self.time_embedding = nn.ModuleDict(
+            {"linear_1": nn.Linear(channels[0], time_dim), "linear_2": nn.Linear(time_dim, time_dim)}
         )
-        for level in self.unet.down_blocks[:-1] if c["downsample"] == "avg_pool" else []:
-            level.downsamplers = nn.ModuleList([AvgPool()])
-        for level in self.unet.up_blocks[:-1] if c["upsample"] == "nearest" else []:
-            level.upsamplers = nn.ModuleList([Nearest()])
+        self.conv_in = conv3x3(c["in_channels"], channels[0])
+        skips = [channels[0]]
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(channels):
+            before = channels[max(i - 1, 0)]
+            level = Level([residual(before if j == 0 else width, width) for j in range(layers)], attentions(i, layers))
+            skips += [width] * layers
+            if i + 1 < levels:
+                skips.append(width)
+                if c["downsample"] != "avg_pool":
+                    padding = 0 if c["downsample"] == "conv_asymmetric" else 1
+                    level.downsamplers = with_conv(nn.Conv2d(width, width, 3, stride=2, padding=padding))
+            self.down_blocks.append(level)
+
+        deepest = channels[-1]
+        middle = [attention(deepest)] if c["mid_attention"] else []
+        self.mid_block = Level([residual(deepest, deepest), residual(deepest, deepest)], middle)
+
+        h = deepest
+        self.up_blocks = nn.ModuleList()
+        for i in reversed(range(levels)):
+            width = channels[i]
+            resnets = []
+            for _ in range(layers + 1):
+                resnets.append(residual(h + skips.pop(), width))
+                h = width
+            level = Level(resnets, attentions(i, layers + 1))
+            if i > 0 and c["upsample"] != "nearest":
+                level.upsamplers = with_conv(conv3x3(width, width))
+            self.up_blocks.append(level)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps)
+        self.conv_out = conv3x3(channels[0], c["out_channels"])
+
+    def time(self, t: Tensor) -> Tensor:
+        half = self.first_width // 2
+        exponents = torch.arange(half, device=t.device) / (half - self.config["freq_shift"])
+        angles = t.float()[:, None] * torch.exp(-math.log(10000) * exponents)
+        parts = [angles.cos(), angles.sin()] if self.config["flip_sin_to_cos"] else [angles.sin(), angles.cos()]
+        h = torch.cat(parts, dim=1).to(self.conv_in.weight.dtype)
+        h = self.time_embedding["linear_2"](F.silu(self.time_embedding["linear_1"](h)))
+        return F.silu(h)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.unet(x, t, return_dict=False)[0]
+        time, h = self.time(t), self.conv_in(x)
+        skips = [h]
+        for i, level in enumerate(self.down_blocks):
+            for j, resnet in enumerate(level.resnets):
+                h = resnet(h, time)
+                if level.attentions:
+                    h = level.attentions[j](h)
+                skips.append(h)
+            if i + 1 < len(self.down_blocks):
+                h = self.halve(level, h)
+                skips.append(h)
+
+        h = self.mid_block.resnets[0](h, time)
+        for attention in self.mid_block.attentions:
+            h = attention(h)
+        h = self.mid_block.resnets[1](h, time)
+
+        for i, level in enumerate(self.up_blocks):
+            for j, resnet in enumerate(level.resnets):
+                h = resnet(torch.cat([h, skips.pop()], dim=1), time)
+                if level.attentions:
+                    h = level.attentions[j](h)
+            if i + 1 < len(self.up_blocks):
+                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+                if hasattr(level, "upsamplers"):
+                    h = level.upsamplers[0]["conv"](h)
+        return self.conv_out(F.silu(self.conv_norm_out(h)))
+
+    def halve(self, level: Level, h: Tensor) -> Tensor:
+        if self.config["downsample"] == "avg_pool":
+            return F.avg_pool2d(h, 2)
+        if self.config["downsample"] == "conv_asymmetric":
+            h = F.pad(h, (0, 1, 0, 1))
+        return level.downsamplers[0]["conv"](h)
+
+
+# What the paired U-Net has in place of a choice.
+PAIRED = {
+    "downsample": "conv", "upsample": "bilinear_conv", "shortcut": "conv3x3", "freq_shift": 1.0, "head_dim": 0,
+    "time_dim": 0, "flip_sin_to_cos": False, "mid_attention": True, "norm_eps": 1e-5,
+}  # fmt: skip
 
 
 def build(model: dict) -> nn.Module:
-    """The network of a `model` section; a call takes x [n, c, h, w] and t [n]."""
-    unknown = model.keys() - DEFAULTS.keys()
-    if unknown:
-        raise ValueError(f"model: unknown keys {sorted(unknown)}")
-    c = DEFAULTS | model
-    if c["classes"]:
-        raise ValueError("model.classes: conditional models are not built here")
-    if c["layout"] == "ddpm":
-        if c["shortcut"] != "pointwise" or c["upsample"] == "bilinear_conv":
+    """The network of a `[model]` table; a call takes x [n, c, h, w] and t [n]."""
+    if model["architecture"] != "unet" or model["classes"]:
+        raise ValueError("only unconditional networks of the architecture unet are built here")
+    if model["layout"] == "ddpm":
+        if model["shortcut"] != "pointwise" or model["upsample"] == "bilinear_conv":
             raise ValueError("layout ddpm: only pointwise shortcuts and nearest upsampling are built here")
-        return DdpmUNet(c)
-    wanted = DEFAULTS | PRESETS["mnist-123"]
-    fixed = "downsample upsample shortcut freq_shift head_dim time_dim flip_sin_to_cos mid_attention".split()
-    if any(c[key] != wanted[key] for key in fixed) or not math.isclose(c["norm_eps"], 1e-5, rel_tol=1e-6):
-        raise ValueError(f"layout paired: {', '.join(fixed)} and norm_eps must be those of mnist-123")
-    shape = (c["in_channels"], c["out_channels"], tuple(c["channels"]), c["layers_per_level"])
-    return PairedUNet(*shape, tuple(c["attention_levels"]), c["groups"], c["dropout"])
+        return UNet(model)
+    other = [key for key, value in PAIRED.items() if not same(model[key], value)]
+    if other:
+        raise ValueError(f"layout paired: {', '.join(other)} must be as in mnist-123")
+    shape = (model["in_channels"], model["out_channels"], tuple(model["channels"]), model["layers_per_level"])
+    return PairedUNet(*shape, tuple(model["attention_levels"]), model["groups"], model["dropout"])
+
+
+def same(a, b) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6) if isinstance(b, float) else a == b
 
 
 def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def main() -> None:
-    for name, preset in PRESETS.items():
-        c = DEFAULTS | preset
-        model = build(preset)
-        shape = (2, c["in_channels"], c["image_size"], c["image_size"])
-        with torch.no_grad():
-            out = model(torch.randn(shape), torch.tensor([0.0, 999.0]))
-        assert out.shape == (2, c["out_channels"], *shape[2:]), out.shape
-        count = parameters(model)
-        assert count == PARAMETERS.get(name, count), f"{name}: {count} parameters instead of {PARAMETERS[name]}"
-        print(f"{name:14} {count:>12,} parameters")
-
-
-if __name__ == "__main__":
-    main()

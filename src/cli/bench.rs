@@ -1,16 +1,16 @@
 //! `ddpm bench`
 
 use super::config::ConfigArgs;
-use super::open_device;
 use super::terminal::say;
+use super::{open_device, profile};
 use crate::Result;
 use crate::device::Device;
-use crate::ops::philox::{Philox, RngState, Stream};
-use crate::profile::{self, Ceilings};
+use crate::profile::{Ceilings, Step, Total, measure, random_batch};
+use crate::tape::{Backend, Pass};
 use crate::tensor::DType;
-use crate::train::Trainer;
+use crate::train::{Config, Trainer};
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Time training steps on random images; prints one JSON object
+    /// Time training steps on random images
     Train {
         #[command(flatten)]
         config: ConfigArgs,
@@ -32,17 +32,50 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         warmup: usize,
     },
+    /// Time the drawing of samples with untrained weights
+    Sample {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Samples to draw [default: that of the configuration]
+        #[arg(long)]
+        n: Option<usize>,
+    },
+    /// Time the kernels of a training step (on the CPU: the ops) at its shapes
+    Kernels {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Steps to time; the median of each launch counts
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Measure what the device does at most: a matrix product and a copy
+    Ceilings,
 }
 
+/// Prints one JSON object.
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let Command::Train { config: from, steps, warmup } = args.command;
+    say(match args.command {
+        Command::Train { config, steps, warmup } => train(&config, steps, warmup, device)?,
+        Command::Sample { config, n } => sample(&config, n, device)?,
+        Command::Kernels { config, rounds } => kernels(&config, rounds, device)?,
+        Command::Ceilings => {
+            let opened = open_device(device)?;
+            let dtype = if opened.backend() == Backend::Cpu { DType::F32 } else { DType::Bf16 };
+            let name = opened.name();
+            let measured = measure(opened, dtype)?;
+            let known = measured.or_known(&name);
+            json!({ "device": name, "ceilings": known.json(dtype), "measured": measured.json(dtype) })
+        }
+    });
+    Ok(())
+}
+
+fn train(from: &ConfigArgs, steps: usize, warmup: usize, device: &str) -> Result<Value> {
     let mut config = from.resolve(None)?;
     config.sample.n = 0;
     let mut trainer = Trainer::new(open_device(device)?, &config)?;
     let batch = config.train.batch_size;
-    let mut images = vec![0.0; batch * config.model.sample_len()];
-    Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut images);
-    let labels = vec![0; batch];
+    let (images, labels) = random_batch(&config);
 
     let mut ms = Vec::new();
     for step in 0..warmup + steps.max(1) {
@@ -53,30 +86,103 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         }
     }
     ms.sort_by(f64::total_cmp);
-    let (median, (fixed, activations)) = (ms[ms.len() / 2], trainer.memory_bytes());
-    say(json!({
+    let (median, flops, (fixed, activations)) = (ms[ms.len() / 2], trainer.flops(), trainer.memory_bytes());
+    let (name, parameters, resident) = (trainer.device_name(), trainer.params().count(), peak_resident_bytes());
+    let dtype = trainer.config().train.precision.dtype();
+    drop(trainer);
+    let ceilings = ceilings(device, dtype)?;
+    Ok(json!({
         "what": "training step",
         "model": from.name(),
-        "device": trainer.device_name(),
+        "device": name,
+        "ceilings": ceilings.json(dtype),
         "batch_size": batch,
-        "parameters": trainer.params().count(),
+        "parameters": parameters,
         "ms_per_step": median,
         "min_ms_per_step": ms[0],
         "images_per_s": batch as f64 / median * 1e3,
-        "gflop_per_step": trainer.flops() as f64 / 1e9,
-        "gflop_per_s": trainer.flops() as f64 / median / 1e6,
+        "gflop_per_step": flops as f64 / 1e9,
+        "gflop_per_s": flops as f64 / median / 1e6,
+        "mfu": flops as f64 / median / 1e9 / ceilings.tflops,
         "peak_bytes": fixed + activations,
-        "peak_resident_bytes": peak_resident_bytes(),
-    }));
-    Ok(())
+        "peak_resident_bytes": resident,
+    }))
 }
 
-/// Measures what the device does at most.
+fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
+    let mut config = from.resolve(None)?;
+    config.sample.n = n.unwrap_or(config.sample.n).max(1);
+    config.train.batch_size = 1;
+    config.train.accumulate = 1;
+    let mut trainer = Trainer::new(open_device(device)?, &config)?;
+    trainer.sample()?;
+    let started = Instant::now();
+    trainer.sample()?;
+    let seconds = started.elapsed().as_secs_f64();
+
+    let (n, evaluations) = (config.sample.n as f64, config.sample.plan(&config)?.steps.len());
+    let (name, (fixed, activations)) = (trainer.device_name(), trainer.memory_bytes());
+    let dtype = trainer.config().train.precision.dtype();
+    drop(trainer);
+    let ceilings = ceilings(device, dtype)?;
+    let flops = n * evaluations as f64 * forward_flops(&config)? as f64;
+    Ok(json!({
+        "what": "sampling",
+        "model": from.name(),
+        "device": name,
+        "ceilings": ceilings.json(dtype),
+        "samples": config.sample.n,
+        "steps": evaluations,
+        "s": seconds,
+        "ms_per_step": seconds / evaluations as f64 * 1e3,
+        "samples_per_s": n / seconds,
+        "gflop_per_s": flops / seconds / 1e9,
+        "mfu": flops / seconds / 1e12 / ceilings.tflops,
+        "peak_bytes": fixed + activations,
+    }))
+}
+
+/// Operations of what a sampler evaluates for one image: the network, twice where it is guided.
+fn forward_flops(config: &Config) -> Result<u64> {
+    let step = Step::plan(config, Backend::Cpu, DType::F32)?;
+    let forward = step.work.iter().filter(|work| work.pass == Pass::Forward);
+    let evaluations = if config.sample.guidance == 0.0 { 1 } else { 2 };
+    Ok(evaluations * forward.map(|work| work.flops).sum::<u64>())
+}
+
+fn kernels(from: &ConfigArgs, rounds: usize, device: &str) -> Result<Value> {
+    let profile = profile::measured(&from.resolve(None)?, device, rounds)?;
+    let row = |total: &Total| {
+        let us = total.us / total.launches as f64;
+        let per_launch = |amount: u64| amount as f64 / total.launches as f64;
+        json!({
+            "name": total.name,
+            "shape": total.shape,
+            "launches": total.launches,
+            "us": us,
+            "tflops": per_launch(total.flops) / us / 1e6,
+            "gb_s": per_launch(total.bytes) / us / 1e3,
+            "percent_of_ceiling": 100.0 * total.floor_us / total.us,
+        })
+    };
+    Ok(json!({
+        "what": "kernels of a training step",
+        "model": from.name(),
+        "device": profile.machine.name,
+        "ceilings": profile.machine.ceilings.json(profile.step.dtype),
+        "batch_size": profile.step.images,
+        "rows": profile.by_kernel().iter().map(row).collect::<Vec<_>>(),
+    }))
+}
+
+/// What the device does at most: measured now, or known of such a device where that is more.
 ///
 /// # Errors
 /// A device that is not there, or what it reports.
 pub fn ceilings(device: &str, dtype: DType) -> Result<Ceilings> {
-    profile::measure(Device::open(device)?.0, dtype)
+    let (device, _) = Device::open(device)?;
+    let name = device.name();
+    Ok(measure(device, dtype)?.or_known(&name))
 }
 
 /// The most memory that this process has had, where the system tells.

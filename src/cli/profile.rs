@@ -9,6 +9,7 @@ use crate::report::{Table, digits};
 use crate::tape::Backend;
 use crate::tensor::DType;
 use crate::train::Config;
+use crate::train::config::Precision;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -20,7 +21,7 @@ Examples:
   ddpm profile --preset ddpm-cifar10 --batch 128 --device cuda --trace step.json
   ddpm profile --preset ddpm-cifar10 --batch 128 --model h200    predicted: needs no GPU, runs nothing
 
-A trace opens in https://ui.perfetto.dev. More than 100 % of the ceiling: the operands were in a cache.";
+A trace opens in https://ui.perfetto.dev. More than 100 % of the ceiling: operands that were in a cache, or a\nconvolution that Winograd's algorithm does with fewer operations than are counted.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -50,7 +51,7 @@ pub struct Args {
 pub fn run(args: Args, device: &str) -> Result<()> {
     let mut config = args.config.resolve(None)?;
     config.train.batch_size = args.batch.unwrap_or(config.train.batch_size);
-    let (profile, dtype) = match &args.model {
+    let profile = match &args.model {
         Some(model) => predicted(&config, model, args.conv_tflops)?,
         None => measured(&config, device, args.rounds)?,
     };
@@ -63,9 +64,9 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         (None, false) => "measured",
     };
     if args.json {
-        say(json(&profile, &args.config.name(), dtype, times));
+        say(json(&profile, &args.config.name(), times));
     } else {
-        text(&profile, &args.config.name(), dtype, times);
+        text(&profile, &args.config.name(), times);
     }
     Ok(())
 }
@@ -73,35 +74,34 @@ pub fn run(args: Args, device: &str) -> Result<()> {
 /// What the step of a modelled GPU is recorded for.
 const H200: Backend = Backend::Gpu(Capability::Hopper);
 
-fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<(Profile, DType)> {
+fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<Profile> {
     if !(conv_tflops > 0.0 && conv_tflops.is_finite()) {
         return Err(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
     }
     let machine = Machine::model(model, conv_tflops)?;
-    let dtype = config.train.precision.on(H200)?.dtype();
-    if dtype != DType::Bf16 {
+    if config.train.precision == Precision::F32 {
         return Err(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
     }
-    Ok((Profile::new(Step::plan(config, H200, dtype)?, machine), dtype))
+    Ok(Profile::new(Step::plan(config, H200, DType::Bf16)?, machine))
 }
 
 /// Profiles a training step, and then, when its memory is free again, measures what the device does at most.
 ///
 /// # Errors
 /// An impossible configuration, or what the device reports.
-pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<(Profile, DType)> {
+pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<Profile> {
     let opened = open_device(device)?;
     let backend = opened.backend();
-    let dtype = config.train.precision.on(backend)?.dtype();
     let mut config = config.clone();
     config.sample.n = 0;
     config.train.validate_every = 0;
     let (step, name) = Step::measure(&config, opened, rounds)?;
-    let ceilings = bench::ceilings(device, dtype)?;
-    Ok((Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)), dtype))
+    let ceilings = bench::ceilings(device, step.dtype)?;
+    Ok(Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)))
 }
 
-fn json(profile: &Profile, name: &str, dtype: DType, times: &str) -> Value {
+fn json(profile: &Profile, name: &str, times: &str) -> Value {
+    let dtype = profile.step.dtype;
     let mut object = json!({
         "what": "training step",
         "model": name,
@@ -127,28 +127,21 @@ fn json(profile: &Profile, name: &str, dtype: DType, times: &str) -> Value {
     object
 }
 
-fn text(profile: &Profile, name: &str, dtype: DType, times: &str) {
+fn text(profile: &Profile, name: &str, times: &str) {
     let (step, ceilings, total) = (&profile.step, profile.machine.ceilings, profile.total());
+    let dtype = step.dtype.suffix();
     let ran = step.measured_us.is_some();
-    let mut launches = Table::new(&[
-        "pass",
-        "layer",
-        "kernel",
-        "shape",
-        "GFLOP",
-        "MB",
-        "floor us",
-        "expected us",
-        "us",
-        "% of ceiling",
-    ]);
+    let mut header = vec!["pass", "layer", "kernel", "shape", "GFLOP", "MB", "floor us", "expected us"];
+    header.extend(ran.then_some("us"));
+    header.push("% of ceiling");
+    let mut launches = Table::new(&header);
     profile.rows.iter().for_each(|row| launches.row(launch_cells(row)));
     say(launches.text());
     say(totals("op", &profile.by_op(), total.us));
     say(totals("layer", &profile.by_layer(), total.us));
-    say(format!("{name}, {} images, {}, on {}; times are {times}", step.images, dtype.suffix(), profile.machine.name));
+    say(format!("{name}, {} images, {}, on {}; times are {times}", step.images, dtype, profile.machine.name));
     let (product, copy) = (digits(1e3 * ceilings.tflops, 3), digits(ceilings.copy_gb_s, 3));
-    say(format!("ceilings    {product} GFLOP/s in products of {}, {copy} GB/s copying", dtype.suffix()));
+    say(format!("ceilings    {product} GFLOP/s in products of {dtype}, {copy} GB/s copying"));
     let [floor, expected, us] = [total.floor_us, total.predicted_us, total.us].map(|us| digits(us / 1e3, 4));
     let took = if ran { format!(", took {us} ms") } else { String::new() };
     say(format!("step        {} launches, at least {floor} ms, expected {expected} ms{took}", total.launches));
@@ -158,9 +151,9 @@ fn text(profile: &Profile, name: &str, dtype: DType, times: &str) {
     say(format!("memory      {persistent} of weights and optimiser, {arena} of activations"));
 }
 
-fn launch_cells(row: &Row) -> [String; 10] {
+fn launch_cells(row: &Row) -> Vec<String> {
     let work = &row.work;
-    [
+    let mut cells = vec![
         work.pass.name().into(),
         work.layer.to_string(),
         work.launch.as_ref().map_or(work.op, |launch| &launch.kernel).into(),
@@ -169,9 +162,10 @@ fn launch_cells(row: &Row) -> [String; 10] {
         format!("{:.2}", work.bytes as f64 / 1e6),
         format!("{:.1}", row.floor_us),
         format!("{:.1}", row.predicted_us),
-        format!("{:.1}", row.us()),
-        format!("{:.0}", 100.0 * row.floor_us / row.us()),
-    ]
+    ];
+    cells.extend(row.measured_us.map(|us| format!("{us:.1}")));
+    cells.push(format!("{:.0}", 100.0 * row.floor_us / row.us()));
+    cells
 }
 
 fn totals(what: &str, totals: &[Total], step_us: f64) -> String {

@@ -25,3 +25,13 @@ pub enum Device {
     /// A GPU, real or emulated.
     Gpu(Box<dyn Driver>),
 }
+
+impl Device {
+    /// The device in words.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu => format!("cpu ({} threads)", rayon::current_num_threads()),
+            Device::Gpu(driver) => driver.name(),
+        }
+    }
+}

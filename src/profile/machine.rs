@@ -14,6 +14,14 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// The same, or what is known of such a device where that is more: products and copies of ours are no ceiling.
+    pub fn or_known(self, device: &str) -> Ceilings {
+        if !device.contains("H200") {
+            return self;
+        }
+        Ceilings { tflops: self.tflops.max(H200.tflops), copy_gb_s: self.copy_gb_s.max(H200.copy_gb_s) }
+    }
+
     /// The least time for some work.
     pub fn floor_us(&self, work: &Work) -> f64 {
         (work.flops as f64 / (self.tflops * 1e6)).max(work.bytes as f64 / (self.copy_gb_s * 1e3))
@@ -210,6 +218,13 @@ mod tests {
         assert_eq!(resident(256, 255, 0).resident_blocks, 1);
         assert_eq!(resident(128, 32, 113 * 1024).resident_blocks, 2);
         assert_eq!(resident(128, 32, 114 * 1024).resident_blocks, 1);
+    }
+
+    #[test]
+    fn what_is_known_of_a_device_is_a_ceiling_too() {
+        let ours = Ceilings { tflops: 500.0, copy_gb_s: 4400.0 };
+        assert_eq!(ours.or_known("NVIDIA H200 (cuda:0)"), Ceilings { tflops: 790.0, copy_gb_s: 4400.0 });
+        assert_eq!(ours.or_known("cpu (2 threads)"), ours);
     }
 
     #[test]

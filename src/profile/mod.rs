@@ -30,6 +30,8 @@ pub struct Step {
     pub work: Vec<Work>,
     /// What each took in microseconds, where it ran.
     pub measured_us: Option<Vec<f64>>,
+    /// Storage type of its activations.
+    pub dtype: DType,
     /// Images of one step.
     pub images: usize,
     /// Trainable values.
@@ -56,6 +58,7 @@ impl Step {
             arena_bytes: tapes.map(|tape| tape.plan().bytes).max().unwrap_or(0),
             work: programs.work(config.train.accumulate, Tape::work),
             measured_us: None,
+            dtype,
             images: config.train.batch_size,
             parameters: params.count(),
             persistent_bytes: store.bytes(),
@@ -82,6 +85,7 @@ impl Step {
         let step = Step {
             measured_us: Some((0..work.len()).map(median).collect()),
             work,
+            dtype: trainer.config().train.precision.dtype(),
             images: config.train.batch_size,
             parameters: trainer.params().count(),
             persistent_bytes,
@@ -128,6 +132,8 @@ pub struct Profile {
 #[derive(Clone, Debug, Default)]
 pub struct Total {
     pub name: String,
+    /// Where all have the same: that of [`Work::shape`].
+    pub shape: String,
     pub launches: usize,
     pub flops: u64,
     pub bytes: u64,
@@ -171,12 +177,12 @@ impl Profile {
 
     /// Totals of each op, the longest first.
     pub fn by_op(&self) -> Vec<Total> {
-        self.by(|work| work.op.to_owned())
+        self.by(|work| (work.op, ""))
     }
 
     /// Totals of each block of the network, in the order in which the step comes to them.
     pub fn by_layer(&self) -> Vec<Total> {
-        let mut totals = self.by(|work| block(&work.layer).to_owned());
+        let mut totals = self.by(|work| (block(&work.layer), ""));
         let place = |total: &Total| self.rows.iter().position(|row| block(&row.work.layer) == total.name);
         totals.sort_by_key(place);
         totals
@@ -184,20 +190,18 @@ impl Profile {
 
     /// Totals of launches that do the same: the kernel (or op) and its shape.
     pub fn by_kernel(&self) -> Vec<Total> {
-        self.by(|work| {
-            let kernel = work.launch.as_ref().map_or(work.op, |launch| &launch.kernel);
-            format!("{kernel} {}", work.shape)
-        })
+        self.by(|work| (work.launch.as_ref().map_or(work.op, |launch| &launch.kernel), &work.shape))
     }
 
-    fn by(&self, name: impl Fn(&Work) -> String) -> Vec<Total> {
+    /// Totals of the launches that have the same name and shape, the longest first.
+    fn by(&self, key: impl Fn(&Work) -> (&str, &str)) -> Vec<Total> {
         let mut totals: Vec<Total> = Vec::new();
         for row in &self.rows {
-            let name = name(&row.work);
-            match totals.iter_mut().find(|total| total.name == name) {
+            let (name, shape) = key(&row.work);
+            match totals.iter_mut().find(|total| (&*total.name, &*total.shape) == (name, shape)) {
                 Some(total) => total.add(row),
                 None => {
-                    let mut total = Total { name, ..Total::default() };
+                    let mut total = Total { name: name.into(), shape: shape.into(), ..Total::default() };
                     total.add(row);
                     totals.push(total);
                 }
@@ -222,9 +226,9 @@ impl Profile {
 /// The block to which a layer belongs: its name up to the last number that something follows, e.g. `down_blocks.0.resnets.1`
 /// of `down_blocks.0.resnets.1.conv1`. Without a number, its first part.
 fn block(layer: &str) -> &str {
-    let ends = layer.match_indices('.').map(|(i, _)| i);
+    let mut ends = layer.match_indices('.').map(|(i, _)| i);
     let is_number = |end: usize| layer[..end].rsplit('.').next().is_some_and(|part| part.parse::<u32>().is_ok());
-    let end = ends.filter(|&end| is_number(end)).last().or_else(|| layer.find('.'));
+    let end = ends.rfind(|&end| is_number(end)).or_else(|| layer.find('.'));
     &layer[..end.unwrap_or(layer.len())]
 }
 

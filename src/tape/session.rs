@@ -131,7 +131,7 @@ impl Session {
     /// The device in words.
     pub fn device_name(&self) -> String {
         match &self.executor {
-            Executor::Cpu(_) => format!("cpu ({} threads)", rayon::current_num_threads()),
+            Executor::Cpu(_) => Device::Cpu.name(),
             Executor::Gpu(gpu) => gpu.driver.name(),
         }
     }
@@ -247,12 +247,12 @@ impl Session {
         match &mut self.executor {
             Executor::Cpu(memory) => {
                 memory.bind(&program.plan.offsets);
-                let timed = |node: &Box<dyn Op>| {
+                let mut timed = |node: &dyn Op| {
                     let start = Instant::now();
                     node.cpu(memory);
                     start.elapsed().as_secs_f64() * 1e3
                 };
-                Ok(program.nodes.iter().map(timed).collect())
+                Ok(program.nodes.iter().map(|node| timed(node.as_ref())).collect())
             }
             Executor::Gpu(gpu) => Ok(gpu.driver.time_ms(&program.calls)?.into_iter().map(f64::from).collect()),
         }

@@ -7,7 +7,6 @@ use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
 use crate::diffusion::Process;
 use crate::nn::ModelConfig;
-use crate::tape::Backend;
 use crate::tensor::DType;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -132,22 +131,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What a device computes in that is asked for this precision.
-    ///
-    /// # Errors
-    /// Where it cannot.
-    pub fn on(self, backend: Backend) -> Result<Precision> {
-        match (self, backend) {
-            (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
-            (Precision::Auto, Backend::Gpu(_)) => Ok(Precision::Bf16),
-            (Precision::Bf16, Backend::Cpu) => {
-                Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
-            }
-            (precision, _) => Ok(precision),
-        }
-    }
-
-    /// The type in which activations are stored.
+    /// The type in which activations are stored; of `auto`, that of the CPU.
     pub fn dtype(self) -> DType {
         if self == Precision::Bf16 { DType::Bf16 } else { DType::F32 }
     }

@@ -1,7 +1,7 @@
 //! The trainer: one network, its optimiser state and the programs that improve it, on one device.
 
 use super::checkpoint::State;
-use super::config::Config;
+use super::config::{Config, Precision};
 use super::memory;
 use super::model_file::network;
 use super::objective::Objective;
@@ -15,7 +15,7 @@ use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
 use crate::probe::{Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Program, Session, Work};
+use crate::tape::{Backend, Program, Session, Work};
 use crate::tensor::Store;
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ impl Trainer {
         config.validate()?;
         let mut config = config.clone();
         let backend = device.backend();
-        config.train.precision = config.train.precision.on(backend)?;
+        config.train.precision = precision(config.train.precision, backend)?;
         let free_bytes = device.free_bytes()?;
         Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
             (error @ Error::Shape { .. }, _) => {
@@ -70,8 +70,8 @@ impl Trainer {
     }
 
     fn allocate(device: Device, config: Config) -> Result<Trainer> {
-        let backend = device.backend();
         let dtype = config.train.precision.dtype();
+        let backend = device.backend();
         let (network, params) = network(&config)?;
 
         let mut store = Store::new();
@@ -347,5 +347,17 @@ impl Trainer {
     /// Floating-point operations of one update.
     pub fn flops(&self) -> u64 {
         self.config.train.accumulate as u64 * self.programs.first.0.flops()
+    }
+}
+
+/// The precision that a device can do and the configuration asks for.
+fn precision(wanted: Precision, backend: Backend) -> Result<Precision> {
+    match (wanted, backend) {
+        (Precision::Auto, Backend::Cpu) => Ok(Precision::F32),
+        (Precision::Auto, Backend::Gpu(_)) => Ok(Precision::Bf16),
+        (Precision::Bf16, Backend::Cpu) => {
+            Err(Error::Config("train.precision = \"bf16\": the CPU computes in f32 only".into()))
+        }
+        (precision, _) => Ok(precision),
     }
 }
