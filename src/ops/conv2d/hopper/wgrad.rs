@@ -131,7 +131,7 @@ impl WgradPlan {
             let box_rows = tile.rows + if column { 2 } else { 0 };
             let stage_bytes = (channels / 64 * pixels + copies * box_rows * tile.line()) * ROW;
             let stages = ((SHARED_BYTES - FIXED_BYTES) / stage_bytes).min(MAX_STAGES);
-            if pixels % (STEP_PIXELS * sharers) != 0 || stages < 2 {
+            if !pixels.is_multiple_of(STEP_PIXELS * sharers) || stages < 2 {
                 return None;
             }
             let tiles = tile.count(grid);
