@@ -57,7 +57,8 @@ pub struct Launch {
     /// Dynamic shared memory in bytes.
     pub smem_bytes: u32,
     pub args: Vec<Arg>,
-    /// Which part of what the blocks' tiles span is wanted, where the kernel works in tiles.
+    /// Which part of what the blocks' tiles span is wanted, where the kernel works in tiles. Of persistent blocks, turns
+    /// without a tile are in vain too.
     pub tile_efficiency: Option<f64>,
 }
 
@@ -84,7 +85,12 @@ impl Launch {
     /// beyond its edges is in vain.
     pub fn tiles(&mut self, side: usize, rows: usize, columns: usize) -> &mut Launch {
         let spanned = self.grid[0] as usize * self.grid[1] as usize * side * side;
-        self.tile_efficiency = Some((rows * columns) as f64 / spanned as f64);
+        self.wanted((rows * columns) as f64 / spanned as f64)
+    }
+
+    /// Which part of what the blocks compute is wanted.
+    pub fn wanted(&mut self, part: f64) -> &mut Launch {
+        self.tile_efficiency = Some(part);
         self
     }
 

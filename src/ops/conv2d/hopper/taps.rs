@@ -150,6 +150,7 @@ impl TapsPlan {
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
+            .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
             .args(&[&operands[..], &dims(s), &tile].concat());
     }
 
