@@ -173,7 +173,7 @@ pub fn targets() -> Vec<Target> {
 }
 
 /// The emulator as compute capability 9.0, in several schedules; nothing where this build has none.
-fn hopper_targets() -> Vec<Target> {
+pub fn hopper_targets() -> Vec<Target> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
     if !is_wanted("emu") || !has_emulator() {
         return Vec::new();
