@@ -137,15 +137,20 @@ fn locate_in_folder(folder: &Path, split: Option<Split>) -> Result<Found> {
 fn locate_images(folder: &Path, entries: &Entries, split: Option<Split>) -> Result<Found> {
     let loose = entries.with(|content| content == Content::Image);
     let mut listing = Listing { files: Vec::new(), labels: None, class_names: Vec::new() };
-    let mut labels = Vec::new();
+    let mut of_classes = Vec::new();
     for class in &entries.folders {
         let files = images_below(class)?;
         if !files.is_empty() {
-            labels.extend(std::iter::repeat_n(listing.class_names.len() as u32, files.len()));
+            let label = listing.class_names.len() as u32;
             listing.class_names.push(file_name(class));
-            listing.files.extend(files);
+            of_classes.extend(files.into_iter().enumerate().map(|(rank, file)| (rank, label, file)));
         }
     }
+    // The classes take turns, so that the first images of a data set are of all of them.
+    of_classes.sort_by_key(|&(rank, label, _)| (rank, label));
+    let (labels, files): (Vec<u32>, Vec<PathBuf>) =
+        of_classes.into_iter().map(|(_, label, file)| (label, file)).unzip();
+    listing.files = files;
     match (loose.is_empty(), labels.is_empty()) {
         (false, false) => {
             let reason = format!("holds images both loose (such as {}) and in sub-folders", file_name(&loose[0]));

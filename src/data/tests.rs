@@ -207,6 +207,7 @@ fn folders_of_images_become_classes_of_one_size() {
     write_image(root.join("train/red/b.png"), 8, 8, [255, 0, 0]);
     write_image(root.join("train/red/a.jpg"), 8, 8, [250, 0, 0]);
     write_image(root.join("train/blue/odd.png"), 11, 5, [0, 0, 255]);
+    write_image(root.join("train/blue/p.png"), 8, 8, [0, 0, 250]);
     write_grey(root.join("train/grey/deep/er.png"), 6, 77);
     fs::rename(root.join("train/red/b.png"), root.join("train/red/really-a-png.jpg")).unwrap();
     write_image(root.join("test/red/x.png"), 8, 8, [1, 2, 3]);
@@ -214,22 +215,22 @@ fn folders_of_images_become_classes_of_one_size() {
     fs::write(root.join("train/red/notes.txt"), "x").unwrap();
 
     let train = load(root);
-    assert_eq!((train.len(), train.image_dims()), (4, [5, 11, 3]));
+    assert_eq!((train.len(), train.image_dims()), (5, [5, 11, 3]));
     assert_eq!(train.class_names(), ["blue", "grey", "red"]);
-    assert_eq!(train.labels().unwrap(), [0, 1, 2, 2]);
+    assert_eq!(train.labels().unwrap(), [0, 1, 2, 0, 2], "the classes take turns");
     assert_eq!(train.image_u8(0)[..3], [0, 0, 255]);
     assert_eq!(train.image_u8(1)[..3], [77, 77, 77]);
-    assert_eq!(train.image_u8(3)[..3], [255, 0, 0]);
+    assert_eq!(train.image_u8(4)[..3], [255, 0, 0]);
 
     let options = DataOptions { size: Some(4), classes: Some(vec![2, 0]), ..DataOptions::default() };
     let some = open_train(root, &options).unwrap();
-    assert_eq!((some.image_dims(), some.labels().unwrap()), ([4, 4, 3], &[1, 0, 0][..]));
+    assert_eq!((some.image_dims(), some.labels().unwrap()), ([4, 4, 3], &[1, 0, 1, 0][..]));
     assert_eq!(some.class_names(), ["red", "blue"]);
 
     let grey = DataOptions { channels: Some(1), ..DataOptions::default() };
     assert_says(&complaint_with(root, Split::Train, &grey), &["colour images", "1 channel"]);
     let to_grey = open_train(root, &DataOptions { to_grey: true, ..grey }).unwrap();
-    assert_eq!(to_grey.image_u8(3)[0], 76);
+    assert_eq!(to_grey.image_u8(4)[0], 76);
     assert_eq!(to_grey.image_u8(1)[0], 77);
 
     let test = open(root.to_str().unwrap(), Split::Test, &DataOptions::default()).unwrap();
@@ -340,6 +341,6 @@ fn summaries_are_exact_and_previews_show_every_class() {
     for (statistics, (mean, std)) in info.statistics.iter().zip(expected) {
         assert!((statistics.mean - mean).abs() <= 1e-12 && (statistics.std - std).abs() <= 1e-9, "{statistics:?}");
     }
-    assert_eq!(spread(&load(folder.path()), 5), [0, 3, 1, 4, 2]);
+    assert_eq!(spread(&load(folder.path()), 5), [0, 1, 2, 3, 4]);
     assert_eq!(spread(&load(folder.path()), 99).len(), 6);
 }
