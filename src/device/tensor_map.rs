@@ -13,7 +13,7 @@ pub const MAX_RANK: usize = 5;
 pub struct TensorMap {
     /// Element type.
     pub dtype: DType,
-    /// Number of dimensions, 1 to [`MAX_RANK`].
+    /// Number of dimensions, 1 to 5.
     pub rank: usize,
     /// Elements of the tensor along each dimension; 1 beyond the rank, as in all that follow.
     pub dims: [usize; MAX_RANK],

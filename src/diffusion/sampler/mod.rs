@@ -85,7 +85,7 @@ pub struct SamplerStep {
 
 impl SamplerStep {
     /// The record a device reads, rounded to `f32`: `p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, ln beta_tilde,
-    /// ln beta` and the weights of [`guidance`](super::guidance) of strength `w`, which are read where the network is asked
+    /// ln beta` and the weights of [`guidance`] of strength `w`, which are read where the network is asked
     /// twice. The two logarithms are 0 where nothing is learnt, so that `e = 1` for any `v`.
     pub fn record(&self, w: f64) -> [f32; 12] {
         let ([log_min, log_max], [w_class, w_none]) = (self.log_variance.unwrap_or_default(), guidance::weights(w));
