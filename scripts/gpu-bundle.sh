@@ -80,7 +80,8 @@ if [ -n "$data" ]; then
   for class in "$images"/*/; do
     [ -d "$class" ] || continue
     mkdir -p "$bundle/data/cifar10/$(basename "$class")"
-    find "$class" -type f | sort | head -n "$images_per_class" | xargs cp -t "$bundle/data/cifar10/$(basename "$class")"
+    # sed, not head: with pipefail, a reader that leaves early would end the script.
+    find "$class" -type f | sort | sed -n "1,${images_per_class}p" | xargs cp -t "$bundle/data/cifar10/$(basename "$class")"
   done
   [ -d "$bundle/data" ] || fail "$data has neither mnist nor cifar10"
 fi
