@@ -1,19 +1,10 @@
 //! The command line: what it prints, and how it says no. A mistake gets one line and an exit code that is not 0.
 
-use assert_cmd::Command;
+mod program;
+
+use program::{ddpm, stdout};
 use std::fs;
 use std::path::Path;
-
-fn ddpm(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("ddpm").unwrap();
-    command.args(args);
-    command
-}
-
-fn stdout(args: &[&str]) -> String {
-    let assert = ddpm(args).assert().success();
-    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-}
 
 /// Expects a refusal with this exit code, and returns the line that says why.
 fn refused(args: &[&str], code: i32) -> String {

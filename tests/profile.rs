@@ -1,18 +1,9 @@
 //! `ddpm profile` and `ddpm bench` from outside: what they print adds up, and how they say no.
 
-use assert_cmd::Command;
+mod program;
+
+use program::{ddpm, stdout};
 use serde_json::Value;
-
-fn ddpm(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("ddpm").unwrap();
-    command.args(args);
-    command
-}
-
-fn stdout(args: &[&str]) -> String {
-    let assert = ddpm(args).assert().success();
-    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-}
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&stdout(args)).unwrap()

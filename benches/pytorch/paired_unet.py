@@ -35,9 +35,12 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, channels: int, groups: int):
+    """Heads of `head_dim` channels; 0: one head of all."""
+
+    def __init__(self, channels: int, groups: int, head_dim: int = 0, eps: float = 1e-5):
         super().__init__()
-        self.group_norm = nn.GroupNorm(groups, channels)
+        self.head_dim = head_dim or channels
+        self.group_norm = nn.GroupNorm(groups, channels, eps)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
         self.to_v = nn.Linear(channels, channels)
@@ -45,8 +48,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # [n, h * w, c]
-        q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        q, k, v = (f(tokens).unflatten(2, (-1, self.head_dim)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return x + self.to_out[0](attended).transpose(1, 2).reshape(x.shape)
 
 

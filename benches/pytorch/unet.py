@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from paired_unet import Level, PairedUNet, conv3x3, with_conv
+from paired_unet import Attention, Level, PairedUNet, conv3x3, with_conv
 from torch import Tensor, nn
 
 
@@ -27,23 +27,6 @@ class Residual(nn.Module):
         return self.conv_shortcut(x) + h
 
 
-class Attention(nn.Module):
-    def __init__(self, channels: int, head_dim: int, groups: int, eps: float):
-        super().__init__()
-        self.head_dim = head_dim or channels
-        self.group_norm = nn.GroupNorm(groups, channels, eps)
-        self.to_q = nn.Linear(channels, channels)
-        self.to_k = nn.Linear(channels, channels)
-        self.to_v = nn.Linear(channels, channels)
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # [n, h * w, c]
-        q, k, v = (f(tokens).unflatten(2, (-1, self.head_dim)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return x + self.to_out[0](attended).transpose(1, 2).reshape(x.shape)
-
-
 class UNet(nn.Module):
     """The network of Ho et al. (2020), as diffusers' UNet2DModel lays it out, from the keys of our `[model]` table."""
 
@@ -58,7 +41,7 @@ class UNet(nn.Module):
             return Residual(c_in, c_out, time_dim, groups, eps, c["dropout"])
 
         def attention(width):
-            return Attention(width, c["head_dim"], groups, eps)
+            return Attention(width, groups, c["head_dim"], eps)
 
         def attentions(level, n):
             return [attention(channels[level]) for _ in range(n if level in c["attention_levels"] else 0)]

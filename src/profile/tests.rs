@@ -34,6 +34,19 @@ fn predictions_lie_between_the_floor_and_the_assumption() {
 }
 
 #[test]
+fn what_hopper_computes_in_vain_is_known() {
+    let profile = model("ddpm-cifar10", 128, 550.0);
+    let launches = profile.rows.iter().filter_map(|row| Some((&row.work.shape, row.work.launch.as_ref()?)));
+    let hopper: Vec<_> = launches.filter(|(_, launch)| launch.kernel.contains("_sm90")).collect();
+    let wanted = |part: Option<f64>| part.is_some_and(|part| part > 0.0 && part <= 1.0);
+    assert!(hopper.len() > 100 && hopper.iter().all(|(_, launch)| wanted(launch.tile_efficiency)));
+    // 512 tiles without padding, which 132 blocks take in four turns of which sixteen are empty.
+    let same_size = "128x32x32x128, 128x3x3x128 -> 128x32x32x128";
+    let (_, launch) = hopper.iter().find(|(shape, _)| *shape == same_size).unwrap();
+    assert_eq!((&launch.kernel[..], launch.tile_efficiency), ("conv2d_fwd_sm90_128x256", Some(512.0 / 528.0)));
+}
+
+#[test]
 fn totals_are_sums_of_the_launches() {
     let profile = model("mnist-123", 8, 550.0);
     let total = profile.total();

@@ -49,13 +49,13 @@ pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
     let mut running = 0;
     let lower_bound = alive_bytes.iter().map(|d| (running += d, running).1).max().unwrap_or(0);
 
-    let mut order: Vec<usize> = (0..arena.len()).filter(|&i| lifetimes[i].is_some()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].unwrap().bytes), i));
+    let mut order: Vec<(usize, Lifetime)> =
+        lifetimes.iter().enumerate().filter_map(|(i, life)| life.map(|life| (i, life))).collect();
+    order.sort_by_key(|&(i, life)| (std::cmp::Reverse(life.bytes), i));
     let mut placed: Vec<(u64, Lifetime)> = Vec::new(); // sorted by offset
     let mut offsets = vec![None; arena.len()];
     let mut total = 0;
-    for i in order {
-        let life = lifetimes[i].unwrap();
+    for (i, life) in order {
         let mut offset = 0;
         for &(start, other) in &placed {
             if other.first > life.last || other.last < life.first {
