@@ -4,9 +4,9 @@
 use super::*;
 use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::ops::check::{Input, compare, few};
-use crate::ops::conv2d::{CONV2D, Layer, cpu, record};
+use crate::ops::conv2d::{CONV2D, Conv2dFwd, Layer, cpu};
 use crate::tape::{Session, Tape};
-use crate::tensor::Store;
+use crate::tensor::{Store, Tensor};
 
 fn schedules() -> Vec<EmuOptions> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
@@ -57,7 +57,8 @@ impl Case {
         tape.parameter(w, dw);
         tape.watch(x);
         let y = tape.tensor(&dy.dims(), DType::Bf16);
-        record(&mut tape, y, x, w, bias, Layer { hopper: plans, ..Layer::new(*s, &CONV2D) });
+        let layer = Layer { hopper: plans, ..Layer::new(*s, &CONV2D) };
+        Conv2dFwd { y, x, w, bias, residual: Tensor::EMPTY, layer }.record(&mut tape);
         tape.keep(y);
         tape.seed_grad(y, dy);
         tape.backward();
