@@ -87,10 +87,10 @@ impl Op for ConvTranspose2dFwd {
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
-        let dx = tape.grad_slot(x);
+        let (dx, [earlier]) = tape.grad_sum(x);
         if !dx.is_empty() {
-            tape.push(Conv2dFwd { y: dx, x: dy, w, bias: Tensor::EMPTY, residual: Tensor::EMPTY, layer });
-            tape.accumulate(x, dx);
+            tape.push(Conv2dFwd { y: dx, x: dy, w, bias: Tensor::EMPTY, residual: earlier, layer });
+            tape.set_grad(x, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {

@@ -140,10 +140,10 @@ impl Op for Conv2dFwd {
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
-        let dx = tape.grad_slot(x);
+        let (dx, [earlier]) = tape.grad_sum(x);
         if !dx.is_empty() {
-            tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, earlier: Tensor::EMPTY, layer });
-            tape.accumulate(x, dx);
+            tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, earlier, layer });
+            tape.set_grad(x, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {

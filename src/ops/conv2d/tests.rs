@@ -2,6 +2,8 @@ use super::layer::Tile;
 use super::*;
 use crate::ops::check::{Check, Input, few};
 
+mod fused;
+
 /// The definition, term by term.
 fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
     let mut y = Vec::new();
