@@ -42,6 +42,8 @@ pub(crate) enum Place {
     Persistent(u64),
     /// An intermediate of one tape, numbered; the plan gives it an offset in the arena.
     Arena(u32),
+    /// A byte offset among the counters that kernels leave at zero.
+    Counters(u64),
 }
 
 /// Most dimensions a tensor has: `[n, h, w, c]`.
@@ -124,6 +126,7 @@ impl fmt::Debug for Tensor {
             Place::Nowhere => write!(f, "absent"),
             Place::Persistent(_) => write!(f, "{}{:?}", self.dtype.suffix(), self.dims()),
             Place::Arena(i) => write!(f, "%{i}:{}{:?}", self.dtype.suffix(), self.dims()),
+            Place::Counters(at) => write!(f, "#{at}:{}{:?}", self.dtype.suffix(), self.dims()),
         }
     }
 }

@@ -5,8 +5,9 @@
 //! intermediate an offset in one arena ([`Plan`]), and the result is a flat list that a [`Session`] runs as often
 //! as wanted. What changes from step to step lives in persistent tensors, never in the list.
 //!
-//! Kernels overwrite, the tape accumulates: an op asks [`Tape::grad_slot`] where to write a gradient and reports it
-//! with [`Tape::accumulate`], which adds it to earlier contributions where a tensor has several consumers.
+//! Where a tensor has several consumers, its gradient is a sum. An op asks [`Tape::grad_slot`] where to write its
+//! contribution and reports it with [`Tape::accumulate`]; contributions are added up before the op that made the tensor
+//! needs their sum. An op whose kernel can add takes what has arrived before as operands instead: [`Tape::grad_sum`].
 
 mod launch;
 mod plan;
@@ -20,6 +21,7 @@ pub use plan::Plan;
 pub use session::{Program, Session};
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 pub use work::{Pass, Work};
 
@@ -78,12 +80,14 @@ pub trait Op: Debug + Send {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Gradient {
-    slot: Tensor,
-    written: bool,
-    /// Parameters have a fixed place for their gradient; others get one when the first contribution arrives.
-    fixed: bool,
+/// What has arrived of a gradient.
+enum Gradient {
+    /// That of a parameter, in its place: the first contribution is written there, others are added.
+    Parameter { place: Tensor, written: bool },
+    /// Contributions, at least one, that add up to it.
+    Sum(Vec<Tensor>),
+    /// These columns of it, which several ops write into one tensor.
+    Columns { whole: Tensor, written: Vec<Range<usize>> },
 }
 
 /// Records ops; see the [module](self) documentation.
@@ -98,7 +102,9 @@ pub struct Tape {
     arena: Vec<Tensor>,
     gradients: HashMap<Place, Gradient>,
     needs_grad: HashMap<Place, bool>,
+    watched: Vec<Tensor>,
     kept: Vec<Tensor>,
+    counter_bytes: u64,
     forward_nodes: Option<usize>,
 }
 
@@ -115,7 +121,9 @@ impl Tape {
             arena: Vec::new(),
             gradients: HashMap::new(),
             needs_grad: HashMap::new(),
+            watched: Vec::new(),
             kept: Vec::new(),
+            counter_bytes: 0,
             forward_nodes: None,
         }
     }
@@ -150,6 +158,19 @@ impl Tape {
         }
     }
 
+    /// Counters by which the blocks of a launch find out who is last: zero before every launch, and the kernel leaves
+    /// them so. Absent on the CPU.
+    pub fn counters(&mut self, count: usize) -> Tensor {
+        match self.backend {
+            Backend::Cpu => Tensor::EMPTY,
+            Backend::Gpu(_) => {
+                let counters = Tensor::new(Place::Counters(self.counter_bytes), &[count], DType::I32);
+                self.counter_bytes += counters.bytes() as u64;
+                counters
+            }
+        }
+    }
+
     /// Names the layer to which the ops belong that are recorded from now on, in profiles. Their gradients belong to it
     /// too.
     pub fn enter_layer(&mut self, name: &str) {
@@ -173,12 +194,13 @@ impl Tape {
     pub fn parameter(&mut self, value: Tensor, gradient: Tensor) {
         assert_eq!(value.numel(), gradient.numel());
         self.needs_grad.insert(value.place, true);
-        self.gradients.insert(value.place, Gradient { slot: gradient, written: false, fixed: true });
+        self.gradients.insert(value.place, Gradient::Parameter { place: gradient, written: false });
     }
 
     /// Asks for the gradient of an input that is no parameter; [`Tape::grad`] gives it after [`Tape::backward`].
     pub fn watch(&mut self, input: Tensor) {
         self.needs_grad.insert(input.place, true);
+        self.watched.push(input);
     }
 
     /// Whether a gradient for `t` is wanted.
@@ -194,7 +216,13 @@ impl Tape {
     /// dL/dy of an op's output, inside [`Op::backward`], or of a watched input afterwards.
     pub fn grad(&self, y: Tensor) -> Tensor {
         match self.gradients.get(&y.place) {
-            Some(g) if g.written => g.slot,
+            Some(Gradient::Sum(parts)) if parts.len() == 1 => parts[0],
+            Some(Gradient::Parameter { place, written: true }) => *place,
+            Some(Gradient::Columns { whole, written }) => {
+                let columns: usize = written.iter().map(Range::len).sum();
+                assert_eq!(columns, whole.last_dim(), "columns of the gradient of {y:?} are missing");
+                *whole
+            }
             _ => panic!("no gradient has reached {y:?}"),
         }
     }
@@ -206,9 +234,9 @@ impl Tape {
             return Tensor::EMPTY;
         }
         match self.gradients.get(&x.place) {
-            Some(g) if g.fixed && !g.written => g.slot.reshape(&x.dims()),
-            Some(g) => self.tensor(&x.dims(), g.slot.dtype()),
-            None => self.tensor(&x.dims(), x.dtype()),
+            Some(Gradient::Parameter { place, written: false }) => place.reshape(&x.dims()),
+            Some(Gradient::Parameter { place, .. }) => self.tensor(&x.dims(), place.dtype()),
+            _ => self.tensor(&x.dims(), x.dtype()),
         }
     }
 
@@ -217,29 +245,81 @@ impl Tape {
         if dx.is_empty() || !self.needs_grad(x) {
             return;
         }
-        match self.gradients.get(&x.place).copied() {
+        match self.gradients.get_mut(&x.place) {
             None => {
-                self.gradients.insert(x.place, Gradient { slot: dx, written: true, fixed: false });
+                self.gradients.insert(x.place, Gradient::Sum(vec![dx]));
             }
-            Some(g) if g.fixed => {
-                if g.written {
-                    add::add_acc(self, g.slot, dx.reshape(&g.slot.dims()));
-                } else {
-                    assert_eq!(g.slot.place, dx.place, "the first gradient of a parameter is written in its place");
-                }
-                self.gradients.insert(x.place, Gradient { written: true, ..g });
+            Some(Gradient::Sum(parts)) => parts.push(dx.reshape(&parts[0].dims())),
+            Some(Gradient::Parameter { place, written: written @ false }) => {
+                assert_eq!(place.place, dx.place, "the first gradient of a parameter is written in its place");
+                *written = true;
             }
-            Some(g) => {
-                let sum = self.tensor(&g.slot.dims(), g.slot.dtype());
-                add::sum_into(self, sum, g.slot, dx.reshape(&g.slot.dims()));
-                self.gradients.insert(x.place, Gradient { slot: sum, ..g });
+            Some(Gradient::Parameter { place, .. }) => {
+                let place = *place;
+                add::add_acc(self, place, dx.reshape(&place.dims()));
             }
+            Some(Gradient::Columns { .. }) => panic!("a whole gradient for {x:?} and columns of one"),
         }
+    }
+
+    /// For an op that can add up to `N` tensors to its contribution to dL/dx: where it writes the sum, and what has
+    /// arrived before (absent where less has). Report it with [`Tape::set_grad`].
+    pub fn grad_sum<const N: usize>(&mut self, x: Tensor) -> (Tensor, [Tensor; N]) {
+        let mut earlier = [Tensor::EMPTY; N];
+        self.add_up(x, N);
+        if let Some(Gradient::Sum(parts)) = self.gradients.get(&x.place) {
+            earlier.iter_mut().zip(parts).for_each(|(earlier, part)| *earlier = part.reshape(&x.dims()));
+        }
+        (self.grad_slot(x), earlier)
+    }
+
+    /// `dx` is all of dL/dx that has arrived: what [`Tape::grad_sum`] gave is in it.
+    pub fn set_grad(&mut self, x: Tensor, dx: Tensor) {
+        if let Some(Gradient::Sum(_)) = self.gradients.get(&x.place) {
+            self.gradients.remove(&x.place);
+        }
+        self.accumulate(x, dx);
+    }
+
+    /// For ops that each read some columns of `x` (of its last dimension): the one tensor where each writes its columns
+    /// of dL/dx. Together they must write all, each once.
+    pub fn grad_columns(&mut self, x: Tensor, columns: Range<usize>) -> Tensor {
+        if !self.needs_grad(x) {
+            return Tensor::EMPTY;
+        }
+        if !self.gradients.contains_key(&x.place) {
+            let whole = self.tensor(&x.dims(), x.dtype());
+            self.gradients.insert(x.place, Gradient::Columns { whole, written: Vec::new() });
+        }
+        let Some(Gradient::Columns { whole, written }) = self.gradients.get_mut(&x.place) else {
+            panic!("columns of the gradient of {x:?}, of which a whole one has arrived");
+        };
+        let free = |other: &Range<usize>| other.end <= columns.start || columns.end <= other.start;
+        assert!(written.iter().all(free) && columns.end <= whole.last_dim(), "columns {columns:?} of {x:?}");
+        written.push(columns);
+        *whole
+    }
+
+    /// Adds up contributions to dL/dx, the first ones, until no more than `most` are left.
+    fn add_up(&mut self, x: Tensor, most: usize) {
+        let Some(Gradient::Sum(parts)) = self.gradients.get(&x.place) else { return };
+        if parts.len() <= most {
+            return;
+        }
+        let parts = parts.clone();
+        let (added, left) = parts.split_at(parts.len() - most + 1);
+        let mut total = added[0];
+        for &part in &added[1..] {
+            let sum = self.tensor(&total.dims(), total.dtype());
+            add::sum_into(self, sum, total, part);
+            total = sum;
+        }
+        self.gradients.insert(x.place, Gradient::Sum([&[total], left].concat()));
     }
 
     /// Gives dL/dy of a final output: where the reverse pass starts.
     pub fn seed_grad(&mut self, y: Tensor, dy: Tensor) {
-        self.gradients.insert(y.place, Gradient { slot: dy, written: true, fixed: false });
+        self.gradients.insert(y.place, Gradient::Sum(vec![dy]));
     }
 
     /// Records the reverse pass over everything recorded so far.
@@ -247,12 +327,17 @@ impl Tape {
         let forward = std::mem::take(&mut self.nodes);
         self.forward_nodes = Some(forward.len());
         for (i, node) in forward.iter().enumerate().rev() {
-            let reached = |t: &Tensor| self.gradients.get(&t.place).is_some_and(|g| g.written && !g.fixed);
-            if node.outputs().iter().any(reached) {
+            let reached =
+                |t: &&Tensor| matches!(self.gradients.get(&t.place), Some(Gradient::Sum(_) | Gradient::Columns { .. }));
+            let outputs = node.outputs();
+            let reached: Vec<Tensor> = outputs.iter().filter(reached).copied().collect();
+            if !reached.is_empty() {
                 self.layer = self.layers[i].clone();
+                reached.into_iter().for_each(|output| self.add_up(output, 1));
                 node.backward(self);
             }
         }
+        std::mem::take(&mut self.watched).into_iter().for_each(|input| self.add_up(input, 1));
         let backward = std::mem::replace(&mut self.nodes, forward);
         self.nodes.extend(backward);
     }
@@ -288,3 +373,6 @@ impl Tape {
         self.forward_nodes.unwrap_or(self.nodes.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,8 @@ pub struct Program {
     calls: Vec<KernelCall>,
     first_call: Vec<usize>,
     recording: Option<Box<dyn Recording>>,
-    /// Which arena the resolved addresses refer to.
-    arena_generation: u64,
+    /// Which allocations the resolved addresses refer to.
+    generation: u64,
     forward_nodes: usize,
 }
 
@@ -67,6 +67,8 @@ struct Gpu {
     driver: Box<dyn Driver>,
     persistent: Allocation,
     arena: Option<Allocation>,
+    /// Zero between launches: see [`Tape::counters`]. All programs share them.
+    counters: Option<Allocation>,
 }
 
 impl Gpu {
@@ -78,6 +80,9 @@ impl Gpu {
                 let base = self.arena.as_ref().expect("a loaded program has an arena").address;
                 base + plan.offsets[i as usize].expect("a planned tensor")
             }
+            Place::Counters(offset) => {
+                self.counters.as_ref().expect("a loaded program has its counters").address + offset
+            }
         }
     }
 }
@@ -85,7 +90,7 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         let persistent = std::mem::replace(&mut self.persistent, Allocation { address: 0, bytes: 0 });
-        self.arena.take().into_iter().chain([persistent]).for_each(|a| self.driver.free(a));
+        self.arena.take().into_iter().chain(self.counters.take()).chain([persistent]).for_each(|a| self.driver.free(a));
     }
 }
 
@@ -99,7 +104,7 @@ pub struct Session {
     executor: Executor,
     persistent_bytes: u64,
     arena_bytes: u64,
-    arena_generation: u64,
+    generation: u64,
 }
 
 impl Session {
@@ -114,10 +119,10 @@ impl Session {
             Device::Gpu(driver) => {
                 let persistent = driver.alloc(bytes as usize)?;
                 driver.fill(persistent.address, persistent.bytes, 0)?;
-                Executor::Gpu(Gpu { driver, persistent, arena: None })
+                Executor::Gpu(Gpu { driver, persistent, arena: None, counters: None })
             }
         };
-        Ok(Session { executor, persistent_bytes: bytes, arena_bytes: 0, arena_generation: 0 })
+        Ok(Session { executor, persistent_bytes: bytes, arena_bytes: 0, generation: 0 })
     }
 
     /// What tapes for this session are recorded for.
@@ -163,7 +168,17 @@ impl Session {
                 }
             }
             self.arena_bytes = plan.bytes;
-            self.arena_generation += 1;
+            self.generation += 1;
+        }
+        if let Executor::Gpu(gpu) = &mut self.executor
+            && gpu.counters.as_ref().map_or(0, |counters| counters.bytes as u64) < tape.counter_bytes
+        {
+            gpu.driver.synchronize()?;
+            gpu.counters.take().into_iter().for_each(|counters| gpu.driver.free(counters));
+            let counters = gpu.driver.alloc(tape.counter_bytes as usize)?;
+            gpu.driver.fill(counters.address, counters.bytes, 0)?;
+            gpu.counters = Some(counters);
+            self.generation += 1;
         }
         let mut program = Program {
             nodes: tape.nodes,
@@ -173,7 +188,7 @@ impl Session {
             calls: Vec::new(),
             first_call: Vec::new(),
             recording: None,
-            arena_generation: 0,
+            generation: 0,
             forward_nodes,
         };
         self.resolve(&mut program);
@@ -183,7 +198,7 @@ impl Session {
     /// Turns the nodes' launches into calls with addresses.
     fn resolve(&self, program: &mut Program) {
         program.recording = None;
-        program.arena_generation = self.arena_generation;
+        program.generation = self.generation;
         let Executor::Gpu(gpu) = &self.executor else { return };
         program.calls.clear();
         program.first_call = vec![0];
@@ -219,7 +234,7 @@ impl Session {
     /// # Errors
     /// What the device reports.
     pub fn run(&mut self, program: &mut Program) -> Result<()> {
-        if program.arena_generation != self.arena_generation {
+        if program.generation != self.generation {
             self.resolve(program);
         }
         match &mut self.executor {
@@ -241,7 +256,7 @@ impl Session {
     /// # Errors
     /// What the device reports.
     pub fn time_ms(&mut self, program: &mut Program) -> Result<Vec<f64>> {
-        if program.arena_generation != self.arena_generation {
+        if program.generation != self.generation {
             self.resolve(program);
         }
         match &mut self.executor {
@@ -263,7 +278,7 @@ impl Session {
     /// # Errors
     /// What the device reports.
     pub fn first_non_finite(&mut self, program: &mut Program) -> Result<Option<String>> {
-        if program.arena_generation != self.arena_generation {
+        if program.generation != self.generation {
             self.resolve(program);
         }
         for i in 0..program.nodes.len() {
