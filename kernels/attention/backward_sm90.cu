@@ -28,20 +28,20 @@ struct alignas(1024) QueriesShared {
   RingBarriers stages;
 };
 
-// For exp2(s * c - lse) and dp - delta of one head, all queries: past the last, where s = dp = 0, p must be 0.
+// delta of one head, all queries, by the multiplying warps; 0 past the last query.
 template <int D>
-__device__ __forceinline__ void sum_rows(float* lse_2, float* delta,               // [queries]
-                                         const float* lse,                         // [l]
-                                         const __nv_bfloat16* dout, const __nv_bfloat16* out,  // [l, D], rows `stride` apart
+__device__ __forceinline__ void sum_rows(float* delta,               // [queries]
+                                         const __nv_bfloat16* dout,  // [l, D], rows `stride` apart
+                                         const __nv_bfloat16* out,   // the same
                                          int l, int queries, int stride) {
   constexpr int LANES = D / 8, ROWS = 32 / LANES;  // 16 bytes a lane
+  constexpr int STEP = ROWS * ROWS_AHEAD;          // rows of a warp at a time
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES;
-  for (int first = warp * ROWS * ROWS_AHEAD; first < queries; first += CONSUMERS * WARPGROUP / 32 * ROWS * ROWS_AHEAD) {
+  for (int first = warp * STEP; first < queries; first += CONSUMERS * WARPGROUP / 32 * STEP) {
     Vec<__nv_bfloat16> a[ROWS_AHEAD], b[ROWS_AHEAD];
 #pragma unroll
     for (int i = 0; i < ROWS_AHEAD; i++) {
-      const int row = first + i * ROWS + lane / LANES;
-      const size_t at = size_t(row < l ? row : 0) * stride + part * 8;
+      const size_t at = size_t(min(first + i * ROWS + lane / LANES, l - 1)) * stride + part * 8;
       a[i] = load_vec(dout + at), b[i] = load_vec(out + at);
     }
 #pragma unroll
@@ -52,10 +52,7 @@ __device__ __forceinline__ void sum_rows(float* lse_2, float* delta,            
       for (int e = 0; e < 8; e++) sum += to_float(a[i][e]) * to_float(b[i][e]);
 #pragma unroll
       for (int step = 1; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-      if (part == 0 && row < queries) {
-        lse_2[row] = row < l ? lse[row] * LOG2_E : INFINITY;
-        delta[row] = row < l ? sum : 0.f;
-      }
+      if (part == 0 && row < queries) delta[row] = row < l ? sum : 0.f;
     }
   }
 }
@@ -137,9 +134,12 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 #pragma unroll
   for (int head = 0; head < H::OF_GROUP; head++) {
     const int number = group * H::OF_GROUP + min(head, heads_left - 1);
-    const size_t row = (size_t(image) * l * heads + number) * D;
-    sum_rows<D>(lse_2 + head * padded, delta + head * padded, lse + (size_t(image) * heads + number) * l, dout_rows + row,
-                out + row, l, padded, heads * D);
+    const float* const head_lse = lse + (size_t(image) * heads + number) * l;
+    // In powers of two. Past the last query s is 0, and p must be.
+    for (int i = threadIdx.x; i < padded; i += CONSUMERS * WARPGROUP)
+      lse_2[head * padded + i] = i < l ? head_lse[i] * LOG2_E : INFINITY;
+    const size_t first = (size_t(image) * l * heads + number) * D;
+    sum_rows<D>(delta + head * padded, dout_rows + first, out + first, l, padded, heads * D);
   }
   named_bar_sync(1, CONSUMERS * WARPGROUP);
 
@@ -154,7 +154,6 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       values.wait_loaded();
       for (int query = 0; query < l; query += BOX) {
         upstream.wait_loaded();
-        queries.wait_loaded();
 #pragma unroll
         for (int head = 0; head < H::OF_GROUP; head++) {
           wgmma_fence();
@@ -176,6 +175,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           mbar_arrive(handover.empty());
           handover.advance();
           pack<BOX>(a, s);
+          if (head == 0) queries.wait_loaded();
           wgmma_fence();
           multiply_tokens<D, BOX>(d[head], a, queries.buffer(), BOX_BYTES, head, query > 0);
           wgmma_commit();
@@ -199,7 +199,6 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       keys.wait_loaded();
       for (int query = 0; query < l; query += BOX) {
         queries.wait_loaded();
-        upstream.wait_loaded();
 #pragma unroll
         for (int head = 0; head < H::OF_GROUP; head++) {
           wgmma_fence();
@@ -222,6 +221,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           mbar_arrive(handover.full());
           handover.advance();
           pack<BOX>(a, s);
+          if (head == 0) upstream.wait_loaded();
           wgmma_fence();
           multiply_tokens<D, BOX>(d[head], a, upstream.buffer(), BOX_BYTES, head, query > 0);
           wgmma_commit();

@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       if (thread % 4 == 0 && row < l && number < heads)
         lse[(size_t(image) * heads + number) * l + row] = maximum[half] * c / LOG2_E + logf(total);
     }
-    // The result takes the queries' place.
+    // The result takes the place of the queries, once no warp's products read them.
     constexpr int STORING = BOXES == 1 ? CONSUMERS * WARPGROUP : WARPGROUP;
     named_bar_sync(1 + box, STORING);
     write_slabs<D>(q, head * D / 8, d, factor);
