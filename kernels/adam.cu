@@ -6,7 +6,7 @@
 //   p <- p - lr (m c1) / (sqrt(v c2) + eps),   c1 = 1 / (1 - beta1^t),  c2 = 1 / (1 - beta2^t)
 //   ema <- ema + (1 - ema_decay) (p - ema)        p_bf16 <- p
 //
-// If the norm of the gradients is not finite, nothing is changed. What changes from step to step lies in `hyper`.
+// Once a gradient or a loss was not finite, nothing is changed. What changes from step to step lies in `hyper`.
 //
 // A thread owns four elements: 38 bytes of traffic an element at most, and nothing else to wait for.
 #include "common/common.cuh"
@@ -19,15 +19,15 @@ __global__ void __launch_bounds__(256) adam(
     __nv_bfloat16* __restrict__ copy,  // [n]; may be null
     const float* __restrict__ g,       // [n]
     const float* __restrict__ hyper,   // [8]: lr, beta1, beta2, eps, decay, c1, c2, ema_decay
-    const float* __restrict__ norm,    // [2]: norm, finite
+    const float* __restrict__ outcome,  // [3]: norm, loss, broken
     size_t n,
     float max_norm,
     int decoupled) {  // 1: AdamW
-  if (norm[1] == 0.0f) return;
+  if (outcome[2] != 0.0f) return;
   const size_t at = (size_t(blockIdx.x) * 256 + threadIdx.x) * 4;
   const float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], decay = hyper[4], c1 = hyper[5],
               c2 = hyper[6], ema_decay = hyper[7];
-  const float clip = max_norm > 0.0f ? fminf(1.0f, max_norm / (norm[0] + 1e-6f)) : 1.0f;
+  const float clip = max_norm > 0.0f ? fminf(1.0f, max_norm / (outcome[0] + 1e-6f)) : 1.0f;
   float weight[4], first[4], second[4], average[4], gradient[4];
   load_up_to<4>(weight, p + at, at, n);
   load_up_to<4>(first, m + at, at, n);

@@ -1,11 +1,13 @@
 // 2-D convolution, NHWC, as implicit matrix products: no patch is ever written to global memory.
 //
-//   y [p, o]        = bias[o] + sum over (r, q, c) of x[p * stride - pad + (r, q), c] * w[o, r, q, c]
-//   dx[p, c]        = bias[c] + sum over (r, q, o) of dy[(p + pad - (r, q)) / stride, o] * w[o, r, q, c]
+//   y [p, o]        = bias[o] + sum over (r, q, c) of x[p * stride - pad + (r, q), c] * w[o, r, q, c] + residual[p, o]
+//   dx[p, c]        = bias[c] + sum over (r, q, o) of dy[(p + pad - (r, q)) / stride, o] * w[o, r, q, c] + earlier[p, c]
 //   dw[o, r, q, c]  =           sum over p of dy[p, o] * x[p * stride - pad + (r, q), c]
 //   dbias[o]        =           sum over p of dy[p, o]
 //
-// The bias of dx is null but where this gradient is the forward pass of a transposed convolution.
+// The bias of dx is null but where this gradient is the forward pass of a transposed convolution. `earlier` is what has
+// reached dL/dx before, from other consumers of x. It and `residual` may be null; they are added to the sums as stored,
+// so that the result is bitwise that of an addition of its own.
 //
 // p is a pixel (image, row, column), (r, q) a tap of the kernel. As C[m, n] = sum of A[m, k] B[n, k] (common/gemm.cuh):
 //
@@ -35,6 +37,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
                const T* __restrict__ x,           // [n, h, width, c_in]
                const T* __restrict__ w,           // [c_out, kh, kw, c_in]
                const float* __restrict__ bias,    // [c_out] or null
+               const T* __restrict__ residual,    // as y, or null
                int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                int out_h, int out_w) {
   using TileA = KTile<T, TILE, 2 * TILE>;
@@ -48,9 +51,10 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
   const int steps = (kh * kw * whole_chunks<T>(c_in) + TileA::BK - 1) / TileA::BK;
   Gemm<TileA, TileB, T>::run(
       a, b, steps, [&](int column) { return bias && n0 + column < c_out ? bias[n0 + column] : 0.f; },
+      y, residual,
       [&](int row, int column) {
         const int m = m0 + row, o = n0 + column;
-        return Chunk<T>{y + size_t(m) * c_out + o, m < pixels ? c_out - o : 0};
+        return Place{size_t(m) * c_out + o, m < pixels ? c_out - o : 0};
       },
       rows_are_vectors<T>(c_out));
 }
@@ -62,6 +66,7 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
                   const T* __restrict__ dy,        // [n, out_h, out_w, c_out]
                   const T* __restrict__ w,         // [c_out, kh, kw, c_in]
                   const float* __restrict__ bias,  // [c_in] or null
+                  const T* __restrict__ earlier,   // as dx, or null
                   int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                   int out_h, int out_w) {
   using TileA = KTile<T, TILE, 2 * TILE>;
@@ -79,10 +84,11 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
   const int steps = (rows.count * columns.count * whole_chunks<T>(c_out) + TileA::BK - 1) / TileA::BK;
   Gemm<TileA, TileB, T>::run(
       a, b, steps, [&](int column) { return bias && n0 + column < c_in ? bias[n0 + column] : 0.f; },
+      dx, earlier,
       [&](int row, int column) {
         const Pixel p = Pixel::at(m0 + row, phase_h, phase_w);
         const size_t pixel = size_t(p.image * h + p.i * stride + i0) * width + p.j * stride + j0;
-        return Chunk<T>{dx + pixel * c_in + n0 + column, m0 + row < pixels ? c_in - n0 - column : 0};
+        return Place{pixel * c_in + n0 + column, m0 + row < pixels ? c_in - n0 - column : 0};
       },
       rows_are_vectors<T>(c_in));
 }
@@ -103,12 +109,11 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
   PatchColumns<T, TileB> b({x, h, width, c_in}, kh, kw, stride, pad_top, pad_left, out_h, out_w, n0, begin, end);
   const int steps = (end - begin + TileA::BK - 1) / TileA::BK;
   const int channels = whole_chunks<T>(c_in), taps = kh * kw;
-  float* sum = dw + size_t(blockIdx.z) * c_out * taps * c_in;
   Gemm<TileA, TileB, float>::run(
-      a, b, steps, [](int) { return 0.f; },
+      a, b, steps, [](int) { return 0.f; }, dw + size_t(blockIdx.z) * c_out * taps * c_in, nullptr,
       [&](int row, int column) {
         const int o = m0 + row, tap = (n0 + column) / channels, c = (n0 + column) % channels;
-        return Chunk<float>{sum + size_t(o * taps + tap) * c_in + c, o < c_out && tap < taps ? c_in - c : 0};
+        return Place{size_t(o * taps + tap) * c_in + c, o < c_out && tap < taps ? c_in - c : 0};
       },
       rows_are_vectors<float>(c_in));
 }

@@ -1,6 +1,8 @@
-// The Euclidean norm of all gradients, g [n] flat, and whether it is finite.
+// What came of a step: the Euclidean norm of all gradients, g [n] flat, the loss, and whether both are finite.
 //
-//   norm[0] = sqrt(sum of g^2)        norm[1] = 1 if that is finite, else 0: one infinite or NaN gradient suffices
+//   outcome[0] = sqrt(sum of g^2)    outcome[1] = loss    outcome[2] = 1 once either was not finite
+//
+// One infinite or NaN gradient suffices. The 1 stays, so that steps which are enqueued already update nothing.
 //
 // The grid strides over g and every block leaves one partial sum; a single block adds them. The number of blocks is a
 // function of n alone, so the order of the additions is too.
@@ -21,16 +23,19 @@ __global__ void __launch_bounds__(256) grad_norm_partial(float* __restrict__ par
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
 
-__global__ void __launch_bounds__(256) grad_norm_total(float* __restrict__ norm,           // [2]: norm, finite
+__global__ void __launch_bounds__(256) grad_norm_total(float* __restrict__ outcome,        // [3]: norm, loss, broken
                                                        const float* __restrict__ partial,  // [count]
+                                                       const float* __restrict__ loss,     // [1] or null
                                                        int count) {
+  constexpr float MOST = 3.402823466e38f;
   float sum = 0.0f;
   for (int i = threadIdx.x; i < count; i += 256) sum += partial[i];
   sum = block_sum<256>(sum);
   if (threadIdx.x == 0) {
-    const float value = sqrtf(sum);
-    norm[0] = value;
-    norm[1] = value <= 3.402823466e38f ? 1.0f : 0.0f;  // false for NaN
+    const float norm = sqrtf(sum), of_loss = loss ? *loss : 0.0f;
+    outcome[0] = norm;
+    outcome[1] = of_loss;
+    if (!(norm <= MOST && fabsf(of_loss) <= MOST)) outcome[2] = 1.0f;  // NaN is not below anything
   }
 }
 

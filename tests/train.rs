@@ -1,6 +1,11 @@
 //! Whole runs through the program: the same seed gives the same run, whatever happens on the way.
 
 use assert_cmd::Command;
+use ddpm::device::Device;
+use ddpm::nn::{ModelConfig, UNetConfig};
+use ddpm::ops::check::targets;
+use ddpm::train::checkpoint::State;
+use ddpm::train::{Config, Trainer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -241,6 +246,49 @@ fn a_step_that_is_not_finite_ends_the_run_and_leaves_the_last_good_checkpoint() 
     let last = run.join("checkpoints/step-00000001.safetensors");
     assert_eq!(ddpm::train::checkpoint::Checkpoint::open(&last).unwrap().header.step, 1);
     assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count(), 1);
+}
+
+/// A trainer of a tiny model on a device.
+fn tiny_trainer(device: Device) -> Trainer {
+    let model = UNetConfig {
+        image_size: 8,
+        channels: vec![8],
+        layers_per_level: 1,
+        groups: 4,
+        attention_levels: vec![],
+        ..UNetConfig::default()
+    };
+    let mut config = Config { model: ModelConfig::Unet(model), ..Config::default() };
+    config.train.batch_size = 2;
+    config.sample.n = 0;
+    Trainer::new(device, &config).unwrap()
+}
+
+#[test]
+fn steps_that_are_enqueued_ahead_are_the_same_and_stop_at_a_broken_one() {
+    for target in targets() {
+        let mut trainer = tiny_trainer(target.open());
+        let len = 2 * trainer.config().model.sample_len();
+        let batch = |step: usize| -> Vec<f32> { (0..len).map(|i| ((i * (step + 3)) as f32).sin()).collect() };
+        let results = [0, 1, 2].map(|step| trainer.step(&batch(step), &[0, 0]).unwrap());
+        let state = trainer.state().unwrap();
+
+        let mut ahead = tiny_trainer(target.open());
+        ahead.start(&batch(0), &[0, 0]).unwrap();
+        ahead.start(&batch(1), &[0, 0]).unwrap();
+        let first = ahead.finish().unwrap();
+        ahead.start(&batch(2), &[0, 0]).unwrap();
+        assert_eq!([first, ahead.finish().unwrap(), ahead.finish().unwrap()], results, "{}", target.name);
+        let same =
+            |a: &State, b: &State| (a.step, &a.weights, &a.adam_m, &a.ema) == (b.step, &b.weights, &b.adam_m, &b.ema);
+        assert!(same(&ahead.state().unwrap(), &state), "{}", target.name);
+
+        ahead.start(&vec![f32::NAN; len], &[0, 0]).unwrap();
+        ahead.start(&batch(4), &[0, 0]).unwrap();
+        let error = ahead.finish().unwrap_err().to_string();
+        assert!(error.starts_with("step 4: the loss is not finite; first produced by noise_fwd"), "{error}");
+        assert!(same(&ahead.state().unwrap(), &state), "{}: weights changed", target.name);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ddpm::nn::{
 use ddpm::ops::adam::AdamHyper;
 use ddpm::ops::check::{few, hopper_targets, targets};
 use ddpm::ops::philox::{Philox, RngState, Stream};
-use ddpm::tape::Session;
+use ddpm::tape::{Session, Tape};
 use ddpm::tensor::{DType, Store};
 use ddpm::train::Config;
 use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
@@ -129,12 +129,12 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
     let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
     let mut array = |n| store.tensor(&[n], DType::F32);
     let n = params.flat_len();
-    let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), norm: array(2) };
+    let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), outcome: array(3) };
     let mut session = Session::new(device, &store).unwrap();
-    let on = (session.backend(), dtype);
-    let (tape, loss) = record_part(on, &network, &weights, &inputs, None);
-    let mut part = session.load(tape).unwrap();
-    let mut update = session.load(record_update(on, &weights, &state, &config)).unwrap();
+    let mut tape = Tape::new(session.backend(), dtype);
+    let loss = record_part(&mut tape, &network, &weights, &inputs);
+    record_update(&mut tape, &weights, &state, loss, &config);
+    let mut program = session.load(tape).unwrap();
     weights.write(&mut session, &initial).unwrap();
     session.write(state.ema, &initial).unwrap();
 
@@ -171,14 +171,13 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
             ema_decay: 0.9,
         };
         session.write(state.hyper, &hyper.values()).unwrap();
-        session.run(&mut part).unwrap();
-        trace.losses.push(session.read_in(&part, loss).unwrap()[0]);
+        session.run(&mut program).unwrap();
+        trace.losses.push(session.read(state.outcome).unwrap()[1]);
         if step == 0 {
             trace.gradients = params.to_files(&session.read(weights.gradients).unwrap());
         }
-        session.run(&mut update).unwrap();
     }
-    trace.kernels = part.kernels().map(str::to_owned).collect();
+    trace.kernels = program.kernels().map(str::to_owned).collect();
     trace
 }
 

@@ -20,16 +20,38 @@ template <class T> struct Chunk {
   int count;
 };
 
-// Copies a chunk to shared memory, with zeros for what does not exist. `aligned`: every chunk is whole or empty, and
-// lies on a 16-byte boundary.
+// Where 16 bytes of C lie: so many elements from its beginning, of which the first `count` exist.
+struct Place {
+  size_t at;
+  int count;
+};
+
+// A chunk with zeros for what does not exist. `aligned`: every chunk is whole or empty, and lies on a 16-byte boundary.
+template <class T> __device__ __forceinline__ Vec<T> load_chunk(Chunk<const T> chunk, bool aligned) {
+  if (aligned && chunk.count > 0) return load_vec(chunk.data);
+  Vec<T> value;
+#pragma unroll
+  for (int e = 0; e < Vec<T>::SIZE; e++) value[e] = !aligned && e < chunk.count ? chunk.data[e] : from_float<T>(0.f);
+  return value;
+}
+
+// Writes what exists of a chunk.
+template <class T> __device__ __forceinline__ void store_chunk(Chunk<T> chunk, const Vec<T>& value, bool aligned) {
+  if (aligned) {
+    if (chunk.count > 0) store_vec(chunk.data, value);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Vec<T>::SIZE; e++)
+      if (e < chunk.count) chunk.data[e] = value[e];
+  }
+}
+
+// Copies a chunk to shared memory.
 template <class T> __device__ __forceinline__ void copy_chunk(T* dst, Chunk<const T> chunk, bool aligned) {
   if (aligned) {
     cp_async_16(dst, chunk.data, chunk.count > 0);
   } else {
-    Vec<T> value;
-#pragma unroll
-    for (int e = 0; e < Vec<T>::SIZE; e++) value[e] = e < chunk.count ? chunk.data[e] : from_float<T>(0.f);
-    store_vec(dst, value);
+    store_vec(dst, load_chunk(chunk, false));
   }
 }
 
@@ -191,10 +213,11 @@ template <class TileA, class TileB, class Out> struct Gemm {
   }
 
   // Runs `steps` steps over the operands, then hands every 16 bytes of the tile to the memory of C: `bias(column)` is
-  // added first; `out(row, column)` answers with a Chunk (where to, how many of the elements exist);
-  // `aligned` as for copy_chunk. Rows and columns count from the corner of the block's tile.
+  // added to the sums, and what `addend` holds in the same place to the stored result, unless it is null. `place(row,
+  // column)` says where they go; `aligned` as for copy_chunk. Rows and columns count from the corner of the block's tile.
   template <class A, class B, class Bias, class Where>
-  static __device__ __forceinline__ void run(A& a, B& b, int steps, Bias bias, Where out, bool aligned) {
+  static __device__ __forceinline__ void run(A& a, B& b, int steps, Bias bias, Out* c, const Out* addend, Where place,
+                                             bool aligned) {
     DYNAMIC_SMEM(Shared, shared);
     Stages& s = shared->stages;
     Accumulator<T, TileA, TileB> acc;
@@ -217,19 +240,20 @@ template <class TileA, class TileB, class Out> struct Gemm {
 
     __syncthreads();
     acc.each([&](int row, int column, float v) { shared->c[row][column] = from_float<Out>(v + bias(column)); });
-    __syncthreads();
     using Map = CopyMap<Out, BM, BN, THREADS>;
+    Place to[Map::COPIES];
+    Vec<Out> added[Map::COPIES];  // all under way at once
 #pragma unroll
     for (int i = 0; i < Map::COPIES; i++) {
-      const Out* from = &shared->c[Map::line(i)][Map::column()];
-      const Chunk<Out> to = out(Map::line(i), Map::column());
-      if (aligned) {
-        if (to.count > 0) store_vec(to.data, load_vec(from));
-      } else {
+      to[i] = place(Map::line(i), Map::column());
+      if (addend) added[i] = load_chunk(Chunk<const Out>{addend + to[i].at, to[i].count}, aligned);
+    }
+    __syncthreads();
 #pragma unroll
-        for (int e = 0; e < Vec<Out>::SIZE; e++)
-          if (e < to.count) to.data[e] = from[e];
-      }
+    for (int i = 0; i < Map::COPIES; i++) {
+      Vec<Out> v = load_vec(&shared->c[Map::line(i)][Map::column()]);
+      if (addend) v = sum(v, added[i]);
+      store_chunk(Chunk<Out>{c + to[i].at, to[i].count}, v, aligned);
     }
   }
 };

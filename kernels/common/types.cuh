@@ -50,7 +50,15 @@ template <class T, int N> __device__ __forceinline__ void store_vec(T* p, const 
   *reinterpret_cast<Word*>(p) = word;
 }
 
-// The same with the conversion to and from float: `float x[8]; load_floats(x, p);`.
+// a + b, each element rounded to T.
+template <class T, int N> __device__ __forceinline__ Vec<T, N> sum(const Vec<T, N>& a, const Vec<T, N>& b) {
+  Vec<T, N> c;
+#pragma unroll
+  for (int i = 0; i < N; i++) c[i] = from_float<T>(to_float(a[i]) + to_float(b[i]));
+  return c;
+}
+
+// Loads and stores with the conversion to and from float: `float x[8]; load_floats(x, p);`.
 template <int N, class T> __device__ __forceinline__ void load_floats(float (&out)[N], const T* p) {
   const Vec<T, N> v = load_vec<N>(p);
 #pragma unroll

@@ -1,7 +1,9 @@
 // Forward pass and input gradient of a convolution in bf16 on Hopper: TMA loads, wgmma multiplies.
 //
-//   y [p, o] = bias[o] + sum over (tap, c) of w[o, tap, c] * x [pixel under the tap, c]
-//   dx[p, c] = bias[c] + sum over (tap, o) of w[o, tap, c] * dy[pixel under the tap, o]
+//   y [p, o] = bias[o] + sum over (tap, c) of w[o, tap, c] * x [pixel under the tap, c] + addend[p, o]
+//   dx[p, c] = bias[c] + sum over (tap, o) of w[o, tap, c] * dy[pixel under the tap, o] + addend[p, c]
+//
+// The addend (the residual of conv2d.cu, or the earlier gradients) is added to the sums as stored.
 //
 // docs/kernels/convolution.md has the picture. As a matrix product, D[m, n] = sum over k of A[m, k] B[n, k]:
 //
@@ -19,7 +21,7 @@
 //     for each 64 input channels, column of taps, copy:
 //       for each tap of the copy:
 //         D += weights of the tap * pixels of the copy, from the tap's row on
-//     y = D + bias
+//     y = bf16(D + bias) + addend
 //
 // With stride 2 a copy holds every second row and column, and serves the taps of one parity. dx with stride 2 falls
 // into four phases as in conv2d.cu, each a convolution with stride 1; a tile belongs to one phase.
@@ -50,12 +52,14 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
                      const __grid_constant__ TensorMap in,      // x or dy, as [channel, column, image, row]
                      const __grid_constant__ TensorMap w,       // [c_in, tap, c_out]
                      const float* __restrict__ bias,            // [channels of out] or null
+                     const __nv_bfloat16* __restrict__ addend,  // as out, or null
                      int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                      int out_h, int out_w, int tile_columns, int tile_images, int tile_rows, int pixel_stages,
                      int weight_stages) {
   constexpr int GROUPS = CHANNELS / 64;           // of 64 channels: one a warpgroup, or both share one
   constexpr int N = PIXELS * GROUPS / CONSUMERS;  // pixels of a warpgroup
   constexpr int WEIGHT_BYTES = CHANNELS * ROW;
+  constexpr int STORES = STORE_PIXELS * 8 / WARPGROUP;  // 16 bytes each, that a thread stores of the staged pixels
   DYNAMIC_SMEM(TapsShared<PIXELS>, shared);
   const int warpgroup = threadIdx.x / WARPGROUP;
 
@@ -180,17 +184,37 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
         }
         pixels.advance();
       }
+
+    const int pitch = BACKWARD ? stride : 1, out_rows = BACKWARD ? h : out_h, out_columns = BACKWARD ? width : out_w;
+    const int image_left = n - tile.image;
+    const int out_row = tile.row * pitch + tile.row_phase, out_column = tile.column * pitch + tile.column_phase;
+    const size_t corner =
+        ((size_t(tile.image) * out_rows + out_row) * out_columns + out_column) * channels + channel + thread % 8 * 8;
+    // Stores go out as 16 bytes a thread, eight threads a pixel: f(i, staged pixel, where in the output) for each that
+    // lies inside.
+    auto for_each_store = [&](int p0, auto f) {
+#pragma unroll
+      for (int i = 0; i < STORES; i++) {
+        const int p = i * (WARPGROUP / 8) + thread / 8;
+        const uint32_t place = shared->place[first_pixel + p0 + p];
+        const int row = place >> 20, image = place >> 10 & 1023, column = place & 1023;
+        const bool inside = row < tile_rows && image < image_left && out_row + row * pitch < out_rows &&
+                            out_column + column * pitch < out_columns && channel + thread % 8 * 8 < channels;
+        const size_t pixel = (size_t(image) * out_rows + row * pitch) * out_columns + column * pitch;
+        if (inside) f(i, p, corner + pixel * channels);
+      }
+    };
+    Vec<__nv_bfloat16> added[STORES];  // to the next pixels: under way while those before are stored
+    auto fetch_added = [&](int p0) {
+      if (addend) for_each_store(p0, [&](int i, int, size_t at) { added[i] = load_vec(addend + at); });
+    };
+    fetch_added(0);
     wgmma_wait<0>(d);
     leave(left_weights);
     leave(left_pixels);
     if (ahead > 0) leave(&shared->lag);
     ahead = 0;
 
-    const int pitch = BACKWARD ? stride : 1, out_rows = BACKWARD ? h : out_h, out_columns = BACKWARD ? width : out_w;
-    const int image_left = n - tile.image;
-    const int out_row = tile.row * pitch + tile.row_phase, out_column = tile.column * pitch + tile.column_phase;
-    __nv_bfloat16* const corner =
-        out + ((size_t(tile.image) * out_rows + out_row) * out_columns + out_column) * channels + channel;
 #pragma unroll
     for (int p0 = 0; p0 < N; p0 += STORE_PIXELS) {
       named_bar_sync(1 + warpgroup, WARPGROUP);  // the staging buffer is free
@@ -207,19 +231,12 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
         stmatrix_x4_trans(staging + row * ROW + (chunk ^ row % 8) * 16, pairs);
       }
       named_bar_sync(1 + warpgroup, WARPGROUP);
-#pragma unroll
-      for (int i = 0; i < STORE_PIXELS * 8 / WARPGROUP; i++) {  // eight threads a pixel
-        const int p = i * (WARPGROUP / 8) + thread / 8;
-        const uint32_t place = shared->place[first_pixel + p0 + p];
-        const int row = place >> 20, image = place >> 10 & 1023, column = place & 1023, chunk = thread % 8;
-        const bool inside = row < tile_rows && image < image_left && out_row + row * pitch < out_rows &&
-                            out_column + column * pitch < out_columns && channel + chunk * 8 < channels;
-        if (inside) {
-          const size_t pixel = (size_t(image) * out_rows + row * pitch) * out_columns + column * pitch;
-          const auto* from = reinterpret_cast<const __nv_bfloat16*>(staging + p * ROW + (chunk ^ p % 8) * 16);
-          store_vec(corner + pixel * channels + chunk * 8, load_vec(from));
-        }
-      }
+      for_each_store(p0, [&](int i, int p, size_t at) {
+        const auto* from = reinterpret_cast<const __nv_bfloat16*>(staging + p * ROW + (thread % 8 ^ p % 8) * 16);
+        const Vec<__nv_bfloat16> result = load_vec(from);
+        store_vec(out + at, addend ? sum(result, added[i]) : result);
+      });
+      if (p0 + STORE_PIXELS < N) fetch_added(p0 + STORE_PIXELS);
     }
   }
 }

@@ -3,7 +3,7 @@
 
 use super::TensorMap;
 use super::allocations::Allocations;
-use super::driver::{Allocation, Capability, Driver, KernelArg, KernelCall, Recording};
+use super::driver::{Allocation, Capability, Driver, KernelArg, KernelCall, READ_BACK_BYTES, ReadBack, Recording};
 use super::kernels::{KERNELS, Kernel, MODULES};
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -22,7 +22,10 @@ struct Gpu {
     ordinal: usize,
     compute_capability: (u32, u32),
     context: Arc<CudaContext>,
+    /// Where everything runs, in order.
     stream: Arc<CudaStream>,
+    /// Where uploads travel meanwhile.
+    copies: Arc<CudaStream>,
     state: Mutex<State>,
 }
 
@@ -33,6 +36,8 @@ struct State {
     modules: HashMap<usize, Arc<CudaModule>>,
     functions: HashMap<&'static str, Function>,
     staging: Option<Staging>,
+    /// Pinned memory for read-backs, [`READ_BACK_BYTES`] each, that none uses.
+    spare: Vec<PinnedHostSlice<u8>>,
 }
 
 /// A kernel that is ready to be launched.
@@ -68,15 +73,17 @@ impl Cuda {
             ));
         }
         let context = CudaContext::new(ordinal).map_err(|e| failed("no context", e))?;
-        // SAFETY: nothing allocated through cudarc's slices; everything runs on one stream.
+        // SAFETY: nothing is allocated through cudarc's slices; what the streams share, events of our own order.
         unsafe { context.disable_event_tracking() };
         let (major, minor) = context.compute_capability().map_err(|e| failed("no compute capability", e))?;
         if major < 8 {
             return Err(error(format!("compute capability {major}.{minor}; 8.0 (Ampere) or later is needed")));
         }
-        let stream = context.new_stream().map_err(|e| failed("no stream", e))?;
+        let stream = || context.new_stream().map_err(|e| failed("no stream", e));
+        let (stream, copies) = (stream()?, stream()?);
         let compute_capability = (major as u32, minor as u32);
-        Ok(Cuda(Arc::new(Gpu { ordinal, compute_capability, context, stream, state: Mutex::default() })))
+        let state = Mutex::default();
+        Ok(Cuda(Arc::new(Gpu { ordinal, compute_capability, context, stream, copies, state })))
     }
 }
 
@@ -222,10 +229,12 @@ impl Gpu {
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.stream.synchronize().map_err(|e| {
-            let hint = "CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer show which kernel";
-            self.error(format!("work on the GPU failed: {}; {hint}", describe(e)))
-        })
+        self.stream.synchronize().map_err(|e| self.failed_work(e))
+    }
+
+    fn failed_work(&self, e: DriverError) -> Error {
+        let hint = "CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer show which kernel";
+        self.error(format!("work on the GPU failed: {}; {hint}", describe(e)))
     }
 }
 
@@ -367,7 +376,7 @@ impl Driver for Cuda {
         let staging = state.staging.as_mut().expect("just made");
         for (i, chunk) in host.chunks(STAGING_BYTES).enumerate() {
             let destination = address + (i * STAGING_BYTES) as u64;
-            staging.upload(&gpu.stream, destination, chunk).map_err(gpu.doing("upload"))?;
+            staging.upload(gpu, destination, chunk).map_err(gpu.doing("upload"))?;
         }
         Ok(())
     }
@@ -382,6 +391,25 @@ impl Driver for Cuda {
         gpu.synchronize()?;
         // SAFETY: the range lies in a live allocation, which the lock on the table keeps; the copy is synchronous.
         unsafe { result::memcpy_dtoh_sync(host, address) }.map_err(gpu.doing("download"))
+    }
+
+    fn read_back(&self, address: u64, bytes: usize) -> Result<Box<dyn ReadBack>> {
+        let gpu = &self.0;
+        let failed = gpu.doing("read-back");
+        let mut state = gpu.state();
+        state.memory.check(address, bytes).map_err(|reason| gpu.error(format!("read-back: {reason}")))?;
+        assert!(bytes <= READ_BACK_BYTES, "a read-back of {bytes} bytes");
+        let mut memory = match state.spare.pop() {
+            Some(memory) => memory,
+            // SAFETY: the bytes are written by the copy before they are read.
+            None => unsafe { gpu.context.alloc_pinned::<u8>(READ_BACK_BYTES) }.map_err(&failed)?,
+        };
+        let target = &mut memory.as_mut_slice().map_err(&failed)?[..bytes];
+        // SAFETY: the source is a live allocation, and `free` waits for the stream. The target is not read before the
+        // event says that it was written, and is not freed before either.
+        unsafe { result::memcpy_dtoh_async(target, address, gpu.stream.cu_stream()) }.map_err(&failed)?;
+        let copied = gpu.stream.record_event(None).map_err(&failed)?;
+        Ok(Box::new(PendingCopy { gpu: gpu.clone(), memory: Some(memory), bytes, copied }))
     }
 
     fn launch(&self, call: &KernelCall) -> Result<()> {
@@ -456,44 +484,89 @@ impl Recording for Graph {
     }
 }
 
-/// Pinned host memory through which uploads pass, so that the caller's slice is free at once and the copy runs while the
-/// next chunk is prepared.
+/// What uploads pass through. Pinned host memory, so that the caller's slice is free at once; then device memory, so that
+/// the bytes cross the bus while earlier work runs, and only a copy within the device is left to be done in its turn.
 struct Staging {
-    halves: [(PinnedHostSlice<u8>, Option<CudaEvent>); 2],
+    halves: [Half; 2],
     next: usize,
+}
+
+struct Half {
+    host: PinnedHostSlice<u8>,
+    /// [`STAGING_BYTES`] too.
+    device: sys::CUdeviceptr,
+    /// The bytes have arrived where they belong.
+    arrived: Option<CudaEvent>,
 }
 
 const STAGING_BYTES: usize = 4 << 20;
 
 impl Staging {
     fn new(gpu: &Gpu) -> Result<Staging, DriverError> {
-        // SAFETY: the bytes are written before they are read.
-        let half = || unsafe { gpu.context.alloc_pinned::<u8>(STAGING_BYTES) };
-        Ok(Staging { halves: [(half()?, None), (half()?, None)], next: 0 })
+        let half = || {
+            // SAFETY: the bytes are written before they are read.
+            let host = unsafe { gpu.context.alloc_pinned::<u8>(STAGING_BYTES) }?;
+            // SAFETY: as above; `drop` frees it.
+            let device = unsafe { result::malloc_sync(STAGING_BYTES) }?;
+            Ok(Half { host, device, arrived: None })
+        };
+        Ok(Staging { halves: [half()?, half()?], next: 0 })
     }
 
     /// `chunk` has at most [`STAGING_BYTES`]; the range behind `address` is checked.
-    fn upload(&mut self, stream: &CudaStream, address: u64, chunk: &[u8]) -> Result<(), DriverError> {
-        let (memory, in_use) = &mut self.halves[self.next];
+    fn upload(&mut self, gpu: &Gpu, address: u64, chunk: &[u8]) -> Result<(), DriverError> {
+        let half = &mut self.halves[self.next];
         self.next = 1 - self.next;
-        if let Some(copied) = in_use.take() {
-            copied.synchronize()?;
+        if let Some(arrived) = half.arrived.take() {
+            arrived.synchronize()?;
         }
-        let staged = &mut memory.as_mut_slice()?[..chunk.len()];
+        let staged = &mut half.host.as_mut_slice()?[..chunk.len()];
         staged.copy_from_slice(chunk);
-        // SAFETY: the destination is a live allocation. The source is not written before the event says that it was read.
-        unsafe { result::memcpy_htod_async(address, staged, stream.cu_stream()) }?;
-        *in_use = Some(stream.record_event(None)?);
+        // SAFETY: the device half is as long as the host half. Neither is written before the event below says that the
+        // bytes have arrived.
+        unsafe { result::memcpy_htod_async(half.device, staged, gpu.copies.cu_stream()) }?;
+        gpu.stream.wait(&gpu.copies.record_event(None)?)?;
+        // SAFETY: the destination is a live allocation, and `free` waits for the stream.
+        unsafe { result::memcpy_dtod_async(address, half.device, chunk.len(), gpu.stream.cu_stream()) }?;
+        half.arrived = Some(gpu.stream.record_event(None)?);
         Ok(())
     }
 }
 
-impl Drop for Staging {
+impl Drop for Half {
     fn drop(&mut self) {
-        for (memory, in_use) in &mut self.halves {
-            if let Some(copied) = in_use.take() {
-                memory.context().record_err(copied.synchronize());
-            }
+        let context = self.host.context();
+        if let Some(arrived) = self.arrived.take() {
+            context.record_err(arrived.synchronize());
+        }
+        context.record_err(context.bind_to_thread());
+        // SAFETY: it came from `malloc_sync`, and the copies from and to it are done.
+        context.record_err(unsafe { result::free_sync(self.device) });
+    }
+}
+
+/// A copy to the host.
+struct PendingCopy {
+    gpu: Arc<Gpu>,
+    memory: Option<PinnedHostSlice<u8>>,
+    bytes: usize,
+    copied: CudaEvent,
+}
+
+impl ReadBack for PendingCopy {
+    fn wait(mut self: Box<Self>) -> Result<Vec<u8>> {
+        self.copied.synchronize().map_err(|e| self.gpu.failed_work(e))?;
+        let memory = self.memory.take().expect("taken once");
+        let bytes = memory.as_slice().map_err(self.gpu.doing("read-back"))?[..self.bytes].to_vec();
+        self.gpu.state().spare.push(memory);
+        Ok(bytes)
+    }
+}
+
+impl Drop for PendingCopy {
+    fn drop(&mut self) {
+        if self.memory.is_some() {
+            self.gpu.context.record_err(self.copied.synchronize());
         }
     }
 }
@@ -506,7 +579,7 @@ mod probe {
     const WANTED_VERSION: i32 = 13_000;
 
     /// Every function of the driver that a [`super::Cuda`] can call.
-    const FUNCTIONS: [&str; 43] = [
+    const FUNCTIONS: [&str; 46] = [
         "cuCtxGetCurrent",
         "cuCtxSetCurrent",
         "cuDeviceGet",
@@ -539,6 +612,8 @@ mod probe {
         "cuMemFree_v2",
         "cuMemGetInfo_v2",
         "cuMemHostAlloc",
+        "cuMemcpyDtoDAsync_v2",
+        "cuMemcpyDtoHAsync_v2",
         "cuMemcpyDtoH_v2",
         "cuMemcpyHtoDAsync_v2",
         "cuMemsetD8Async",
@@ -549,6 +624,7 @@ mod probe {
         "cuStreamCreate",
         "cuStreamDestroy_v2",
         "cuStreamEndCapture",
+        "cuStreamWaitEvent",
         "cuTensorMapEncodeTiled",
     ];
 

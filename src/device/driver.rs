@@ -74,6 +74,18 @@ pub trait Recording: Send {
     fn replay(&mut self) -> Result<()>;
 }
 
+/// Most bytes of a [`Driver::read_back`].
+pub const READ_BACK_BYTES: usize = 256;
+
+/// A copy to the host that may still be under way.
+pub trait ReadBack: Send {
+    /// Waits for it, not for work that was enqueued later.
+    ///
+    /// # Errors
+    /// Errors of earlier work.
+    fn wait(self: Box<Self>) -> Result<Vec<u8>>;
+}
+
 /// What runs kernels. Work is asynchronous and in order; [`Driver::synchronize`], [`Driver::download`] and
 /// [`Driver::time_ms`] wait for it, and errors of earlier launches surface there at the latest.
 pub trait Driver: Send {
@@ -98,7 +110,8 @@ pub trait Driver: Send {
     /// # Errors
     /// An address range outside every allocation, or a failed device.
     fn fill(&self, address: u64, bytes: usize, value: u8) -> Result<()>;
-    /// Copies host bytes to `address`. The slice may be reused at once.
+    /// Copies host bytes to `address`. The slice may be reused at once. The bytes travel while earlier work runs, and
+    /// arrive at `address` after it.
     ///
     /// # Errors
     /// As for [`Driver::fill`].
@@ -108,6 +121,11 @@ pub trait Driver: Send {
     /// # Errors
     /// As for [`Driver::fill`], and errors of earlier work.
     fn download(&self, address: u64, host: &mut [u8]) -> Result<()>;
+    /// Enqueues a copy of a few bytes (at most [`READ_BACK_BYTES`]) to the host.
+    ///
+    /// # Errors
+    /// As for [`Driver::fill`].
+    fn read_back(&self, address: u64, bytes: usize) -> Result<Box<dyn ReadBack>>;
     /// Enqueues one launch.
     ///
     /// # Errors

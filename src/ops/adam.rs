@@ -63,20 +63,20 @@ pub struct AdamTensors {
 /// Records one step. `decoupled` selects AdamW; `max_norm` = 0 does not clip.
 ///
 /// # Shapes
-/// `hyper [8]` f32 of [`AdamHyper::values`]; `norm [2]` f32 of [`grad_norm`](super::grad_norm::grad_norm).
-pub fn adam(tape: &mut Tape, tensors: AdamTensors, hyper: Tensor, norm: Tensor, max_norm: f32, decoupled: bool) {
+/// `hyper [8]` f32 of [`AdamHyper::values`]; `outcome [3]` f32 of [`grad_norm`](super::grad_norm::grad_norm).
+pub fn adam(tape: &mut Tape, tensors: AdamTensors, hyper: Tensor, outcome: Tensor, max_norm: f32, decoupled: bool) {
     let AdamTensors { p, m, v, ema, copy, g } = tensors;
     let fits = |t: Tensor| t.numel() == p.numel() && t.dtype() == DType::F32;
-    assert!([p, m, v, ema, g].into_iter().all(fits) && hyper.dims() == [8] && norm.dims() == [2], "{tensors:?}");
+    assert!([p, m, v, ema, g].into_iter().all(fits) && hyper.dims() == [8] && outcome.dims() == [3], "{tensors:?}");
     assert!(copy.is_empty() || (copy.numel() == p.numel() && copy.dtype() == DType::Bf16), "{tensors:?}");
-    tape.push(Adam { tensors, hyper, norm, max_norm, decoupled });
+    tape.push(Adam { tensors, hyper, outcome, max_norm, decoupled });
 }
 
 #[derive(Debug)]
 struct Adam {
     tensors: AdamTensors,
     hyper: Tensor,
-    norm: Tensor,
+    outcome: Tensor,
     max_norm: f32,
     decoupled: bool,
 }
@@ -91,13 +91,13 @@ impl Op for Adam {
     }
     fn inputs(&self) -> Vec<Tensor> {
         let AdamTensors { p, m, v, ema, g, .. } = self.tensors;
-        vec![p, m, v, ema, g, self.hyper, self.norm]
+        vec![p, m, v, ema, g, self.hyper, self.outcome]
     }
     fn cpu(&self, mem: &mut Memory) {
         let AdamTensors { p, m, v, ema, g, .. } = self.tensors;
-        let ([p, m, v, ema], [g, hyper, norm]) = mem.views([p, m, v, ema], [g, self.hyper, self.norm]);
-        let &[norm, finite] = norm else { unreachable!("two values") };
-        if finite != 0.0 {
+        let ([p, m, v, ema], [g, hyper, outcome]) = mem.views([p, m, v, ema], [g, self.hyper, self.outcome]);
+        let &[norm, _, broken] = outcome else { unreachable!("three values") };
+        if broken == 0.0 {
             let clip = if self.max_norm > 0.0 { (self.max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
             update_cpu([p, m, v, ema], g, hyper, clip, self.decoupled);
         }
@@ -106,7 +106,7 @@ impl Op for Adam {
         let AdamTensors { p, m, v, ema, copy, g } = self.tensors;
         let n = p.numel();
         let outs = [p, m, v, ema, copy].map(Into::into);
-        let ins = [g, self.hyper, self.norm].map(Into::into);
+        let ins = [g, self.hyper, self.outcome].map(Into::into);
         let scalars = [(n as u64).into(), self.max_norm.into(), (self.decoupled as i32).into()];
         q.kernel_named("adam").grid([n.div_ceil(4 * 256), 1, 1]).args(&[&outs[..], &ins, &scalars].concat());
     }
@@ -154,14 +154,14 @@ mod tests {
             let mut store = Store::new();
             let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[n], DType::F32));
             let copy = if dtype == DType::Bf16 { store.tensor(&[n], dtype) } else { Tensor::EMPTY };
-            let (hyper, norm) = (store.tensor(&[8], DType::F32), store.tensor(&[2], DType::F32));
+            let (hyper, outcome) = (store.tensor(&[8], DType::F32), store.tensor(&[3], DType::F32));
             let mut session = Session::new(device, &store).unwrap();
             let start: Vec<f32> = (0..n).map(initial).collect();
             session.write(p, &start).unwrap();
             session.write(ema, &start).unwrap();
             let mut tape = Tape::new(backend, dtype);
-            grad_norm(&mut tape, norm, g);
-            adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, norm, max_norm, decoupled);
+            grad_norm(&mut tape, outcome, g, Tensor::EMPTY);
+            adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, outcome, max_norm, decoupled);
             let mut program = session.load(tape).unwrap();
             for (i, gradient) in gradients.iter().enumerate() {
                 session.write(g, gradient).unwrap();
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_is_not_finite_changes_nothing() {
+    fn from_a_gradient_that_is_not_finite_on_nothing_changes() {
         for bad in [f32::NAN, f32::INFINITY, 1e30] {
             let mut broken = gradient(1003, 1);
             broken[777] = bad;
             let good = [gradient(1003, 0)];
-            let after_both = run(&[good[0].clone(), broken], 1.0, true);
-            assert_eq!(after_both, run(&good, 1.0, true), "gradient {bad}");
+            let after_all = run(&[good[0].clone(), broken, gradient(1003, 2)], 1.0, true);
+            assert_eq!(after_all, run(&good, 1.0, true), "gradient {bad}");
         }
     }
 }

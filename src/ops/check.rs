@@ -238,6 +238,22 @@ pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
     shapes.into_iter().take(if is_short { 2 } else { N })
 }
 
+/// An op's result and gradients on one device.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The device.
+    pub name: String,
+    /// Storage type of activations.
+    pub dtype: DType,
+    pub result: Vec<f32>,
+    /// Of each input that has one.
+    pub gradients: Vec<Option<Vec<f32>>>,
+    /// The inputs as stored.
+    inputs: Vec<Vec<f64>>,
+    /// The gradient of the result.
+    upstream: Vec<f32>,
+}
+
 /// Tolerances of a check; see the [module](self) documentation for what they mean.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -271,20 +287,23 @@ impl Check {
         build: impl Fn(&mut Tape, &[Tensor]) -> Tensor,
         oracle: impl Fn(&[Vec<f64>]) -> Vec<f64>,
     ) {
-        let hopper = if self.hopper_kernels.is_some() { hopper_targets() } else { Vec::new() };
-        for target in targets().into_iter().chain(hopper) {
-            self.run_on(&target, inputs, &build, &oracle);
+        for target in self.targets() {
+            let outcome = self.run_on(&target, inputs, &build);
+            self.compare_with(&oracle, inputs, &outcome);
         }
     }
 
-    fn run_on(
-        &self,
-        target: &Target,
-        inputs: &[Input],
-        build: &impl Fn(&mut Tape, &[Tensor]) -> Tensor,
-        oracle: &impl Fn(&[Vec<f64>]) -> Vec<f64>,
-    ) {
-        let tolerance = if target.dtype == DType::Bf16 { self.bf16_tolerance } else { self.f32_tolerance };
+    /// What the op gives on every device, for a test that compares it with another.
+    pub fn outcomes(&self, inputs: &[Input], build: impl Fn(&mut Tape, &[Tensor]) -> Tensor) -> Vec<Outcome> {
+        self.targets().iter().map(|target| self.run_on(target, inputs, &build)).collect()
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let hopper = if self.hopper_kernels.is_some() { hopper_targets() } else { Vec::new() };
+        targets().into_iter().chain(hopper).collect()
+    }
+
+    fn run_on(&self, target: &Target, inputs: &[Input], build: &impl Fn(&mut Tape, &[Tensor]) -> Tensor) -> Outcome {
         let mut store = Store::new();
         let tensors: Vec<Tensor> = inputs.iter().map(|i| store.tensor(&i.dims, i.dtype(target.dtype))).collect();
         let fixed: Vec<Option<Tensor>> = inputs
@@ -352,20 +371,25 @@ impl Check {
                 assert!(launched.contains(kernel), "{}: {kernel} is not among {launched:?}", target.name);
             }
         }
-        let shapes: Vec<_> = inputs.iter().map(|i| i.dims.clone()).collect();
-        let label = |what: &str| format!("{what} on {} in {:?}, inputs {shapes:?}", target.name, target.dtype);
-        let got = session.read_in(&program, y).unwrap();
-        compare(&label("result"), &got, &oracle(&exact), tolerance);
+        let mut read = |t: Tensor| session.read_in(&program, t).unwrap();
+        let gradients = gradients.into_iter().map(|gradient| gradient.map(&mut read)).collect();
+        Outcome { name: target.name.clone(), dtype: target.dtype, result: read(y), gradients, inputs: exact, upstream }
+    }
 
-        for (i, gradient) in gradients.iter().enumerate() {
-            let Some(gradient) = *gradient else { continue };
-            let got = session.read_in(&program, gradient).unwrap();
+    fn compare_with(&self, oracle: &impl Fn(&[Vec<f64>]) -> Vec<f64>, inputs: &[Input], outcome: &Outcome) {
+        let tolerance = if outcome.dtype == DType::Bf16 { self.bf16_tolerance } else { self.f32_tolerance };
+        let shapes: Vec<_> = inputs.iter().map(|i| i.dims.clone()).collect();
+        let label = |what: &str| format!("{what} on {} in {:?}, inputs {shapes:?}", outcome.name, outcome.dtype);
+        compare(&label("result"), &outcome.result, &oracle(&outcome.inputs), tolerance);
+
+        for (i, gradient) in outcome.gradients.iter().enumerate() {
+            let Some(got) = gradient else { continue };
             let objective =
-                |x: &[Vec<f64>]| -> f64 { oracle(x).iter().zip(&upstream).map(|(y, &d)| y * d as f64).sum() };
+                |x: &[Vec<f64>]| -> f64 { oracle(x).iter().zip(&outcome.upstream).map(|(y, &d)| y * d as f64).sum() };
             let n = inputs[i].values.len();
             let stride = n.div_ceil(self.samples).max(1) | 1;
             let (mut picked, mut want) = (Vec::new(), Vec::new());
-            let mut x = exact.clone();
+            let mut x = outcome.inputs.clone();
             for j in (0..n).step_by(stride) {
                 const H: f64 = 1e-5;
                 let at = x[i][j];

@@ -59,7 +59,7 @@ pub fn conv_transpose2d(
     };
     let y = tape.tensor(&[shape.n, shape.h, shape.w, c_out], x.dtype());
     let layer = Layer::new(shape, &CONV_TRANSPOSE2D).on(tape, x.dtype());
-    tape.push(ConvTranspose2dFwd { adjoint: BwdDx { dx: y, dy: x, w, bias, layer } });
+    tape.push(ConvTranspose2dFwd { adjoint: BwdDx { dx: y, dy: x, w, bias, earlier: Tensor::EMPTY, layer } });
     y
 }
 
@@ -79,7 +79,7 @@ impl Op for ConvTranspose2dFwd {
         self.adjoint.inputs()
     }
     fn backward(&self, tape: &mut Tape) {
-        let BwdDx { dx: y, dy: x, w, bias, layer } = self.adjoint;
+        let BwdDx { dx: y, dy: x, w, bias, layer, .. } = self.adjoint;
         let dy = tape.grad(y);
         if tape.needs_grad(w) {
             BwdDw::record(tape, w, x, dy, layer);
@@ -87,10 +87,10 @@ impl Op for ConvTranspose2dFwd {
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
-        let dx = tape.grad_slot(x);
+        let (dx, [earlier]) = tape.grad_sum(x);
         if !dx.is_empty() {
-            tape.push(Conv2dFwd { y: dx, x: dy, w, bias: Tensor::EMPTY, layer });
-            tape.accumulate(x, dx);
+            tape.push(Conv2dFwd { y: dx, x: dy, w, bias: Tensor::EMPTY, residual: earlier, layer });
+            tape.set_grad(x, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {

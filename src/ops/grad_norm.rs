@@ -1,26 +1,30 @@
-//! The Euclidean norm of all gradients, `sqrt(sum of g^2)` over their flat range, and whether it is finite: what
-//! clipping needs, and what keeps a broken gradient from the optimiser.
+//! What came of a step: the Euclidean norm of all gradients, `sqrt(sum of g^2)` over their flat range, which clipping
+//! needs, and whether it and the loss are finite, which keeps a broken gradient from the optimiser.
 
 use crate::device::Memory;
 use crate::ops::simd;
 use crate::tape::{Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 
-/// Records `norm = [sqrt(sum of g^2), 1 if that is finite else 0]`.
+/// Records `outcome = [sqrt(sum of g^2), loss, broken]`, where `broken` becomes 1 when the norm or the loss is not finite,
+/// and stays so: [`adam`](super::adam::adam) then changes nothing any more.
 ///
 /// # Shapes
-/// `g` f32, any; `norm [2]` f32. The order of the additions depends on the number of elements alone.
-pub fn grad_norm(tape: &mut Tape, norm: Tensor, g: Tensor) {
-    assert!(norm.dims() == [2] && norm.dtype() == DType::F32 && g.dtype() == DType::F32, "norm {norm:?} of {g:?}");
+/// `g` f32, any; `loss [1]` f32 or absent; `outcome [3]` f32, of which `broken` starts at 0. The order of the additions
+/// depends on the number of elements alone.
+pub fn grad_norm(tape: &mut Tape, outcome: Tensor, g: Tensor, loss: Tensor) {
+    let f32s = [outcome, g, loss].iter().all(|t| t.dtype() == DType::F32);
+    assert!(outcome.dims() == [3] && (loss.is_empty() || loss.numel() == 1) && f32s, "{outcome:?} of {g:?}, {loss:?}");
     let partial = tape.scratch(&[blocks(g.numel())], DType::F32);
-    tape.push(GradNorm { norm, partial, g });
+    tape.push(GradNorm { outcome, partial, g, loss });
 }
 
 #[derive(Debug)]
 struct GradNorm {
-    norm: Tensor,
+    outcome: Tensor,
     partial: Tensor,
     g: Tensor,
+    loss: Tensor,
 }
 
 impl Op for GradNorm {
@@ -28,21 +32,25 @@ impl Op for GradNorm {
         "grad_norm"
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.norm, self.partial]
+        vec![self.outcome, self.partial]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.g]
+        vec![self.g, self.loss, self.outcome]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([norm], [g]) = mem.views([self.norm], [self.g]);
-        norm[0] = simd::dot(g, g).sqrt() as f32;
-        norm[1] = norm[0].is_finite() as u8 as f32;
+        let ([outcome], [g, loss]) = mem.views([self.outcome], [self.g, self.loss]);
+        outcome[0] = simd::dot(g, g).sqrt() as f32;
+        outcome[1] = loss.first().copied().unwrap_or(0.0);
+        if !(outcome[0].is_finite() && outcome[1].is_finite()) {
+            outcome[2] = 1.0;
+        }
     }
     fn launch(&self, q: &mut Launches) {
         let (n, blocks) = (self.g.numel(), self.partial.numel());
         let args = [self.partial.into(), self.g.into(), (n as u64).into()];
         q.kernel_named("grad_norm_partial").grid([blocks, 1, 1]).args(&args);
-        q.kernel_named("grad_norm_total").args(&[self.norm.into(), self.partial.into(), blocks.into()]);
+        let args = [self.outcome.into(), self.partial.into(), self.loss.into(), blocks.into()];
+        q.kernel_named("grad_norm_total").args(&args);
     }
 }
 
@@ -53,19 +61,32 @@ fn blocks(n: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::check::{Check, Input, few};
-    use crate::tensor::DType;
+    use super::*;
+    use crate::ops::check::{compare, few, targets};
+    use crate::tape::Session;
+    use crate::tensor::Store;
 
-    fn check(values: Vec<f32>, want: [f64; 2]) {
-        Check::default().run(
-            &[Input::constant(&[values.len()], values)],
-            |tape, x| {
-                let norm = tape.tensor(&[2], DType::F32);
-                super::grad_norm(tape, norm, x[0]);
-                norm
-            },
-            |_| want.to_vec(),
-        );
+    /// The outcomes of one step after the other, on every device.
+    fn check(name: &str, steps: &[(&[f32], f32, [f64; 3])]) {
+        for target in targets() {
+            let device = target.open();
+            let mut store = Store::new();
+            let [g, loss, outcome] = [steps[0].0.len(), 1, 3].map(|n| store.tensor(&[n], DType::F32));
+            let mut tape = Tape::new(device.backend(), DType::F32);
+            let mut session = Session::new(device, &store).unwrap();
+            grad_norm(&mut tape, outcome, g, loss);
+            let mut program = session.load(tape).unwrap();
+            for (gradient, of_loss, want) in steps {
+                session.write(g, gradient).unwrap();
+                session.write(loss, &[*of_loss]).unwrap();
+                session.run(&mut program).unwrap();
+                let got = session.read(outcome).unwrap();
+                // What is not finite is compared as such.
+                let (got, want): (Vec<f32>, Vec<f64>) =
+                    got.iter().zip(want).filter(|(got, want)| want.is_finite() || got.is_finite()).unzip();
+                compare(&format!("{name} on {}", target.name), &got, &want, 1e-5);
+            }
+        }
     }
 
     #[test]
@@ -73,7 +94,19 @@ mod tests {
         for n in few([5003, 1, 3, 1024, 40_001, 1_100_003]) {
             let values: Vec<f32> = (0..n).map(|i| ((i % 1009) as f32 * 0.7).sin()).collect();
             let norm = values.iter().map(|&v| (v as f64).powi(2)).sum::<f64>().sqrt();
-            check(values, [norm, 1.0]);
+            check(&format!("norm of {n}"), &[(&values, 0.25, [norm, 0.25, 0.0])]);
+        }
+    }
+
+    #[test]
+    fn what_is_broken_stays_so() {
+        let good: (&[f32], f32, [f64; 3]) = (&[3.0, 4.0], 0.5, [5.0, 0.5, 0.0]);
+        let after = (good.0, good.1, [5.0, 0.5, 1.0]);
+        for bad in [f32::NAN, f32::INFINITY, 1e30] {
+            check("a gradient", &[good, (&[3.0, bad], 0.5, [f64::NAN, 0.5, 1.0]), after]);
+        }
+        for bad in [f32::NAN, f32::NEG_INFINITY] {
+            check("a loss", &[good, (good.0, bad, [5.0, f64::NAN, 1.0]), after]);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Linear layers: `y = x w^T + bias` over the last dimension.
 //!
 //! A row of `x` is an image of one pixel and the layer a 1x1 convolution, so the kernels, the CPU implementation and
-//! the gradients are those of [`conv2d`].
+//! the gradients are those of [`conv2d`](crate::ops::conv2d).
 
-use crate::ops::conv2d::{self, Conv2dShape, Layer, Names};
+use crate::ops::conv2d::{Conv2dFwd, Conv2dShape, Layer, Names};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -16,6 +16,14 @@ const LINEAR: Names =
 /// `x [.., c_in]`, `w [c_out, c_in]` of the same type, `bias [c_out]` in f32 or absent; the result is `[.., c_out]`.
 /// Saved for backward: `x`.
 pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
+    linear_add(tape, x, w, bias, Tensor::EMPTY)
+}
+
+/// `linear(x, w) + residual`, in one launch.
+///
+/// # Shapes
+/// Those of [`linear`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+pub fn linear_add(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, residual: Tensor) -> Tensor {
     assert!(w.rank() == 2 && x.last_dim() == w.dim(1), "linear of {x:?} with weights {w:?}");
     let (c_out, c_in) = (w.dim(0), w.dim(1));
     let mut dims = x.dims();
@@ -23,8 +31,7 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
     let y = tape.tensor(&dims, x.dtype());
     let shape = Conv2dShape::linear(x.numel() / c_in, c_in, c_out);
     let layer = Layer::new(shape, &LINEAR).on(tape, x.dtype());
-    conv2d::record(tape, y, x, w, bias, layer);
-    y
+    Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
 }
 
 #[cfg(test)]

@@ -53,9 +53,8 @@ impl Step {
         let mut store = Store::new();
         let tensors = StepTensors::reserve(&mut store, &params, config, dtype);
         let programs = StepPrograms::record((backend, dtype), &network, &tensors, config);
-        let tapes = programs.further.iter().map(|(tape, _)| tape).chain([&programs.first.0, &programs.update]);
         Ok(Step {
-            arena_bytes: tapes.map(|tape| tape.plan().bytes).max().unwrap_or(0),
+            arena_bytes: programs.tapes().map(|tape| tape.plan().bytes).max().unwrap_or(0),
             work: programs.work(config.train.accumulate, Tape::work),
             measured_us: None,
             dtype,

@@ -18,11 +18,12 @@ use crate::ops::add;
 use crate::tensor::{DType, Place, Tensor};
 pub use launch::{Arg, Launch, Launches};
 pub use plan::Plan;
-pub use session::{Program, Session};
+pub use session::{Later, Program, Session};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+use work::Passes;
 pub use work::{Pass, Work};
 
 use crate::Result;
@@ -106,6 +107,8 @@ pub struct Tape {
     kept: Vec<Tensor>,
     counter_bytes: u64,
     forward_nodes: Option<usize>,
+    /// Nodes of the forward and the reverse pass; what is recorded later updates weights.
+    differentiated_nodes: Option<usize>,
 }
 
 impl Tape {
@@ -125,6 +128,7 @@ impl Tape {
             kept: Vec::new(),
             counter_bytes: 0,
             forward_nodes: None,
+            differentiated_nodes: None,
         }
     }
 
@@ -340,6 +344,7 @@ impl Tape {
         std::mem::take(&mut self.watched).into_iter().for_each(|input| self.add_up(input, 1));
         let backward = std::mem::replace(&mut self.nodes, forward);
         self.nodes.extend(backward);
+        self.differentiated_nodes = Some(self.nodes.len());
     }
 
     /// The nodes recorded so far, in the order in which they run.
@@ -360,7 +365,11 @@ impl Tape {
 
     /// What each launch (on the CPU: each node) has to compute and to move.
     pub fn work(&self) -> Vec<Work> {
-        work::work(&self.nodes, &self.layers, self.forward_nodes(), self.backend)
+        work::work(&self.nodes, &self.layers, self.passes(), self.backend)
+    }
+
+    fn passes(&self) -> Passes {
+        Passes { forward: self.forward_nodes(), differentiated: self.differentiated_nodes.unwrap_or(self.nodes.len()) }
     }
 
     /// Where the intermediates would lie: what a session needs memory for.

@@ -1,11 +1,12 @@
 //! Running programs: a session owns the memory of one device, plans the tapes it is given and walks their lists.
 
+use super::work::Passes;
 use super::{Arg, Backend, Launches, Op, Plan, Tape, Work, plan, work};
 use crate::Result;
-use crate::device::driver::{Allocation, Recording};
+use crate::device::driver::{Allocation, ReadBack, Recording};
 use crate::device::{Capability, Device, Driver, KernelArg, KernelCall, Memory};
-use crate::tensor::{DType, Place, Store, Tensor};
-use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use crate::tensor::{ALIGN_BYTES, DType, Place, Store, Tensor};
+use bytemuck::{Pod, cast_slice, cast_slice_mut, pod_collect_to_vec};
 use half::bf16;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +23,7 @@ pub struct Program {
     recording: Option<Box<dyn Recording>>,
     /// Which allocations the resolved addresses refer to.
     generation: u64,
-    forward_nodes: usize,
+    passes: Passes,
 }
 
 impl Program {
@@ -33,7 +34,7 @@ impl Program {
 
     /// Number of nodes of the forward pass; the rest is the reverse pass.
     pub fn forward_nodes(&self) -> usize {
-        self.forward_nodes
+        self.passes.forward
     }
 
     /// The memory plan of the intermediates.
@@ -58,7 +59,7 @@ impl Program {
 
     /// What each launch (on the CPU: each node) has to compute and to move.
     pub fn work(&self) -> Vec<Work> {
-        work::work(&self.nodes, &self.layers, self.forward_nodes, self.backend)
+        work::work(&self.nodes, &self.layers, self.passes, self.backend)
     }
 }
 
@@ -91,6 +92,27 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         let persistent = std::mem::replace(&mut self.persistent, Allocation { address: 0, bytes: 0 });
         self.arena.take().into_iter().chain(self.counters.take()).chain([persistent]).for_each(|a| self.driver.free(a));
+    }
+}
+
+/// Values that may still have to be computed.
+pub struct Later(Values);
+
+enum Values {
+    Here(Vec<f32>),
+    Coming(Box<dyn ReadBack>),
+}
+
+impl Later {
+    /// Waits for them.
+    ///
+    /// # Errors
+    /// What went wrong in the work before.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self.0 {
+            Values::Here(values) => Ok(values),
+            Values::Coming(copy) => Ok(pod_collect_to_vec(&copy.wait()?)),
+        }
     }
 }
 
@@ -154,7 +176,7 @@ impl Session {
     pub fn load(&mut self, tape: Tape) -> Result<Program> {
         assert_eq!(tape.backend, self.backend());
         tape.check()?;
-        let forward_nodes = tape.forward_nodes();
+        let passes = tape.passes();
         let plan = plan::plan(&tape.nodes, &tape.arena, &tape.kept);
         if plan.bytes > self.arena_bytes {
             match &mut self.executor {
@@ -189,7 +211,7 @@ impl Session {
             first_call: Vec::new(),
             recording: None,
             generation: 0,
-            forward_nodes,
+            passes,
         };
         self.resolve(&mut program);
         Ok(program)
@@ -318,6 +340,38 @@ impl Session {
         }
     }
 
+    /// Copies the bytes of 32-bit values into several persistent tensors, those that lie next to each other at once.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn write_all(&mut self, parts: &[(Tensor, &[u8])]) -> Result<()> {
+        let place = |t: &Tensor| match t.place {
+            Place::Persistent(offset) => offset as usize,
+            _ => panic!("{t:?} is not persistent"),
+        };
+        let mut parts: Vec<(Tensor, &[u8])> = parts.to_vec();
+        parts.sort_by_key(|(t, _)| place(t));
+        assert!(parts.iter().all(|(t, bytes)| t.dtype() != DType::Bf16 && t.bytes() == bytes.len()), "{parts:?}");
+        let end = |t: &Tensor| (place(t) + t.bytes()).next_multiple_of(ALIGN_BYTES as usize);
+        for run in parts.chunk_by(|(t, _), (next, _)| end(t) == place(next)) {
+            match &mut self.executor {
+                Executor::Cpu(memory) => run.iter().for_each(|(t, bytes)| {
+                    cast_slice_mut(memory.write(*t)).copy_from_slice(bytes);
+                }),
+                Executor::Gpu(gpu) => {
+                    let first = run[0].0;
+                    let mut together = Vec::new();
+                    for (t, bytes) in run {
+                        together.resize(place(t) - place(&first), 0);
+                        together.extend_from_slice(bytes);
+                    }
+                    gpu.driver.upload(gpu.address(first, &Plan::default()), &together)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Copies integers into a persistent tensor.
     ///
     /// # Errors
@@ -351,6 +405,18 @@ impl Session {
     /// As for [`Session::read`].
     pub fn read_in(&mut self, program: &Program, t: Tensor) -> Result<Vec<f32>> {
         self.read_planned(&program.plan.offsets, t)
+    }
+
+    /// The values of a small persistent f32 tensor as they will be when all work that is enqueued by now is done.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn read_later(&mut self, t: Tensor) -> Result<Later> {
+        assert!(matches!(t.place, Place::Persistent(_)) && t.dtype() == DType::F32, "{t:?} is not persistent in f32");
+        Ok(Later(match &mut self.executor {
+            Executor::Cpu(memory) => Values::Here(memory.read(t).to_vec()),
+            Executor::Gpu(gpu) => Values::Coming(gpu.driver.read_back(gpu.address(t, &Plan::default()), t.bytes())?),
+        }))
     }
 
     fn read_planned(&mut self, offsets: &[Option<u64>], t: Tensor) -> Result<Vec<f32>> {

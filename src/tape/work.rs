@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub enum Pass {
     Forward,
     Backward,
-    /// The optimiser.
+    /// The optimiser, and what else follows the reverse pass.
     Update,
 }
 
@@ -42,13 +42,30 @@ pub struct Work {
     pub launch: Option<Launch>,
 }
 
+/// How many nodes of a tape belong to the forward pass, and to that and the reverse pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Passes {
+    pub forward: usize,
+    pub differentiated: usize,
+}
+
+impl Passes {
+    fn of(self, node: usize) -> Pass {
+        match node {
+            node if node < self.forward => Pass::Forward,
+            node if node < self.differentiated => Pass::Backward,
+            _ => Pass::Update,
+        }
+    }
+}
+
 /// The launches of all nodes, in order.
-pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], forward_nodes: usize, backend: Backend) -> Vec<Work> {
+pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend: Backend) -> Vec<Work> {
     let mut list = Vec::new();
     for (i, (node, layer)) in nodes.iter().zip(layers).enumerate() {
         let (outputs, inputs) = (node.outputs(), node.inputs());
         let whole = Work {
-            pass: if i < forward_nodes { Pass::Forward } else { Pass::Backward },
+            pass: passes.of(i),
             op: node.name(),
             layer: layer.clone(),
             shape: shape(&outputs, &inputs),
@@ -157,12 +174,12 @@ mod tests {
     fn what_is_updated_in_place_moves_twice() {
         let mut store = Store::new();
         let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[1000], DType::F32));
-        let (hyper, norm) = (store.tensor(&[8], DType::F32), store.tensor(&[2], DType::F32));
+        let (hyper, outcome) = (store.tensor(&[8], DType::F32), store.tensor(&[3], DType::F32));
         let copy = store.tensor(&[1000], DType::Bf16);
         let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
-        adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, norm, 1.0, true);
+        adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, outcome, 1.0, true);
         let [update] = &tape.work()[..] else { panic!("one launch") };
-        assert_eq!(update.bytes, 4 * 2 * 4000 + 2000 + 4000 + 8 * 4 + 2 * 4);
+        assert_eq!(update.bytes, 4 * 2 * 4000 + 2000 + 4000 + 8 * 4 + 3 * 4);
     }
 
     #[test]

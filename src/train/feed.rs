@@ -19,6 +19,8 @@ pub struct Feed<'a> {
     batch: Batch,
     images: Vec<f32>,
     labels: Vec<i32>,
+    /// Since when the step that finishes next is waited for.
+    waited_since: Instant,
 }
 
 impl<'a> Feed<'a> {
@@ -37,15 +39,18 @@ impl<'a> Feed<'a> {
             batch: Batch::default(),
             images: vec![0.0; train.batch_size * dataset.image_dims().iter().product::<usize>()],
             labels: vec![0; train.batch_size],
+            waited_since: Instant::now(),
         }
     }
 
-    /// Makes the trainer's next step.
+    /// Enqueues the trainer's next step.
     ///
     /// # Errors
-    /// Those of [`Trainer::step`].
-    pub fn step(&mut self, trainer: &mut Trainer) -> Result<Record> {
-        let started = Instant::now();
+    /// Those of [`Trainer::start`].
+    pub fn start(&mut self, trainer: &mut Trainer) -> Result<()> {
+        if trainer.under_way() == 0 {
+            self.waited_since = Instant::now();
+        }
         self.loader.fill(trainer.updates(), &mut self.batch);
         if let Some(training) = &self.training {
             self.batch.indices.iter_mut().for_each(|i| *i = training[*i]);
@@ -54,14 +59,24 @@ impl<'a> Feed<'a> {
         if self.conditional {
             self.dataset.fill_labels(&self.batch.indices, &mut self.labels);
         }
-        let result = trainer.step(&self.images, &self.labels)?;
-        let images_per_second = self.labels.len() as f64 / started.elapsed().as_secs_f64();
+        trainer.start(&self.images, &self.labels)
+    }
+
+    /// Waits for the trainer's earliest step that is under way.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::finish`].
+    pub fn finish(&mut self, trainer: &mut Trainer) -> Result<Record> {
+        let step = trainer.updates() + 1 - trainer.under_way() as u64;
+        let result = trainer.finish()?;
+        let seconds = self.waited_since.elapsed().as_secs_f64();
+        self.waited_since = Instant::now();
         Ok(Record {
-            step: trainer.updates(),
+            step,
             loss: result.loss,
             learning_rate: result.learning_rate as f32,
             grad_norm: result.grad_norm,
-            images_per_second: Some(images_per_second as f32),
+            images_per_second: Some((self.labels.len() as f64 / seconds) as f32),
             ..Record::default()
         })
     }

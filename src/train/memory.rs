@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::model_file::network;
-use super::program::{StepTensors, record_part};
+use super::program::{StepPrograms, StepTensors};
 use crate::nn::{Network, ParamSet};
 use crate::tape::Backend;
 use crate::tensor::{DType, Store};
@@ -22,8 +22,9 @@ impl TrainingMemory {
     pub fn of(config: &Config, (network, params): (&Network, &ParamSet), on: (Backend, DType)) -> TrainingMemory {
         let mut store = Store::new();
         let tensors = StepTensors::reserve(&mut store, params, config, on.1);
-        let (tape, _) = record_part(on, network, &tensors.weights, &tensors.inputs, None);
-        TrainingMemory { persistent_bytes: store.bytes(), arena_bytes: tape.plan().bytes }
+        let programs = StepPrograms::record(on, network, &tensors, config);
+        let arena_bytes = programs.tapes().map(|tape| tape.plan().bytes).max().unwrap_or(0);
+        TrainingMemory { persistent_bytes: store.bytes(), arena_bytes }
     }
 
     /// Both together: the peak.

@@ -1,12 +1,14 @@
-//! The programs of a training run: one processes a part of a batch, one updates the weights.
+//! The programs of a training run. A step is one, or, where a batch is processed in parts, one for each part and one that
+//! updates the weights.
 //!
 //! ```text
 //! part    images, times -> noise -> network -> loss -> gradients of every weight
-//! update  gradients -> norm -> clip, Adam, moving average, bf16 copy
+//! update  gradients, loss -> norm, whether all is finite -> clip, Adam, moving average, bf16 copy
 //! ```
-//! What changes from step to step lies in persistent tensors, so both are recorded once.
+//! What changes from step to step lies in persistent tensors, so each is recorded once.
 
 use super::config::{Config, Optimizer};
+use crate::Result;
 use crate::nn::{Forward, ModelConfig, Network, ParamSet, Weights};
 use crate::ops::adam::AdamTensors;
 use crate::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
@@ -67,10 +69,19 @@ pub struct StepTensors {
     pub average: Weights,
     /// State of the optimiser; its moving average is `average`.
     pub state: OptimizerState,
-    /// Where further parts of a batch write their gradients, from where they are added to the first part's.
-    pub part_gradients: Option<Tensor>,
+    /// What a batch in several parts needs besides.
+    pub parts: Option<PartTensors>,
     /// What a part of a batch is.
     pub inputs: PartInputs,
+}
+
+/// Where the parts of a batch come together.
+#[derive(Clone, Copy, Debug)]
+pub struct PartTensors {
+    /// Where further parts write their gradients, from where they are added to the first part's.
+    pub gradients: Tensor,
+    /// `[1]`: sum of the parts' losses; the host sets it to 0 before the first.
+    pub loss: Tensor,
 }
 
 impl StepTensors {
@@ -81,92 +92,122 @@ impl StepTensors {
         let mut array = || store.tensor(&[params.flat_len()], DType::F32);
         let (m, v) = (array(), array());
         let part_gradients = (config.train.accumulate > 1).then(array);
-        let state = OptimizerState {
-            m,
-            v,
-            ema: average.values,
-            hyper: store.tensor(&[8], DType::F32),
-            norm: store.tensor(&[2], DType::F32),
-        };
+        let outcome = store.tensor(&[3], DType::F32);
+        // From here on all that the host writes for a step, in one piece.
+        let parts = part_gradients.map(|gradients| PartTensors { gradients, loss: store.tensor(&[1], DType::F32) });
+        let state = OptimizerState { m, v, ema: average.values, hyper: store.tensor(&[8], DType::F32), outcome };
         let inputs = PartInputs::reserve(store, &config.model, config.train.micro_batch());
-        StepTensors { weights, average, state, part_gradients, inputs }
+        StepTensors { weights, average, state, parts, inputs }
     }
 }
 
 /// The programs of a step, each run in turn; a program is a tape, or what a session has made of it.
 pub struct StepPrograms<P> {
-    /// Processes the first part of a batch and leaves the loss `[1]`.
-    pub first: (P, Tensor),
-    /// Processes every further part, where there are several.
-    pub further: Option<(P, Tensor)>,
+    /// Processes the first part of a batch; updates the weights too, if that is all of it.
+    pub first: P,
+    /// Where there are further parts.
+    pub further: Option<FurtherParts<P>>,
+}
+
+/// The programs that follow the first where a batch has several parts.
+pub struct FurtherParts<P> {
+    /// Processes a further part.
+    pub part: P,
     /// Updates the weights.
     pub update: P,
 }
 
 impl StepPrograms<Tape> {
     /// Records a step.
-    pub fn record(on: (Backend, DType), network: &Network, tensors: &StepTensors, config: &Config) -> Self {
-        let StepTensors { weights, state, inputs, part_gradients, .. } = tensors;
-        let further = part_gradients.map(|gradients| {
-            let mut aside = weights.clone();
-            aside.gradients = gradients;
-            record_part(on, network, &aside, inputs, Some(weights.gradients))
-        });
-        StepPrograms {
-            first: record_part(on, network, weights, inputs, None),
-            further,
-            update: record_update(on, weights, state, config),
-        }
+    pub fn record(
+        (backend, dtype): (Backend, DType),
+        network: &Network,
+        tensors: &StepTensors,
+        config: &Config,
+    ) -> StepPrograms<Tape> {
+        let StepTensors { weights, state, inputs, parts, .. } = tensors;
+        let tape = || Tape::new(backend, dtype);
+        let mut first = tape();
+        let loss = record_part(&mut first, network, weights, inputs);
+        let Some(parts) = parts else {
+            record_update(&mut first, weights, state, loss, config);
+            return StepPrograms { first, further: None };
+        };
+        let gather = |tape: &mut Tape, sum, part| {
+            tape.enter_layer("accumulation");
+            add::axpy_acc(tape, sum, part, 1.0);
+        };
+        gather(&mut first, parts.loss, loss);
+        let (mut part, mut update) = (tape(), tape());
+        let mut aside = weights.clone();
+        aside.gradients = parts.gradients;
+        let loss = record_part(&mut part, network, &aside, inputs);
+        gather(&mut part, weights.gradients, parts.gradients);
+        gather(&mut part, parts.loss, loss);
+        record_update(&mut update, weights, state, parts.loss, config);
+        StepPrograms { first, further: Some(FurtherParts { part, update }) }
+    }
+
+    /// The tapes.
+    pub fn tapes(&self) -> impl Iterator<Item = &Tape> {
+        [&self.first].into_iter().chain(self.further.iter().flat_map(|further| [&further.part, &further.update]))
     }
 }
 
 impl<P> StepPrograms<P> {
-    /// The program of a part of the batch, and the loss that it leaves.
-    pub fn part(&mut self, part: usize) -> &mut (P, Tensor) {
+    /// The same with what becomes of each program.
+    ///
+    /// # Errors
+    /// The first of `f`.
+    pub fn try_map<Q>(self, mut f: impl FnMut(P) -> Result<Q>) -> Result<StepPrograms<Q>> {
+        let first = f(self.first)?;
+        let further = match self.further {
+            Some(further) => Some(FurtherParts { part: f(further.part)?, update: f(further.update)? }),
+            None => None,
+        };
+        Ok(StepPrograms { first, further })
+    }
+
+    /// The program of a part of the batch.
+    pub fn part(&mut self, part: usize) -> &mut P {
         match &mut self.further {
-            Some(further) if part > 0 => further,
+            Some(further) if part > 0 => &mut further.part,
             _ => &mut self.first,
         }
     }
 
+    /// The program that only updates, where there is one.
+    pub fn update(&mut self) -> Option<&mut P> {
+        self.further.as_mut().map(|further| &mut further.update)
+    }
+
     /// What the launches of one step with so many parts have to do, in order; `of` tells it of a program.
     pub fn work(&self, parts: usize, of: impl Fn(&P) -> Vec<Work>) -> Vec<Work> {
-        let mut work = of(&self.first.0);
-        let further: Vec<Work> = self.further.iter().flat_map(|(program, _)| of(program)).collect();
-        (1..parts).for_each(|_| work.extend_from_slice(&further));
-        work.extend(of(&self.update).into_iter().map(|work| Work { pass: Pass::Update, ..work }));
+        let mut work = of(&self.first);
+        if let Some(further) = &self.further {
+            let part = of(&further.part);
+            (1..parts).for_each(|_| work.extend_from_slice(&part));
+            work.extend(of(&further.update).into_iter().map(|work| Work { pass: Pass::Update, ..work }));
+        }
         work
     }
 }
 
-/// Records forward and reverse pass of a part; returns the tape and the loss `[1]`, which is kept. With `add_to`, the
-/// gradients are then added to those of earlier parts.
-pub fn record_part(
-    (backend, dtype): (Backend, DType),
-    network: &Network,
-    weights: &Weights,
-    inputs: &PartInputs,
-    add_to: Option<Tensor>,
-) -> (Tape, Tensor) {
-    let mut tape = Tape::new(backend, dtype);
+/// Records forward and reverse pass of a part; returns the loss `[1]`.
+pub fn record_part(tape: &mut Tape, network: &Network, weights: &Weights, inputs: &PartInputs) -> Tensor {
     tape.enter_layer("noise");
-    let (z, target) = noise_loss::noise(&mut tape, inputs.images, inputs.coefficients, inputs.rng);
-    let mut cx = Forward::train(&mut tape, weights, inputs.rng);
+    let (z, target) = noise_loss::noise(tape, inputs.images, inputs.coefficients, inputs.rng);
+    let mut cx = Forward::train(tape, weights, inputs.rng);
     let prediction = network.forward(&mut cx, z, inputs.time, inputs.labels);
     tape.enter_layer("loss");
     let loss = if inputs.hybrid.is_empty() {
-        noise_loss::loss(&mut tape, prediction, target, inputs.weight)
+        noise_loss::loss(tape, prediction, target, inputs.weight)
     } else {
         let (x, coefficients) = (inputs.images, inputs.hybrid);
-        hybrid_loss(&mut tape, HybridLoss { pred: prediction, target, z, x, coefficients })
+        hybrid_loss(tape, HybridLoss { pred: prediction, target, z, x, coefficients })
     };
-    tape.keep(loss.total);
     tape.backward();
-    if let Some(sum) = add_to {
-        tape.enter_layer("accumulation");
-        add::axpy_acc(&mut tape, sum, weights.gradients, 1.0);
-    }
-    (tape, loss.total)
+    loss.total
 }
 
 /// State of the optimiser, in arrays like the weights'.
@@ -180,20 +221,15 @@ pub struct OptimizerState {
     pub ema: Tensor,
     /// What changes from step to step: [`AdamHyper::values`](crate::ops::adam::AdamHyper::values).
     pub hyper: Tensor,
-    /// Norm of the gradients, and whether it is finite: what an update leaves to be read.
-    pub norm: Tensor,
+    /// Norm of the gradients, loss, and whether either was not finite: what an update leaves to be read. See
+    /// [`grad_norm`](crate::ops::grad_norm::grad_norm).
+    pub outcome: Tensor,
 }
 
-/// Records the update.
-pub fn record_update(
-    (backend, dtype): (Backend, DType),
-    weights: &Weights,
-    state: &OptimizerState,
-    config: &Config,
-) -> Tape {
-    let mut tape = Tape::new(backend, dtype);
+/// Records the update by gradients of a loss `[1]`.
+pub fn record_update(tape: &mut Tape, weights: &Weights, state: &OptimizerState, loss: Tensor, config: &Config) {
     tape.enter_layer("optimiser");
-    grad_norm::grad_norm(&mut tape, state.norm, weights.gradients);
+    grad_norm::grad_norm(tape, state.outcome, weights.gradients, loss);
     let tensors = AdamTensors {
         p: weights.values,
         m: state.m,
@@ -203,6 +239,5 @@ pub fn record_update(
         g: weights.gradients,
     };
     let decoupled = config.train.optimizer == Optimizer::Adamw;
-    adam::adam(&mut tape, tensors, state.hyper, state.norm, config.train.clip_norm as f32, decoupled);
-    tape
+    adam::adam(tape, tensors, state.hyper, state.outcome, config.train.clip_norm as f32, decoupled);
 }

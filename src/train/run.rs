@@ -119,10 +119,19 @@ impl Run<'_> {
         let mut feed = Feed::new(config, &dataset);
         let mut stopping = self.validations(first)?;
         let started = Instant::now();
-        while trainer.updates() < config.train.steps && !stopping.is_over() && !self.stop.load(Ordering::Relaxed) {
-            let mut record = feed.step(&mut trainer)?;
-            let every = config.train.validate_every;
-            if every > 0 && record.step.is_multiple_of(every) {
+        loop {
+            // A GPU gets the next step while it computes one, unless something is done with the weights in between.
+            let most = if trainer.runs_ahead() && !self.rests_after(trainer.updates()) { 2 } else { 1 };
+            let goes_on = trainer.updates() < config.train.steps && !stopping.is_over();
+            if goes_on && trainer.under_way() < most && !self.stop.load(Ordering::Relaxed) {
+                feed.start(&mut trainer)?;
+                continue;
+            }
+            if trainer.under_way() == 0 {
+                break;
+            }
+            let mut record = feed.finish(&mut trainer)?;
+            if is_due(config.train.validate_every, record.step) {
                 let validation = feed.validate(&mut trainer)?;
                 record.validation_loss = Some(validation.loss as f32);
                 record.validation_error = Some(validation.standard_error as f32);
@@ -141,9 +150,14 @@ impl Run<'_> {
                 events.scalars(record.step, &scalars)?;
             }
             watch(Event::Step(&record));
-            self.after_step(&mut trainer, stopping.is_over(), &mut events, watch)?;
+            if trainer.under_way() == 0 {
+                self.after_step(&mut trainer, &mut events, watch)?;
+            }
         }
         let step = trainer.updates();
+        if step > first && self.last_checkpoint()?.is_none_or(|(saved, _)| saved < step) {
+            self.save(&mut trainer)?;
+        }
         let ended = self.outcome(step, &stopping);
         if ended.best_step.is_some() {
             let best = Checkpoint::open(&self.dir.best())?.state(trainer.params())?;
@@ -156,20 +170,19 @@ impl Run<'_> {
         Ok(self.outcome(step, &stopping))
     }
 
+    /// Whether something is done with the weights after a step.
+    fn rests_after(&self, step: u64) -> bool {
+        let train = &self.config.train;
+        [train.validate_every, train.checkpoint_every, train.sample_every].iter().any(|&every| is_due(every, step))
+    }
+
     /// Checkpoint and samples, where they are due.
-    fn after_step(
-        &self,
-        trainer: &mut Trainer,
-        is_last: bool,
-        events: &mut EventWriter,
-        watch: &mut dyn FnMut(Event),
-    ) -> Result<()> {
+    fn after_step(&self, trainer: &mut Trainer, events: &mut EventWriter, watch: &mut dyn FnMut(Event)) -> Result<()> {
         let (train, step) = (&self.config.train, trainer.updates());
-        let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(train.checkpoint_every) || step == train.steps || is_last || self.stop.load(Ordering::Relaxed) {
+        if is_due(train.checkpoint_every, step) {
             self.save(trainer)?;
         }
-        if self.config.sample.n > 0 && due(train.sample_every) && step < train.steps {
+        if self.config.sample.n > 0 && is_due(train.sample_every, step) && step < train.steps {
             self.draw_sheet(trainer, step, events, watch)?;
         }
         Ok(())
@@ -218,6 +231,11 @@ impl Run<'_> {
         let title = self.dir.path().file_name().map_or("run".into(), |name| name.to_string_lossy());
         write_run_report(self.dir.path(), &title, &facts).map(drop)
     }
+}
+
+/// Whether something that is done every so many steps (0: never) is due after this one.
+fn is_due(every: u64, step: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
 }
 
 /// The data of a configuration.

@@ -5,7 +5,7 @@ use super::config::{Config, Precision};
 use super::memory;
 use super::model_file::network;
 use super::objective::Objective;
-use super::program::{OptimizerState, PartInputs, StepPrograms, StepTensors};
+use super::program::{OptimizerState, PartInputs, PartTensors, StepPrograms, StepTensors};
 use super::random::initial_weights;
 use super::schedule::{ema_decay, learning_rate};
 use super::validation::MeanLoss;
@@ -15,9 +15,11 @@ use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
 use crate::probe::{Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Backend, Program, Session, Work};
-use crate::tensor::Store;
+use crate::tape::{Backend, Later, Program, Session, Work};
+use crate::tensor::{Store, Tensor};
 use crate::{Error, Result};
+use bytemuck::cast_slice;
+use std::collections::VecDeque;
 
 /// What came of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,11 +42,29 @@ pub struct Trainer {
     /// Their moving average, which samples are drawn with.
     average: Weights,
     state: OptimizerState,
+    parts: Option<PartTensors>,
     inputs: PartInputs,
     programs: StepPrograms<Program>,
     sampler: Option<ImageSampler>,
     probe: Option<Probe>,
+    /// Updates enqueued.
     step: u64,
+    under_way: VecDeque<Enqueued>,
+}
+
+/// A step of which the outcome was not yet asked for.
+struct Enqueued {
+    batch: Batch,
+    learning_rate: f64,
+    outcome: Later,
+}
+
+/// The samples of a step, should it have to be repeated.
+struct Batch {
+    /// Number of the step, from 0.
+    step: u64,
+    images: Vec<f32>,
+    labels: Vec<i32>,
 }
 
 impl Trainer {
@@ -84,21 +104,16 @@ impl Trainer {
             .then(|| Probe::reserve(&mut store, &config.model, config.train.micro_batch()));
 
         let tapes = StepPrograms::record((backend, dtype), &network, &tensors, &config);
-        tapes.first.0.check()?;
+        tapes.first.check()?;
         let mut session = Session::new(device, &store)?;
-        let mut load = |(tape, loss)| Ok::<_, Error>((session.load(tape)?, loss));
-        let programs = StepPrograms {
-            first: load(tapes.first)?,
-            further: tapes.further.map(load).transpose()?,
-            update: session.load(tapes.update)?,
-        };
+        let programs = tapes.try_map(|tape| session.load(tape))?;
         if let Some(sampler) = &mut sampler {
             sampler.load(&mut session, &network, &tensors.average)?;
         }
         if let Some(probe) = &mut probe {
             probe.load(&mut session, &network, &tensors.weights, dtype)?;
         }
-        let StepTensors { weights, average, state, inputs, .. } = tensors;
+        let StepTensors { weights, average, state, parts, inputs } = tensors;
         let mut trainer = Trainer {
             objective: Objective::new(&config)?,
             config,
@@ -107,11 +122,13 @@ impl Trainer {
             weights,
             average,
             state,
+            parts,
             inputs,
             programs,
             sampler,
             probe,
             step: 0,
+            under_way: VecDeque::new(),
         };
         let initial = initial_weights(&trainer.params, trainer.config.train.seed);
         trainer.start_from(&initial)?;
@@ -162,42 +179,79 @@ impl Trainer {
     /// their labels.
     ///
     /// # Errors
-    /// A loss or gradient that is not finite: the weights are those of before. Or what the device reports.
+    /// As for [`Trainer::finish`].
     pub fn step(&mut self, images: &[f32], labels: &[i32]) -> Result<StepResult> {
-        let mut loss = 0.0;
-        for part in 0..self.config.train.accumulate {
-            self.write_part(part, images, labels)?;
-            let (program, part_loss) = self.programs.part(part);
-            self.session.run(program)?;
-            loss += self.session.read_in(program, *part_loss)?[0];
-            if !loss.is_finite() {
-                return Err(self.non_finite("the loss", images, labels));
-            }
-        }
+        assert!(self.under_way.is_empty(), "an earlier step is not finished");
+        self.start(images, labels)?;
+        self.finish()
+    }
+
+    /// Enqueues one update; [`Trainer::finish`] gives its result. A GPU has then something to do while the host prepares
+    /// the next. Weights that are read meanwhile are those after all that was enqueued.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn start(&mut self, images: &[f32], labels: &[i32]) -> Result<()> {
+        let batch = Batch { step: self.step, images: images.into(), labels: labels.into() };
         let learning_rate = learning_rate(&self.config.train, self.step);
-        self.write_hyper(learning_rate)?;
-        self.session.run(&mut self.programs.update)?;
-        let norm = self.session.read(self.state.norm)?;
-        if norm[1] == 0.0 {
-            return Err(self.non_finite("the gradient", images, labels));
+        for part in 0..self.config.train.accumulate {
+            self.write_part(part, &batch)?;
+            self.session.run(self.programs.part(part))?;
         }
+        if let Some(update) = self.programs.update() {
+            self.session.run(update)?;
+        }
+        let outcome = self.session.read_later(self.state.outcome)?;
+        self.under_way.push_back(Enqueued { batch, learning_rate, outcome });
         self.step += 1;
-        Ok(StepResult { loss, grad_norm: norm[0], learning_rate })
+        Ok(())
+    }
+
+    /// Waits for the earliest update of which the result was not given yet.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite: the weights are those of before, also if later updates are enqueued. Or
+    /// what the device reports.
+    ///
+    /// # Panics
+    /// If no update is enqueued.
+    pub fn finish(&mut self) -> Result<StepResult> {
+        let Enqueued { batch, learning_rate, outcome } = self.under_way.pop_front().expect("an update is enqueued");
+        let outcome = outcome.wait()?;
+        let &[grad_norm, loss, broken] = &outcome[..] else { unreachable!("three values") };
+        if broken != 0.0 {
+            self.under_way.clear();
+            self.step = batch.step;
+            return Err(self.non_finite(if loss.is_finite() { "the gradient" } else { "the loss" }, &batch));
+        }
+        Ok(StepResult { loss, grad_norm, learning_rate })
+    }
+
+    /// Updates that are enqueued and of which the result was not given yet.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Whether an update is enqueued while an earlier one runs: on a GPU. On the CPU it would only delay the results.
+    pub fn runs_ahead(&self) -> bool {
+        self.session.backend() != Backend::Cpu
     }
 
     /// Makes one update launch by launch (on the CPU: op by op) and returns the milliseconds that each took, in the order
     /// of [`Trainer::work`].
     ///
     /// # Errors
-    /// As for [`Trainer::step`], except that it goes on with a loss that is not finite.
+    /// What the device reports. It goes on with a loss that is not finite.
     pub fn time_ms(&mut self, images: &[f32], labels: &[i32]) -> Result<Vec<f64>> {
+        let batch = Batch { step: self.step, images: images.into(), labels: labels.into() };
         let mut ms = Vec::new();
         for part in 0..self.config.train.accumulate {
-            self.write_part(part, images, labels)?;
-            ms.extend(self.session.time_ms(&mut self.programs.part(part).0)?);
+            self.write_part(part, &batch)?;
+            ms.extend(self.session.time_ms(self.programs.part(part))?);
         }
-        self.write_hyper(learning_rate(&self.config.train, self.step))?;
-        ms.extend(self.session.time_ms(&mut self.programs.update)?);
+        if let Some(update) = self.programs.update() {
+            ms.extend(self.session.time_ms(update)?);
+        }
         self.step += 1;
         Ok(ms)
     }
@@ -207,61 +261,68 @@ impl Trainer {
         self.programs.work(self.config.train.accumulate, Program::work)
     }
 
-    /// Writes the inputs of one part of a batch.
-    fn write_part(&mut self, part: usize, images: &[f32], labels: &[i32]) -> Result<()> {
-        let (train, values, step) = (&self.config.train, self.config.model.sample_len(), self.step as u32);
+    /// Writes the inputs of one part of a batch, and with the first what the update needs.
+    fn write_part(&mut self, part: usize, batch: &Batch) -> Result<()> {
+        let (train, values, step) = (&self.config.train, self.config.model.sample_len(), batch.step as u32);
         let n = train.micro_batch();
         let first = part * n;
         let coefficients = self.objective.part(step, first..first + n, !self.inputs.hybrid.is_empty())?;
-        let rng = RngState { seed: train.seed, step, first_image: first as u32 };
-        self.session.write(self.inputs.images, &images[first * values..][..n * values])?;
-        self.session.write(self.inputs.coefficients, &coefficients.noise)?;
-        self.session.write(self.inputs.weight, &coefficients.weight)?;
-        self.session.write(self.inputs.time, &coefficients.time)?;
-        self.session.write_i32(self.inputs.rng, &rng.words())?;
+        let rng = RngState { seed: train.seed, step, first_image: first as u32 }.words();
+        let hyper = self.hyper(batch.step).values();
+        let shown = self.inputs.labels.map(|_| self.objective.shown_labels(step, first, &batch.labels[first..][..n]));
+        let mut list: Vec<(Tensor, &[u8])> = vec![
+            (self.inputs.images, cast_slice(&batch.images[first * values..][..n * values])),
+            (self.inputs.coefficients, cast_slice(&coefficients.noise)),
+            (self.inputs.weight, cast_slice(&coefficients.weight)),
+            (self.inputs.time, cast_slice(&coefficients.time)),
+            (self.inputs.rng, cast_slice(&rng)),
+        ];
         if !self.inputs.hybrid.is_empty() {
-            self.session.write(self.inputs.hybrid, &coefficients.hybrid)?;
+            list.push((self.inputs.hybrid, cast_slice(&coefficients.hybrid)));
         }
-        match self.inputs.labels {
-            Some(tensor) => {
-                let shown = self.objective.shown_labels(step, first, &labels[first..][..n]);
-                self.session.write_i32(tensor, &shown)
-            }
-            None => Ok(()),
+        if let (Some(labels), Some(shown)) = (self.inputs.labels, &shown) {
+            list.push((labels, cast_slice(shown)));
         }
+        if part == 0 {
+            list.push((self.state.hyper, cast_slice(&hyper)));
+            list.extend(self.parts.map(|parts| (parts.loss, cast_slice(&[0f32; 1]))));
+        }
+        self.session.write_all(&list)
     }
 
-    fn write_hyper(&mut self, learning_rate: f64) -> Result<()> {
+    /// What the optimiser is told of a step.
+    fn hyper(&self, step: u64) -> AdamHyper {
         let train = &self.config.train;
-        let hyper = AdamHyper {
-            learning_rate: learning_rate as f32,
+        AdamHyper {
+            learning_rate: learning_rate(train, step) as f32,
             beta1: train.beta1 as f32,
             beta2: train.beta2 as f32,
             epsilon: train.eps as f32,
             weight_decay: train.weight_decay as f32,
-            step: self.step + 1,
-            ema_decay: ema_decay(train, self.step) as f32,
-        };
-        self.session.write(self.state.hyper, &hyper.values())
+            step: step + 1,
+            ema_decay: ema_decay(train, step) as f32,
+        }
     }
 
-    /// Repeats the step node by node to find where the first value that is not finite came from.
-    fn non_finite(&mut self, what: &str, images: &[f32], labels: &[i32]) -> Error {
+    /// Repeats a step node by node to find where the first value that is not finite came from. It updates nothing.
+    fn non_finite(&mut self, what: &str, batch: &Batch) -> Error {
         let search = |trainer: &mut Trainer| -> Result<Option<String>> {
             for part in 0..trainer.config.train.accumulate {
-                trainer.write_part(part, images, labels)?;
-                let program = &mut trainer.programs.part(part).0;
-                if let Some(op) = trainer.session.first_non_finite(program)? {
+                trainer.write_part(part, batch)?;
+                if let Some(op) = trainer.session.first_non_finite(trainer.programs.part(part))? {
                     return Ok(Some(op));
                 }
             }
-            // The gradients are finite and their norm is not. The update leaves the weights alone then.
-            trainer.session.first_non_finite(&mut trainer.programs.update)
+            // The gradients are finite and their norm is not.
+            match trainer.programs.update() {
+                Some(update) => trainer.session.first_non_finite(update),
+                None => Ok(None),
+            }
         };
         match search(self) {
             Err(error) => error,
             Ok(op) => Error::NonFinite {
-                step: self.step + 1,
+                step: batch.step + 1,
                 what: what.into(),
                 op: op.unwrap_or_else(|| "an op that could not be found again".into()),
             },
@@ -346,7 +407,7 @@ impl Trainer {
 
     /// Floating-point operations of one update.
     pub fn flops(&self) -> u64 {
-        self.config.train.accumulate as u64 * self.programs.first.0.flops()
+        self.config.train.accumulate as u64 * self.programs.first.flops()
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Training {
     v: Tensor,
     average: Tensor,
     hyper: Tensor,
-    norm: Tensor,
+    outcome: Tensor,
 }
 
 impl Training {
@@ -35,7 +35,7 @@ impl Training {
             v,
             average,
             hyper: store.tensor(&[8], DType::F32),
-            norm: store.tensor(&[2], DType::F32),
+            outcome: store.tensor(&[3], DType::F32),
         }
     }
 
@@ -83,7 +83,7 @@ impl Training {
             progress(i + 1, steps);
         }
         session.run(&mut step)?;
-        if session.read_in(&step, loss)?[0].is_finite() {
+        if session.read_in(&step, loss)?[0].is_finite() && session.read(self.outcome)?[2] == 0.0 {
             return Ok(());
         }
         let op = session.first_non_finite(&mut step)?.unwrap_or_default();
@@ -102,7 +102,7 @@ impl Training {
 
     fn record_update(&self, session: &mut Session, weights: &Weights) -> Result<Program> {
         let mut tape = Tape::new(session.backend(), DType::F32);
-        grad_norm(&mut tape, self.norm, weights.gradients);
+        grad_norm(&mut tape, self.outcome, weights.gradients, Tensor::EMPTY);
         let tensors = AdamTensors {
             p: weights.values,
             m: self.m,
@@ -111,7 +111,7 @@ impl Training {
             copy: weights.copy,
             g: weights.gradients,
         };
-        adam(&mut tape, tensors, self.hyper, self.norm, 1.0, false);
+        adam(&mut tape, tensors, self.hyper, self.outcome, 1.0, false);
         session.load(tape)
     }
 }

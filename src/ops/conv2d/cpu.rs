@@ -12,7 +12,7 @@ mod winograd;
 use rayon::prelude::*;
 
 use super::Conv2dShape;
-use crate::ops::simd::scratch;
+use crate::ops::simd::{for_chunks, scratch};
 use gather::Patches;
 pub use weights::backward_bias;
 use winograd::{Conv, Filters, Input, Tiling};
@@ -48,6 +48,19 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);
         gather::product(y, &patches, packed, bias, s.c_out);
     });
+}
+
+/// `y += addend`, unless that is empty.
+pub fn add(y: &mut [f32], addend: &[f32]) {
+    if addend.is_empty() {
+        return;
+    }
+    for_chunks(
+        [y],
+        [addend],
+        #[inline(always)]
+        |[y], [addend]| y.iter_mut().zip(addend).for_each(|(y, addend)| *y += addend),
+    );
 }
 
 /// `dx`, the gradient of the input, plus `bias`: what a transposed convolution adds.

@@ -9,7 +9,9 @@
 //! dbias[o]      =           sum over p       of  dy[p, o]
 //! ```
 //!
-//! where `x` outside the image is zero, and only whole quotients count in `dx`.
+//! where `x` outside the image is zero, and only whole quotients count in `dx`. What is added to a convolution's result
+//! right away is added where that is stored: a residual to `y`, other consumers' contributions to `dx`. It is added to
+//! the result as stored, so the sum is bitwise that of an op of its own.
 
 pub mod cpu;
 pub mod hopper;
@@ -17,7 +19,7 @@ mod layer;
 mod shape;
 
 use crate::device::Memory;
-use crate::tape::{Launches, Op, Tape};
+use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 pub(super) use layer::{Layer, Names};
 use layer::{Splits, dims, phase_pixels, phases, weight_columns};
@@ -54,6 +56,22 @@ impl Padding {
 /// `x [n, h, w, c_in]`, `w [c_out, kh, kw, c_in]` of the same type, `bias [c_out]` in f32 or absent; the result is
 /// `[n, out_h, out_w, c_out]` with `out = (size + padding - kernel) / stride + 1`. Saved for backward: `x`.
 pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize, padding: Padding) -> Tensor {
+    conv2d_add(tape, x, w, bias, stride, padding, Tensor::EMPTY)
+}
+
+/// `conv2d(x, w) + residual`, in one launch.
+///
+/// # Shapes
+/// Those of [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+pub fn conv2d_add(
+    tape: &mut Tape,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor,
+    stride: usize,
+    padding: Padding,
+    residual: Tensor,
+) -> Tensor {
     assert!(x.rank() == 4 && w.rank() == 4 && x.dim(3) == w.dim(3), "conv2d of {x:?} with weights {w:?}");
     let shape = Conv2dShape {
         n: x.dim(0),
@@ -71,28 +89,35 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
     };
     let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], x.dtype());
     let layer = Layer::new(shape, &CONV2D).on(tape, x.dtype());
-    record(tape, y, x, w, bias, layer);
-    y
+    Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
 }
 
 const CONV2D: Names =
     Names { fwd: "conv2d_fwd", bwd_dx: "conv2d_bwd_dx", bwd_dw: "conv2d_bwd_dw", bwd_dbias: "conv2d_bwd_dbias" };
 
-/// Records `y = conv(x, w) + bias`.
-pub(super) fn record(tape: &mut Tape, y: Tensor, x: Tensor, w: Tensor, bias: Tensor, layer: Layer) {
-    let (op, c_out) = (layer.names.fwd, layer.shape.c_out);
-    assert!(x.dtype() == w.dtype() && bias.dtype() == DType::F32, "{op} of {x:?} with weights {w:?}, bias {bias:?}");
-    assert!(bias.is_empty() || bias.numel() == c_out, "{op}: bias {bias:?} for {c_out} channels");
-    tape.push(Conv2dFwd { y, x, w, bias, layer });
-}
-
-#[derive(Debug)]
+/// `y = conv(x, w) + bias + residual`; bias and residual may be absent.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Conv2dFwd {
     pub y: Tensor,
     pub x: Tensor,
     pub w: Tensor,
     pub bias: Tensor,
+    pub residual: Tensor,
     pub layer: Layer,
+}
+
+impl Conv2dFwd {
+    /// Records the op and returns its result.
+    pub fn record(self, tape: &mut Tape) -> Tensor {
+        let Conv2dFwd { y, x, w, bias, residual, layer } = self;
+        let (op, c_out) = (layer.names.fwd, layer.shape.c_out);
+        assert!(x.dtype() == w.dtype() && bias.dtype() == DType::F32, "{op} of {x:?}, weights {w:?}, bias {bias:?}");
+        assert!(bias.is_empty() || bias.numel() == c_out, "{op}: bias {bias:?} for {c_out} channels");
+        let fits = residual.dims() == y.dims() && residual.dtype() == y.dtype();
+        assert!(residual.is_empty() || fits, "{op}: residual {residual:?} for {y:?}");
+        tape.push(self);
+        y
+    }
 }
 
 impl Op for Conv2dFwd {
@@ -103,33 +128,35 @@ impl Op for Conv2dFwd {
         vec![self.y]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.w, self.bias]
+        vec![self.x, self.w, self.bias, self.residual]
     }
     fn backward(&self, tape: &mut Tape) {
-        let Conv2dFwd { y, x, w, bias, layer } = *self;
+        let Conv2dFwd { y, x, w, bias, residual, layer } = *self;
         let dy = tape.grad(y);
+        tape.accumulate(residual, dy);
         if tape.needs_grad(w) {
             BwdDw::record(tape, w, dy, x, layer);
         }
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
-        let dx = tape.grad_slot(x);
+        let (dx, [earlier]) = tape.grad_sum(x);
         if !dx.is_empty() {
-            tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, layer });
-            tape.accumulate(x, dx);
+            tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, earlier, layer });
+            tape.set_grad(x, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y], [x, w, bias]) = mem.views([self.y], [self.x, self.w, self.bias]);
+        let ([y], [x, w, bias, residual]) = mem.views([self.y], [self.x, self.w, self.bias, self.residual]);
         cpu::forward(y, x, w, bias, &self.layer.shape);
+        cpu::add(y, residual);
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.layer.hopper.fwd {
-            return plan.launch(q, self.y, self.x, self.w, self.bias);
+            return plan.launch(q, self.y, [self.x, self.w, self.bias, self.residual]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.fwd);
-        let operands = [self.y.into(), self.x.into(), self.w.into(), self.bias.into()];
+        let operands = [self.y, self.x, self.w, self.bias, self.residual].map(Arg::from);
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
             .tiles(tile.side(), s.out_pixels(), s.c_out)
@@ -142,13 +169,15 @@ impl Op for Conv2dFwd {
     }
 }
 
-/// `dx`, and for the forward pass of a transposed convolution a bias added to it.
+/// `dx`; to it are added the `earlier` contributions to the same gradient, or for the forward pass of a transposed
+/// convolution a bias. Either may be absent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BwdDx {
     pub dx: Tensor,
     pub dy: Tensor,
     pub w: Tensor,
     pub bias: Tensor,
+    pub earlier: Tensor,
     pub layer: Layer,
 }
 
@@ -160,18 +189,19 @@ impl Op for BwdDx {
         vec![self.dx]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.w, self.bias]
+        vec![self.dy, self.w, self.bias, self.earlier]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dx], [dy, w, bias]) = mem.views([self.dx], [self.dy, self.w, self.bias]);
+        let ([dx], [dy, w, bias, earlier]) = mem.views([self.dx], [self.dy, self.w, self.bias, self.earlier]);
         cpu::backward_data(dx, dy, w, bias, &self.layer.shape);
+        cpu::add(dx, earlier);
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.layer.hopper.bwd_dx {
-            return plan.launch(q, self.dx, self.dy, self.w, self.bias);
+            return plan.launch(q, self.dx, [self.dy, self.w, self.bias, self.earlier]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
-        let operands = [self.dx.into(), self.dy.into(), self.w.into(), self.bias.into()];
+        let operands = [self.dx, self.dy, self.w, self.bias, self.earlier].map(Arg::from);
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
             .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
             .tiles(tile.side(), phase_pixels(s), s.c_in)

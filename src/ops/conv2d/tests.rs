@@ -2,6 +2,8 @@ use super::layer::Tile;
 use super::*;
 use crate::ops::check::{Check, Input, few};
 
+mod fused;
+
 /// The definition, term by term.
 fn oracle(s: &Conv2dShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
     let mut y = Vec::new();
@@ -53,8 +55,7 @@ fn check_with(x: [usize; 4], c_out: usize, [kh, kw]: [usize; 2], stride: usize, 
         &[Input::activation(&x), weights, Input::parameter(&[c_out])],
         |tape, t| {
             let y = tape.tensor(&[n, shape.out_h(), shape.out_w(), c_out], t[0].dtype());
-            record(tape, y, t[0], t[1], t[2], layer);
-            y
+            Conv2dFwd { y, x: t[0], w: t[1], bias: t[2], residual: Tensor::EMPTY, layer }.record(tape)
         },
         |x| oracle(&shape, &x[0], &x[1], &x[2]),
     );

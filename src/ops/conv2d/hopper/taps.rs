@@ -136,15 +136,16 @@ impl TapsPlan {
         self.macs > 3 * self.shape.flops() / 2
     }
 
-    /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`.
-    pub fn launch(&self, q: &mut Launches, out: Tensor, input: Tensor, w: Tensor, bias: Tensor) {
+    /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`; bias and addend may be absent.
+    pub fn launch(&self, q: &mut Launches, out: Tensor, [input, w, bias, addend]: [Tensor; 4]) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let (pixels, channels) = match self.pass {
             Pass::Forward => (self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride), self.channels),
             Pass::InputGradient => (self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], self.box_rows, 1), 64),
         };
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, channels]).swizzle_128();
-        let operands = [out.into(), Arg::TensorMap(input, pixels), Arg::TensorMap(w, weights), bias.into()];
+        let maps = [Arg::TensorMap(input, pixels), Arg::TensorMap(w, weights)];
+        let operands = [&[out.into()], &maps[..], &[bias.into(), addend.into()]].concat();
         let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)
             .grid([self.blocks, 1, 1])

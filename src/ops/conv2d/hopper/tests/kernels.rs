@@ -4,9 +4,10 @@
 use super::*;
 use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::ops::check::{Input, compare, few};
-use crate::ops::conv2d::{CONV2D, Layer, cpu, record};
+use crate::ops::conv2d::{CONV2D, Conv2dFwd, Layer, cpu};
 use crate::tape::{Session, Tape};
-use crate::tensor::Store;
+use crate::tensor::{Store, Tensor};
+use half::bf16;
 
 fn schedules() -> Vec<EmuOptions> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
@@ -17,10 +18,10 @@ fn schedules() -> Vec<EmuOptions> {
     if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { (1..=5).map(skewed).chain([fifo]).collect() }
 }
 
-/// Operands in bf16, and what the CPU makes of them.
+/// Operands in bf16 (x, weights, bias, dy, a residual, an earlier gradient of x), and what the CPU makes of the first four.
 struct Case {
     shape: Conv2dShape,
-    inputs: [Vec<f32>; 4],
+    inputs: [Vec<f32>; 6],
     wanted: [Vec<f64>; 3],
 }
 
@@ -33,9 +34,11 @@ impl Case {
             Input::weight(&[s.c_out, s.kh, s.kw, s.c_in]).scaled(fan_in.powf(-0.5)),
             Input::parameter(&[s.c_out]),
             Input::activation(&[s.n, s.out_h(), s.out_w(), s.c_out]),
+            Input::activation(&[s.n, s.out_h(), s.out_w(), s.c_out]).scaled(0.6),
+            Input::activation(&[s.n, s.h, s.w, s.c_in]).scaled(0.7),
         ]
         .map(|input| input.in_bf16());
-        let [x, w, bias, dy] = &inputs;
+        let [x, w, bias, dy, ..] = &inputs;
         let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0f32; n]);
         cpu::forward(&mut y, x, w, bias, s);
         cpu::backward_data(&mut dx, dy, w, &[], s);
@@ -44,26 +47,33 @@ impl Case {
         Case { shape, inputs, wanted }
     }
 
-    /// Result, gradient of the input and of the weights, computed as planned.
-    fn run(&self, plans: Plans, options: EmuOptions) -> [Vec<f32>; 3] {
+    /// Result, gradient of the input and of the weights, computed as planned: with residual and earlier gradient added,
+    /// if they are wanted.
+    fn run(&self, plans: Plans, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 3] {
         let s = &self.shape;
         let mut store = Store::new();
         let x = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
         let w = store.tensor(&[s.c_out, s.kh, s.kw, s.c_in], DType::Bf16);
         let [dw, bias] = [w.dims(), vec![s.c_out]].map(|dims| store.tensor(&dims, DType::F32));
-        let dy = store.tensor(&[s.n, s.out_h(), s.out_w(), s.c_out], DType::Bf16);
+        let [dy, residual] = [(); 2].map(|()| store.tensor(&[s.n, s.out_h(), s.out_w(), s.c_out], DType::Bf16));
+        let earlier = store.tensor(&x.dims(), DType::Bf16);
         let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
         let mut tape = Tape::new(session.backend(), DType::Bf16);
         tape.parameter(w, dw);
         tape.watch(x);
         let y = tape.tensor(&dy.dims(), DType::Bf16);
-        record(&mut tape, y, x, w, bias, Layer { hopper: plans, ..Layer::new(*s, &CONV2D) });
+        let layer = Layer { hopper: plans, ..Layer::new(*s, &CONV2D) };
+        let added = if with_addends { residual } else { Tensor::EMPTY };
+        Conv2dFwd { y, x, w, bias, residual: added, layer }.record(&mut tape);
         tape.keep(y);
         tape.seed_grad(y, dy);
+        if with_addends {
+            tape.accumulate(x, earlier);
+        }
         tape.backward();
         let dx = tape.grad(x);
         tape.keep(dx);
-        for (tensor, values) in [x, w, bias, dy].into_iter().zip(&self.inputs) {
+        for (tensor, values) in [x, w, bias, dy, residual, earlier].into_iter().zip(&self.inputs) {
             session.write(tensor, values).unwrap();
         }
         let mut program = session.load(tape).unwrap();
@@ -73,6 +83,13 @@ impl Case {
         }
         session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
         [y, dx, dw].map(|t| session.read_in(&program, t).unwrap())
+    }
+
+    /// The sums of such results and the addends, each rounded to bf16.
+    fn add(&self, [y, dx, dw]: &[Vec<f32>; 3]) -> [Vec<f32>; 3] {
+        let [_, _, _, _, residual, earlier] = &self.inputs;
+        let sum = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| bf16::from_f32(a + b).to_f32()).collect();
+        [sum(y, residual), sum(dx, earlier), dw.clone()]
     }
 
     /// `y` and `dx` are rounded to bf16, `dw` is f32.
@@ -85,7 +102,8 @@ impl Case {
     }
 }
 
-/// Every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two tiles.
+/// Every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two tiles:
+/// against the CPU; and with addends in every schedule, against sums made apart.
 fn check(shape: Conv2dShape, blocks: usize) {
     if Emu::new(EmuOptions::default()).is_err() {
         return;
@@ -97,11 +115,13 @@ fn check(shape: Conv2dShape, blocks: usize) {
         |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
     for i in 0..fwd.len().max(bwd_dw.len()) {
         let plans = Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
-        let results: Vec<_> = schedules().into_iter().map(|options| case.run(plans, options)).collect();
-        for (result, options) in results.iter().zip(schedules()) {
-            assert_eq!(result, &results[0], "the same bits in every schedule: {plans:?} with {options:?}");
+        let result = case.run(plans, schedules()[0], false);
+        case.compare(&result, plans);
+        let sums = case.add(&result);
+        for options in schedules() {
+            let bits = case.run(plans, options, true);
+            assert_eq!(bits, sums, "the same bits in every schedule: {plans:?} with {options:?}");
         }
-        case.compare(&results[0], plans);
     }
 }
 
@@ -126,7 +146,7 @@ fn benchmark_layers_match_the_cpu() {
         let plans = Plans::new(&shape, DType::Bf16);
         assert!(plans.fwd.is_some() && plans.bwd_dx.is_some() && plans.bwd_dw.is_some(), "{shape:?}");
         let case = Case::new(shape);
-        case.compare(&case.run(plans, schedules()[0]), plans);
+        case.compare(&case.run(plans, schedules()[0], false), plans);
     }
 }
 
