@@ -266,15 +266,16 @@ fn ulps(count: f64, y: f64) -> f64 {
 fn exponentials() -> Case {
     let x = random_floats(10, 256, -20.0, 20.0);
     let fast = |x: f64| 2.0 + (1.173 * x).abs().floor();
-    let functions: [&dyn Fn(f64) -> (f64, f64); 4] = [
+    let functions: [&dyn Fn(f64) -> (f64, f64); 5] = [
         &|x| (x.exp(), ulps(fast(x), x.exp())),
         &|x| (x.exp(), ulps(2.0, x.exp())),
         &|x| (x.exp2(), ulps(2.0, x.exp2())),
         &|x| (1.0 / (1.0 + (-x).exp()), ulps(4.0 + fast(x), 1.0 / (1.0 + (-x).exp()))),
+        &|x| (x.exp2(), ulps(2.0, x.exp2())),
     ];
     let want = functions.iter().flat_map(|f| x.iter().map(|&x| f(f64::from(x)))).collect();
     Case::near("exp", want, move |driver| {
-        let operands = [Out(4 * x.len()), In(&x), Int(x.len() as i32)];
+        let operands = [Out(5 * x.len()), In(&x), Int(x.len() as i32)];
         words_of(driver, Launch { kernel: "wrapper_exp", grid: 8, block: 32, smem_bytes: 0, operands: &operands })
     })
 }

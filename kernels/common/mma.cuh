@@ -1,5 +1,5 @@
-// Tensor-core, asynchronous-copy and named-barrier instructions. The only place with PTX: every wrapper has a device
-// body and a host body that does the same arithmetic.
+// Tensor-core, asynchronous-copy, named-barrier and exponential instructions. The only place with PTX: every wrapper has
+// a device body and a host body that does the same arithmetic.
 #pragma once
 
 // d += a b for a warp: a [16, 16] row-major, b [16, 8] column-major, d [16, 8] float, in the fragment layout of
@@ -88,5 +88,16 @@ __device__ __forceinline__ void named_bar_sync(int id, unsigned threads EMU_AT) 
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 #else
   emu::named_barrier(id, threads, at);
+#endif
+}
+
+// 2^x to 2 units in the last place, in one instruction: what exp2f spends on results below 2^-126 is spared, they are 0.
+__device__ __forceinline__ float exp2_approx(float x) {
+#if defined(__CUDACC__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return x < -126.f ? 0.f : exp2f(x);
 #endif
 }

@@ -79,6 +79,7 @@ enum Bug {
   DOUBLED_WITHOUT_FENCE,
   DOUBLED = 15,    // no bug: the threads double a where it lies
   RESTARTED = 16,  // no bug: in the middle of a step, what was summed is forgotten
+  SECOND_HALF = 17,  // no bug: of rows of b with 64 columns the last 32
 };
 template <int N> struct Stage {
   __nv_bfloat16 a[64 * 64], b[(N + 63) / 64 * 64 * 64];
@@ -144,7 +145,8 @@ __global__ void __launch_bounds__(160)
     for (int k = 0; k < 4; k++) {
       const bool accumulate = step + k > 0 && !(BUG == RESTARTED && k == 2);
       const uint64_t b_desc =
-          B_MN_MAJOR ? smem_desc_sw128_mn(stage.b + k * 16 * 64, 64 * 128) : smem_desc_sw128(stage.b + k * 16);
+          B_MN_MAJOR ? smem_desc_sw128_mn(stage.b + k * 16 * 64 + (BUG == SECOND_HALF ? 32 : 0), 64 * 128)
+                     : smem_desc_sw128(stage.b + k * 16);
       if constexpr (A_FROM_REGISTERS) {
         wgmma_m64k16_bf16<N, B_MN_MAJOR>(d, fragments[k], b_desc, accumulate);
       } else {

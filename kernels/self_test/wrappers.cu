@@ -139,8 +139,9 @@ __global__ void __launch_bounds__(32) wrapper_sin_cos(float2* __restrict__ y, co
   if (i < n) y[i] = detail::sin_cos_turns(turns[i]);
 }
 
-// The exponentials that kernels use, of which a GPU gives approximations: __expf, expf, exp2f and the logistic function.
-__global__ void __launch_bounds__(32) wrapper_exp(float* __restrict__ y,       // [4, n]
+// The exponentials that kernels use, of which a GPU gives approximations: __expf, expf, exp2f, the logistic function and
+// exp2_approx.
+__global__ void __launch_bounds__(32) wrapper_exp(float* __restrict__ y,       // [5, n]
                                                   const float* __restrict__ x, // [n]
                                                   int n) {
   const int i = blockIdx.x * 32 + threadIdx.x;
@@ -149,6 +150,7 @@ __global__ void __launch_bounds__(32) wrapper_exp(float* __restrict__ y,       /
   y[n + i] = expf(x[i]);
   y[2 * n + i] = exp2f(x[i]);
   y[3 * n + i] = sigmoid(x[i]);
+  y[4 * n + i] = exp2_approx(x[i]);
 }
 
 EXPORT(wrapper_mma)

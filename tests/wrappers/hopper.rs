@@ -130,6 +130,8 @@ fn products() -> impl Iterator<Item = Case> {
         ("product_registers_64", 64, false, false),
         ("product_registers_64_mn", 64, false, true),
         ("product_registers_128", 128, false, false),
+        ("product_registers_32_mn", 32, false, true),
+        ("product_registers_256_mn", 256, false, true),
     ];
     kernels.into_iter().map(|(kernel, n, a_mn_major, b_mn_major)| {
         let product = Product::new(kernel, n, a_mn_major, b_mn_major, 3);
@@ -138,12 +140,15 @@ fn products() -> impl Iterator<Item = Case> {
     })
 }
 
-/// Where threads double what was loaded before it is multiplied, and where a product begins its sums anew.
-fn changed_products() -> [Case; 2] {
+/// Where threads double what was loaded before it is multiplied, where a product begins its sums anew, and where the columns
+/// of b begin amid the rows of a box.
+fn changed_products() -> [Case; 3] {
     let doubled = Product::new("product_doubled", 64, false, false, 3);
     let twice: Vec<f32> = doubled.expected.iter().map(|c| 2.0 * c).collect();
     let restarted = Product::new("product_restarted", 64, false, false, 2);
-    [(doubled, twice), (restarted, product(64, 96..128))].map(|(product, want)| {
+    let half = Product::new("product_second_half", 64, false, true, 3).second_half();
+    let columns = half.expected.clone();
+    [(doubled, twice), (restarted, product(64, 96..128)), (half, columns)].map(|(product, want)| {
         let name = product.kernel;
         Case::bits(name, bits(&want), move |driver| bits(&product.run_on(driver).unwrap_or_else(|e| panic!("{e}"))))
     })

@@ -1,0 +1,60 @@
+// What kernels for Hopper share that load with one thread and multiply with two warpgroups: the ring of stages between
+// them.
+#pragma once
+#include "common.cuh"
+
+// One warpgroup loads, two multiply. At entry all have the same number of registers; then the loader gives its own away.
+constexpr int CONSUMERS = 2, WARPGROUP = 128, HOPPER_THREADS = (CONSUMERS + 1) * WARPGROUP;
+constexpr int LOADER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+static_assert(LOADER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / WARPGROUP, "a multiprocessor has no more");
+
+// A row of 64 bf16: what the 128-byte swizzle permutes, and how wide every box is that TMA loads here.
+constexpr int ROW = 128;
+
+constexpr int MAX_STAGES = 8;
+struct RingBarriers {
+  uint64_t full[MAX_STAGES], empty[MAX_STAGES];
+
+  // Arrivals of those who leave a buffer, and of those who fill it.
+  __device__ __forceinline__ void init(unsigned leavers = CONSUMERS * WARPGROUP / 32, unsigned loaders = 1) {
+    for (int i = 0; i < MAX_STAGES; i++) {
+      mbar_init(&full[i], loaders);
+      mbar_init(&empty[i], leavers);
+    }
+  }
+};
+
+// A ring of buffers as one of its users sees it: loader and consumers walk it in the same order, each with its own copy
+// of this struct.
+struct Ring {
+  RingBarriers* barriers;
+  unsigned char* buffers;
+  int buffer_bytes, stages;
+  int stage = 0;
+  unsigned parity = 0;
+
+  __device__ __forceinline__ unsigned char* buffer() const { return buffers + stage * buffer_bytes; }
+  __device__ __forceinline__ uint64_t* full() const { return &barriers->full[stage]; }
+  __device__ __forceinline__ uint64_t* empty() const { return &barriers->empty[stage]; }
+
+  __device__ __forceinline__ void advance() {
+    if (++stage == stages) stage = 0, parity ^= 1;
+  }
+
+  // Who fills the buffer: waits until the consumers have left it.
+  __device__ __forceinline__ void wait_left() const { mbar_wait(empty(), parity ^ 1); }
+
+  // The loader: the same, and says what will come.
+  __device__ __forceinline__ void begin_load(int bytes) const {
+    wait_left();
+    mbar_expect_tx(full(), bytes);
+  }
+
+  // A consumer: waits until the buffer is loaded.
+  __device__ __forceinline__ void wait_loaded() const { mbar_wait(full(), parity); }
+};
+
+// One lane of each consumer warp says that its warp has left a buffer; null: none was held.
+__device__ __forceinline__ void leave(uint64_t* empty) {
+  if (empty && threadIdx.x % 32 == 0) mbar_arrive(empty);
+}

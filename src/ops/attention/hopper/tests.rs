@@ -1,0 +1,180 @@
+//! The plans; and the kernels under the emulator as compute capability 9.0: against the CPU implementation on the same
+//! bf16 values, no less accurate than `attention.cu`, and bitwise the same in every schedule.
+
+use super::*;
+use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
+use crate::ops::attention::{cpu, record};
+use crate::ops::check::{Input, compare, few};
+use crate::tape::{Session, Tape};
+use crate::tensor::Store;
+
+fn schedules() -> Vec<EmuOptions> {
+    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
+    let skewed = |seed| {
+        let async_copies = [AsyncCopies::Late, AsyncCopies::Coin, AsyncCopies::Early][seed as usize % 3];
+        EmuOptions { schedule: Schedule::Skew, async_copies, seed, ..fifo }
+    };
+    if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { (1..=5).map(skewed).chain([fifo]).collect() }
+}
+
+fn shape(n: usize, l: usize, heads: usize, d: usize) -> Shape {
+    Shape { n, l, heads, dk: d, dv: d }
+}
+
+/// Operands in bf16, and what the CPU makes of them.
+struct Case {
+    shape: Shape,
+    qkv: Vec<f32>,
+    dout: Vec<f32>,
+    wanted: [Vec<f64>; 3],
+}
+
+impl Case {
+    fn new(s: Shape) -> Case {
+        let qkv = Input::activation(&[s.n, s.l, s.width()]).in_bf16();
+        let dout = Input::activation(&[s.n, s.l, s.heads * s.dv]).in_bf16();
+        let (mut out, mut lse) = (vec![0.0; dout.len()], vec![0.0; s.n * s.heads * s.l]);
+        let mut dqkv = vec![0.0; qkv.len()];
+        cpu::forward(&mut out, &mut lse, &qkv, s);
+        cpu::backward(&mut dqkv, &dout, &qkv, &out, &lse, s);
+        let wanted = [out, lse, dqkv].map(|values| values.iter().map(|&v| v as f64).collect());
+        Case { shape: s, qkv, dout, wanted }
+    }
+
+    /// The result, its log-sum-exps and the gradient, computed as planned.
+    fn run(&self, plans: Plans, options: EmuOptions) -> [Vec<f32>; 3] {
+        let s = self.shape;
+        let mut store = Store::new();
+        let qkv = store.tensor(&[s.n, s.l, s.width()], DType::Bf16);
+        let dout = store.tensor(&[s.n, s.l, s.heads * s.dv], DType::Bf16);
+        let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
+        let mut tape = Tape::new(session.backend(), DType::Bf16);
+        tape.watch(qkv);
+        let (out, lse) = record(&mut tape, qkv, s, plans);
+        tape.keep(out);
+        tape.keep(lse);
+        tape.seed_grad(out, dout);
+        tape.backward();
+        let dqkv = tape.grad(qkv);
+        tape.keep(dqkv);
+        session.write(qkv, &self.qkv).unwrap();
+        session.write(dout, &self.dout).unwrap();
+        let mut program = session.load(tape).unwrap();
+        let planned = [plans.fwd.map(|p| p.kernel), plans.bwd.map(|p| p.dkv_kernel), plans.bwd.map(|p| p.dq_kernel)];
+        for kernel in planned.into_iter().flatten() {
+            assert!(program.kernels().any(|k| k == kernel), "{kernel} runs");
+        }
+        session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
+        [out, lse, dqkv].map(|t| session.read_in(&program, t).unwrap())
+    }
+
+    /// Root mean square of the errors of the result, and of the gradients of queries, keys and values.
+    fn errors(&self, result: &[Vec<f32>; 3]) -> [f64; 4] {
+        let (width, columns) = (self.shape.width(), self.shape.heads * self.shape.dk);
+        let of = |got: &[f32], wanted: &[f64], part: Option<usize>| {
+            let pairs = got.iter().zip(wanted).enumerate();
+            let chosen = pairs.filter(|(i, _)| part.is_none_or(|part| i % width / columns == part));
+            let squares: Vec<f64> = chosen.map(|(_, (&got, &wanted))| (got as f64 - wanted).powi(2)).collect();
+            (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+        };
+        let of_gradient = |part| of(&result[2], &self.wanted[2], Some(part));
+        [of(&result[0], &self.wanted[0], None), of_gradient(0), of_gradient(1), of_gradient(2)]
+    }
+}
+
+/// One shape, in `blocks` persistent blocks at most and with the keys shared by two blocks if there are several tiles.
+fn check(s: Shape, blocks: usize) {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let planned = Plans::new(&s, DType::Bf16);
+    let fwd = planned.fwd.map(|plan| ForwardPlan { blocks: plan.tiles.min(blocks), ..plan });
+    let bwd = planned.bwd.map(|plan| BackwardPlan {
+        splits: 2.min(s.l.div_ceil(BOX)),
+        dq_blocks: plan.dq_tiles.min(blocks),
+        ..plan
+    });
+    assert!(fwd.is_some() && bwd.is_some(), "{s:?}");
+    let case = Case::new(s);
+    let results: Vec<_> = schedules().into_iter().map(|options| case.run(Plans { fwd, bwd }, options)).collect();
+    for (result, options) in results.iter().zip(schedules()) {
+        assert_eq!(result, &results[0], "the same bits in every schedule: {s:?} with {options:?}");
+    }
+    for (i, (what, tolerance)) in [("out", 1e-2), ("lse", 1e-5), ("dqkv", 2e-2)].into_iter().enumerate() {
+        compare(&format!("{what} of {s:?}"), &results[0][i], &case.wanted[i], tolerance);
+    }
+    let others = case.errors(&case.run(Plans::default(), schedules()[0]));
+    for ((error, other), what) in case.errors(&results[0]).into_iter().zip(others).zip(["out", "dq", "dk", "dv"]) {
+        assert!(error <= 2.0 * other + 1e-6, "{what} of {s:?}: off by {error:.2e}, attention.cu by {other:.2e}");
+    }
+}
+
+/// Heads as the benchmark models have them, few images.
+#[test]
+fn heads_of_the_benchmark_models_match_the_cpu() {
+    few([(1, 256, 1, 256), (1, 256, 4, 32), (1, 256, 1, 128), (3, 16, 1, 256), (2, 64, 8, 32)])
+        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 2));
+}
+
+#[test]
+fn tokens_and_heads_that_fill_no_tile_match_the_cpu() {
+    few([(2, 65, 3, 32), (1, 200, 2, 128), (2, 100, 2, 64), (1, 63, 2, 256), (3, 5, 3, 64), (2, 1, 1, 32)])
+        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 3));
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let s = shape(1, 90, 2, 32);
+    let mut case = Case::new(s);
+    case.qkv.iter_mut().for_each(|v| *v *= 8.0);
+    let (mut out, mut lse) = (vec![0.0; case.dout.len()], vec![0.0; s.n * s.heads * s.l]);
+    cpu::forward(&mut out, &mut lse, &case.qkv, s);
+    let result = case.run(Plans::new(&s, DType::Bf16), schedules()[0]);
+    compare("out", &result[0], &out.iter().map(|&v| v as f64).collect::<Vec<_>>(), 2e-2);
+    assert!(result[2].iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn plans_are_possible() {
+    for d in [32, 64, 128, 256] {
+        for l in [1, 5, 16, 63, 64, 65, 100, 200, 256, 500, 1024] {
+            for (n, heads) in [(1, 1), (128, 1), (32, 6), (3, 5)] {
+                let Plans { fwd, bwd } = Plans::new(&shape(n, l, heads, d), DType::Bf16);
+                let fwd = fwd.unwrap();
+                assert!(fwd.stages >= 2 && fwd.smem_bytes <= SHARED_BYTES, "{fwd:?}");
+                assert!((1..=fwd.tiles).contains(&fwd.blocks), "{fwd:?}");
+                assert_eq!(bwd.is_some(), l <= 8 * d, "{bwd:?}");
+                let Some(bwd) = bwd else { continue };
+                assert!(bwd.dkv_stages >= 2 && bwd.dkv_smem_bytes <= SHARED_BYTES, "{bwd:?}");
+                assert!(bwd.dq_stages >= 2 && bwd.dq_smem_bytes <= SHARED_BYTES, "{bwd:?}");
+                assert!((1..=l.div_ceil(BOX)).contains(&bwd.splits), "{bwd:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_kernels_do_not_take() {
+    let taken = |s: Shape, dtype| {
+        let Plans { fwd, bwd } = Plans::new(&s, dtype);
+        (fwd.is_some(), bwd.is_some())
+    };
+    let s = shape(2, 256, 4, 64);
+    assert_eq!(taken(s, DType::Bf16), (true, true));
+    assert_eq!(taken(s, DType::F32), (false, false));
+    assert_eq!(taken(Shape { dv: 128, ..s }, DType::Bf16), (false, false));
+    assert_eq!(taken(shape(2, 16, 1, 512), DType::Bf16), (false, false));
+    assert_eq!(taken(shape(2, 1025, 1, 256), DType::Bf16), (true, false));
+}
+
+/// 128 images fill 132 multiprocessors; 32 leave room for the keys of each to be shared out.
+#[test]
+fn keys_are_split_where_multiprocessors_are_idle() {
+    let splits = |n| BackwardPlan::new(&shape(n, 256, 1, 256), DType::Bf16).unwrap().splits;
+    assert_eq!((splits(128), splits(32)), (1, 4));
+    let efficiency = ForwardPlan::new(&shape(128, 256, 1, 256), DType::Bf16).map(|p| wave_efficiency(p.tiles)).unwrap();
+    assert!((efficiency - 256.0 / 264.0).abs() < 1e-12);
+}
