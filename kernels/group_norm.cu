@@ -81,7 +81,7 @@ __device__ __forceinline__ void backward(T* __restrict__ dx, T* __restrict__ dbi
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T, bool DROPS>
-__global__ void __launch_bounds__(DROPS ? 256 : 512, DROPS ? 3 : 2)
+__global__ void __launch_bounds__(256, 3)
     group_norm_fwd(T* __restrict__ y,                 // [n, pixels, c]
                    float* __restrict__ stats,         // [n, groups, 2]: mean, rstd; with a bias [n, groups, 2 + c / groups]
                    const T* __restrict__ x,           // [n, pixels, c]
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(DROPS ? 256 : 512, DROPS ? 3 : 2)
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T, bool DROPS>
-__global__ void __launch_bounds__(256, 3)
+__global__ void __launch_bounds__(256, 2)
     group_norm_bwd(T* __restrict__ dx,                // [n, pixels, c]
                    T* __restrict__ dbias,             // as bias; may be absent
                    float* __restrict__ dgamma,        // [c], may be absent

@@ -70,6 +70,20 @@ template <class T, int VEC> struct Slab {
   }
 };
 
+// Calls use(pixel, load(pixel)) for every pixel of this thread's row, BATCH loads ahead: so many are under way at a time.
+template <int BATCH, class Slab, class Load, class Use>
+__device__ __forceinline__ void for_pixels(const Slab& slab, Load load, Use use) {
+  for (int first = slab.row; first < slab.pixels; first += BATCH * slab.rows) {
+    decltype(load(0)) loaded[BATCH];
+#pragma unroll
+    for (int i = 0; i < BATCH; i++)
+      if (first + i * slab.rows < slab.pixels) loaded[i] = load(first + i * slab.rows);
+#pragma unroll
+    for (int i = 0; i < BATCH; i++)
+      if (first + i * slab.rows < slab.pixels) use(first + i * slab.rows, loaded[i]);
+  }
+}
+
 // A bias of every image and channel: the columns from `first` on of `values [n, columns]`, or none.
 template <class T> struct ImageBias {
   const T* values;  // of this image and slab, or null
