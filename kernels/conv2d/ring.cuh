@@ -15,10 +15,11 @@ constexpr int MAX_STAGES = 8;
 struct RingBarriers {
   uint64_t full[MAX_STAGES], empty[MAX_STAGES];
 
-  __device__ __forceinline__ void init() {
+  // So many warps read each buffer.
+  __device__ __forceinline__ void init(int readers = CONSUMERS * WARPGROUP / 32) {
     for (int i = 0; i < MAX_STAGES; i++) {
       mbar_init(&full[i], 1);
-      mbar_init(&empty[i], CONSUMERS * WARPGROUP / 32);
+      mbar_init(&empty[i], readers);
     }
   }
 };
@@ -40,17 +41,20 @@ struct Ring {
     if (++stage == stages) stage = 0, parity ^= 1;
   }
 
-  // The loader: waits until the consumers have left the buffer, and says what will come into it.
+  // Waits until all readers have left what the buffer held a round before.
+  __device__ __forceinline__ void wait_left() const { mbar_wait(empty(), parity ^ 1); }
+
+  // The loader: waits for that, and says what will come into the buffer.
   __device__ __forceinline__ void begin_load(int bytes) const {
-    mbar_wait(empty(), parity ^ 1);
+    wait_left();
     mbar_expect_tx(full(), bytes);
   }
 
-  // A consumer: waits until the buffer is loaded.
+  // A reader: waits until the buffer is loaded.
   __device__ __forceinline__ void wait_loaded() const { mbar_wait(full(), parity); }
 };
 
-// One lane of each consumer warp says that its warp has left a buffer; null: none was held.
+// One lane of each reading warp says that its warp has left a buffer; null: none was held.
 __device__ __forceinline__ void leave(uint64_t* empty) {
   if (empty && threadIdx.x % 32 == 0) mbar_arrive(empty);
 }

@@ -159,8 +159,7 @@ mod tests {
             ("conv2d_fwd", "conv", forward, flops, images6 + images4 + weights + bias),
             ("silu_fwd", "activation", forward, 0, 2 * images6),
             ("silu_bwd", "activation", backward, 0, 3 * images6),
-            ("conv2d_bwd_dw", "conv", backward, flops, weights32 + images6 + images4),
-            ("conv2d_bwd_dbias", "conv", backward, 0, bias + images6),
+            ("conv2d_bwd_dw", "conv", backward, flops, weights32 + bias + images6 + images4),
             ("conv2d_bwd_dx", "conv", backward, flops, images4 + images6 + weights),
         ];
         assert_eq!(found, want);
