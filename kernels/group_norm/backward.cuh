@@ -33,7 +33,7 @@ template <class T, int VEC, int EARLIER> struct Loaded {
 template <class T, int VEC, bool DROPS>
 __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __restrict__ dy, const T* __restrict__ x,
                                               const float* __restrict__ gamma, const float* __restrict__ beta,
-                                              const float* __restrict__ group_stats, const ImageBias<T>& bias,
+                                              const float* __restrict__ group_stats, const Bias<T>& bias,
                                               const Mask<DROPS>& mask, bool silu) {
   for (int v0 = 0; v0 < slab.vectors; v0 += slab.columns) {
     const int v = v0 + slab.column;
@@ -125,7 +125,7 @@ struct InputGradient {
 
   template <class T, int VEC>
   __device__ __forceinline__ InputGradient(const Slab<T, VEC>& slab, int channel, const float* __restrict__ gamma,
-                                           const float* __restrict__ group_stats, const ImageBias<T>& bias) {
+                                           const float* __restrict__ group_stats, const Bias<T>& bias) {
     const int g = channel / slab.width;
     const float rstd = group_stats[g * 2 + 1];
     mean = group_stats[g * 2] - bias[channel];
@@ -141,7 +141,7 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
                                          const T* __restrict__ x, const float* __restrict__ gamma,
                                          const float* __restrict__ beta, const float* __restrict__ group_stats,
                                          const T* __restrict__ first, const T* __restrict__ second,
-                                         const ImageBias<T>& bias, const Mask<DROPS>& mask, bool silu) {
+                                         const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC], offset[VEC], slope[VEC];
 #pragma unroll
@@ -178,7 +178,7 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
 template <class T, int VEC>
 __device__ __forceinline__ void write_dbias(const Slab<T, VEC>& slab, T* __restrict__ dbias,
                                             const float* __restrict__ gamma, const float* __restrict__ group_stats,
-                                            const float* __restrict__ shifts, const ImageBias<T>& bias) {
+                                            const float* __restrict__ shifts, const Bias<T>& bias) {
   for (int i = threadIdx.x; i < slab.channels; i += blockDim.x) {
     const InputGradient constants(slab, i, gamma, group_stats, bias);
     const float lost = slab.pixels * (constants.offset + constants.slope * shifts[slab.first + i]);

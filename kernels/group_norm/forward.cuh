@@ -33,7 +33,7 @@ __device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restr
 // from its group's, of which the backward pass makes the gradient of the bias.
 template <class T, int VEC>
 __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __restrict__ stats,
-                                                const T* __restrict__ pivots, const ImageBias<T>& bias, int all_groups,
+                                                const T* __restrict__ pivots, const Bias<T>& bias, int all_groups,
                                                 float eps) {
   float* const shifts = stats + 2 * all_groups + slab.first;
   const int lane = threadIdx.x % 32, width = slab.width;
@@ -65,7 +65,7 @@ __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __res
 template <class T, int VEC, bool DROPS>
 __device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const T* __restrict__ x,
                                           const float* __restrict__ gamma, const float* __restrict__ beta,
-                                          const ImageBias<T>& bias, const Mask<DROPS>& mask, bool silu) {
+                                          const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC];
 #pragma unroll

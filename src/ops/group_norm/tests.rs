@@ -224,7 +224,8 @@ impl Chain {
         let mut program = session.load(tape).unwrap();
         // Twice: the counters that the first run leaves are those of the second.
         for _ in 0..2 {
-            [dgamma, dbeta].map(|t| session.write(t, &vec![f32::NAN; c]).unwrap());
+            session.write(dgamma, &vec![f32::NAN; c]).unwrap();
+            session.write(dbeta, &vec![f32::NAN; c]).unwrap();
             session.run(&mut program).unwrap();
         }
         results.map(|t| session.read_in(&program, t).unwrap())
