@@ -111,7 +111,7 @@ fn check(s: Shape, blocks: usize) {
 
 /// Heads as the benchmark models have them, few images.
 #[test]
-fn heads_of_the_benchmark_models_match_the_cpu() {
+fn benchmark_layers_match_the_cpu() {
     few([(1, 256, 1, 256), (1, 256, 4, 32), (1, 256, 1, 128), (3, 16, 1, 256), (2, 64, 8, 32)])
         .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 2));
 }
