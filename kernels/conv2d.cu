@@ -23,7 +23,8 @@
 // The axis (tap, channel) is padded per tap to whole 16-byte chunks, so that a chunk never crosses a tap; where a
 // channel count is no multiple of that, chunks are copied element by element. All divisions of indices stand before
 // the loops, which then only add and compare. dw is long in k and small in m and n: blockIdx.z splits k, each split
-// writes its own sum, and sum_splits adds them in order.
+// writes its own sum, and sum_splits adds them in order. The blocks of dw that are first to see a tile of dy (blockIdx.y
+// is 0) sum its columns too: that is dbias.
 #include "common/common.cuh"
 #include "conv2d/operands.cuh"
 
@@ -96,9 +97,10 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
 // Block (x, y, z): TILE output channels, TILE places of the padded (tap, input channel) axis, split z of the pixels.
 template <class T, int TILE>
 __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
-    conv2d_bwd_dw(float* __restrict__ dw,    // [splits, c_out, kh, kw, c_in]
-                  const T* __restrict__ dy,  // [n, out_h, out_w, c_out]
-                  const T* __restrict__ x,   // [n, h, width, c_in]
+    conv2d_bwd_dw(float* __restrict__ dw,     // [splits, c_out, kh, kw, c_in]
+                  float* __restrict__ dbias,  // [splits, c_out] or null
+                  const T* __restrict__ dy,   // [n, out_h, out_w, c_out]
+                  const T* __restrict__ x,    // [n, h, width, c_in]
                   int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
                   int out_h, int out_w, int split_pixels) {
   using TileA = RowTile<T, TILE, 2 * TILE>;
@@ -109,16 +111,22 @@ __global__ void __launch_bounds__(2 * TILE, MIN_BLOCKS<T, TILE>)
   PatchColumns<T, TileB> b({x, h, width, c_in}, kh, kw, stride, pad_top, pad_left, out_h, out_w, n0, begin, end);
   const int steps = (end - begin + TileA::BK - 1) / TileA::BK;
   const int channels = whole_chunks<T>(c_in), taps = kh * kw;
+  const bool sums_dy = dbias && blockIdx.y == 0;
+  ColumnSums<T, TileA> columns;
   Gemm<TileA, TileB, float>::run(
       a, b, steps, [](int) { return 0.f; }, dw + size_t(blockIdx.z) * c_out * taps * c_in, nullptr,
       [&](int row, int column) {
         const int o = m0 + row, tap = (n0 + column) / channels, c = (n0 + column) % channels;
         return Place{size_t(o * taps + tap) * c_in + c, o < c_out && tap < taps ? c_in - c : 0};
       },
-      rows_are_vectors<float>(c_in));
+      rows_are_vectors<float>(c_in),
+      [&](const TileA& tile) {
+        if (sums_dy) columns.add(tile);
+      });
+  if (sums_dy) columns.store(dbias + size_t(blockIdx.z) * c_out + m0, c_out - m0);
 }
 
-// Column sums. Block (x, y): 64 columns, rows [y * block_rows, (y + 1) * block_rows). Each thread sums 16 bytes of
+// Column sums, where no weight gradient is computed beside them. Block (x, y): 64 columns, rows [y * block_rows, (y + 1) * block_rows). Each thread sums 16 bytes of
 // every row that is its own, then the first threads sum what the others found, in order.
 template <class T>
 __global__ void __launch_bounds__(256, 4)
@@ -156,26 +164,29 @@ __global__ void __launch_bounds__(256, 4)
   }
 }
 
-// out[i] = sum over the splits, in order. A thread: four successive elements.
-__global__ void __launch_bounds__(256, 4) conv2d_sum_splits(float* __restrict__ out,          // [len]
-                                                         const float* __restrict__ parts,  // [splits, len]
-                                                         int len, int splits) {
-  const int i = (blockIdx.x * 256 + threadIdx.x) * 4;
+// Sums over the splits, in order, of dw and dbias. A thread: four successive elements of one of them.
+__global__ void __launch_bounds__(256, 4)
+    conv2d_sum_splits(float* __restrict__ dw,                 // [dw_len]
+                      float* __restrict__ dbias,              // [dbias_len]
+                      const float* __restrict__ dw_parts,     // [splits, dw_len]
+                      const float* __restrict__ dbias_parts,  // [splits, dbias_len]
+                      int dw_len, int dbias_len, int splits) {
+  const int chunk = blockIdx.x * 256 + threadIdx.x, dw_chunks = (dw_len + 3) / 4;
+  const bool is_dw = chunk < dw_chunks;
+  float* const out = is_dw ? dw : dbias;
+  const float* const parts = is_dw ? dw_parts : dbias_parts;
+  const int i = (is_dw ? chunk : chunk - dw_chunks) * 4, len = is_dw ? dw_len : dbias_len;
   if (i >= len) return;
   if (rows_are_vectors<float>(len)) {
-    Vec<float> sum = load_vec(parts + i);
+    Vec<float> total = load_vec(parts + i);
 #pragma unroll 4
-    for (int s = 1; s < splits; s++) {
-      const Vec<float> part = load_vec(parts + size_t(s) * len + i);
-#pragma unroll
-      for (int e = 0; e < 4; e++) sum[e] += part[e];
-    }
-    store_vec(out + i, sum);
+    for (int s = 1; s < splits; s++) total = sum(total, load_vec(parts + size_t(s) * len + i));
+    store_vec(out + i, total);
   } else {
     for (int e = i; e < min(i + 4, len); e++) {
-      float sum = parts[e];
-      for (int s = 1; s < splits; s++) sum += parts[size_t(s) * len + e];
-      out[e] = sum;
+      float total = parts[e];
+      for (int s = 1; s < splits; s++) total += parts[size_t(s) * len + e];
+      out[e] = total;
     }
   }
 }

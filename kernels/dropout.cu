@@ -2,8 +2,7 @@
 //
 //   y = mask x / (1 - p)        dx = mask dy / (1 - p)        mask[i] = (word(seed, step, stream, image, i) >= p 2^32)
 //
-// The mask is a function of the counter: backward is the same kernel applied to dy, and nothing is stored. The
-// comparison is between integers, so the mask is the same on every device.
+// The mask is a function of the counter: backward is the same kernel applied to dy, and nothing is stored.
 //
 // A thread owns eight elements of an image: two counters. grid.y = image.
 #include "common/common.cuh"
@@ -20,15 +19,7 @@ __global__ void __launch_bounds__(256) dropout(T* __restrict__ y,               
   const size_t at = size_t(blockIdx.y) * d + first;
   float value[8];
   load_up_to<8>(value, x + at, first, d);
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const uint4 words = philox_words(rng, stream, blockIdx.y, first / 4 + half);
-    float* v = value + 4 * half;
-    v[0] = words.x >= threshold ? v[0] * scale : 0.0f;
-    v[1] = words.y >= threshold ? v[1] * scale : 0.0f;
-    v[2] = words.z >= threshold ? v[2] * scale : 0.0f;
-    v[3] = words.w >= threshold ? v[3] * scale : 0.0f;
-  }
+  DropoutMask(rng, blockIdx.y, stream, threshold, scale).apply(value, first);
   store_up_to<8>(y + at, value, first, d);
 }
 

@@ -96,8 +96,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   float* const lse_2 = reinterpret_cast<float*>(buffers + (2 + 2 * stages) * BYTES);  // [heads of the group, padded]
   float* const delta = lse_2 + H::OF_GROUP * padded;
   if (threadIdx.x == 0) {
-    shared->keys.init(1, 1);  // left by the thread that stores the result from there
-    shared->values.init(1, 1);
+    shared->keys.init(1);  // left by the thread that stores the result from there
+    shared->values.init(1);
     shared->queries.init();
     shared->upstream.init();
     shared->handover.init(WARPGROUP, WARPGROUP);

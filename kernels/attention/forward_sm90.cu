@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   Ring keys{&shared->keys, key_buffers, KEY_BYTES, stages};
   Ring values{&shared->values, key_buffers + stages * KEY_BYTES, KEY_BYTES, stages};
   if (threadIdx.x == 0) {
-    shared->queries.init(1, BOXES);  // left by the threads that store
+    shared->queries.init(BOXES);  // left by the threads that store
     shared->keys.init();
     shared->values.init();
     fence_mbar_init();

@@ -29,6 +29,8 @@
 #include "export.cuh"
 #include "types.cuh"
 #include "reduce.cuh"
+#include "last_block.cuh"
 #include "philox.cuh"
+#include "dropout.cuh"
 #include "mma.cuh"
 #include "hopper.cuh"

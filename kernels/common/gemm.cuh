@@ -215,9 +215,10 @@ template <class TileA, class TileB, class Out> struct Gemm {
   // Runs `steps` steps over the operands, then hands every 16 bytes of the tile to the memory of C: `bias(column)` is
   // added to the sums, and what `addend` holds in the same place to the stored result, unless it is null. `place(row,
   // column)` says where they go; `aligned` as for copy_chunk. Rows and columns count from the corner of the block's tile.
-  template <class A, class B, class Bias, class Where>
+  // `watch(tile)` sees every tile of A.
+  template <class A, class B, class Bias, class Where, class Watch>
   static __device__ __forceinline__ void run(A& a, B& b, int steps, Bias bias, Out* c, const Out* addend, Where place,
-                                             bool aligned) {
+                                             bool aligned, Watch watch) {
     DYNAMIC_SMEM(Shared, shared);
     Stages& s = shared->stages;
     Accumulator<T, TileA, TileB> acc;
@@ -234,6 +235,7 @@ template <class TileA, class TileB, class Out> struct Gemm {
       if (step + STAGES - 1 < steps) copy(s.a[next], a), copy(s.b[next], b);
       cp_async_commit();
       acc.multiply(s.a[now], s.b[now]);
+      watch(s.a[now]);
       now = now + 1 == STAGES ? 0 : now + 1;
       next = next + 1 == STAGES ? 0 : next + 1;
     }
@@ -255,5 +257,11 @@ template <class TileA, class TileB, class Out> struct Gemm {
       if (addend) v = sum(v, added[i]);
       store_chunk(Chunk<Out>{c + to[i].at, to[i].count}, v, aligned);
     }
+  }
+
+  template <class A, class B, class Bias, class Where>
+  static __device__ __forceinline__ void run(A& a, B& b, int steps, Bias bias, Out* c, const Out* addend, Where place,
+                                             bool aligned) {
+    run(a, b, steps, bias, c, addend, place, aligned, [](const TileA&) {});
   }
 };

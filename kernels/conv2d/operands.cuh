@@ -128,6 +128,39 @@ template <class T, class Tile> struct MatrixColumns {
   __device__ __forceinline__ void advance() { index += Tile::BK; }
 };
 
+// Column sums of tiles that go by, as the threads of a block share them: each adds up the chunks that it copied itself.
+template <class T, class Tile> struct ColumnSums {
+  using Map = typename Tile::Map;
+  float sums[Map::VEC] = {};
+
+  __device__ __forceinline__ void add(const Tile& tile) {
+#pragma unroll
+    for (int i = 0; i < Map::COPIES; i++) {
+      float values[Map::VEC];
+      load_floats(values, &tile.data[Map::line(i)][Map::column()]);
+#pragma unroll
+      for (int e = 0; e < Map::VEC; e++) sums[e] += values[e];
+    }
+  }
+
+  // Writes the first `count` of the sums. All threads must call; what was in the block's dynamic shared memory is lost.
+  __device__ __forceinline__ void store(float* out, int count) const {
+    struct Parts {
+      float at[Map::STEP][Tile::SIZE];
+    };
+    DYNAMIC_SMEM(Parts, parts);
+    __syncthreads();
+#pragma unroll
+    for (int e = 0; e < Map::VEC; e++) parts->at[Map::line(0)][Map::column() + e] = sums[e];
+    __syncthreads();
+    if (int(threadIdx.x) < min(Tile::SIZE, count)) {
+      float total = 0.f;
+      for (int line = 0; line < Map::STEP; line++) total += parts->at[line][threadIdx.x];
+      out[threadIdx.x] = total;
+    }
+  }
+};
+
 // Line: an output channel. Along k: tap, input channel.
 template <class T, class Tile> struct WeightRows {
   const T* data;  // [c_out, kh, kw, c_in]

@@ -1,6 +1,7 @@
 // Weight gradient of a convolution in bf16 on Hopper: TMA loads, wgmma multiplies.
 //
 //   dw[o, tap, c] = sum over pixels p of dy[p, o] * x[pixel of p under the tap, c]
+//   dbias[o]      = sum over pixels p of dy[p, o]
 //
 // As a matrix product, D[m, n] = sum over k of A[m, k] B[n, k], with both operands as they lie in NHWC, m- and n-major:
 //
@@ -17,10 +18,16 @@
 // The pixels are split over thread blocks; each writes its own sum, and conv2d_sum_splits adds them in order. With 64
 // output channels the two consumer warpgroups halve each block of pixels, and add their sums through shared memory. TMA
 // writes zeros for dy beyond the edges, so that a block of pixels may reach over them.
+//
+// The sums of dy itself are the business of two more warps, of the warpgroup that loads: in the blocks with blockIdx.y = 0,
+// which are the first to see each split of each channel, they read dy from the same stages. The tensor cores and the warps
+// that feed them do nothing for it.
 #include "common/common.cuh"
 #include "conv2d/ring.cuh"
 
 constexpr int STEP_PIXELS = 32;  // the pixels of a block that a warpgroup takes are a multiple of this
+
+constexpr int SUMMERS = 2;  // warps that sum dy, the second and third of the loading warpgroup
 
 struct alignas(1024) WgradShared {
   RingBarriers stages;
@@ -31,10 +38,52 @@ template <int PRODUCTS, int SUMS, class F> __device__ __forceinline__ void for_e
   for (int i = 0; i < PRODUCTS * SUMS; i++) f(i, d[i / SUMS][i % SUMS]);
 }
 
+// One of the SUMMERS warps: sums of dy over the pixels of `blocks` blocks, for its half of the block's output channels.
+// A thread reads 16 bytes of every ROWS-th pixel; eight threads in succession read from all banks of shared memory.
+template <int GROUPS>
+__device__ __forceinline__ void sum_dy(float* __restrict__ dbias,  // of the warp's first channel
+                                       int channels,               // of the warp's, that exist
+                                       Ring ring, int blocks, int pixels, int summer) {
+  constexpr int CHUNKS = 4 * GROUPS, ROWS = 32 / CHUNKS, UNROLL = 4;
+  const int lane = threadIdx.x % 32, mine = lane % CHUNKS;
+  const int chunk = GROUPS == 1 ? summer * CHUNKS + mine : mine, group = GROUPS == 1 ? 0 : summer;
+  const int first = GROUPS == 1 ? lane / 8 + lane / 4 % 2 * 4 : lane / 8;
+  float sums[8] = {};
+  for (; blocks > 0; blocks--) {
+    ring.wait_loaded();
+    const unsigned char* const dy = ring.buffer() + (group * pixels + first) * ROW;
+    for (int p = 0; p < pixels; p += UNROLL * ROWS) {
+      uint4 words[UNROLL];
+#pragma unroll
+      for (int i = 0; i < UNROLL; i++)
+        words[i] = *reinterpret_cast<const uint4*>(dy + (p + i * ROWS) * ROW + (chunk ^ (first + i * ROWS) % 8) * 16);
+#pragma unroll
+      for (int i = 0; i < UNROLL; i++) {
+        const uint32_t pairs[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
+#pragma unroll
+        for (int e = 0; e < 8; e++)  // a bf16 is the upper half of a float
+          sums[e] += __uint_as_float(e % 2 ? pairs[e / 2] & 0xffff0000u : pairs[e / 2] << 16);
+      }
+    }
+    __syncwarp();
+    leave(ring.empty());
+    ring.advance();
+  }
+#pragma unroll
+  for (int e = 0; e < 8; e++)
+#pragma unroll
+    for (int lanes = CHUNKS; lanes < 32; lanes *= 2) sums[e] += __shfl_xor_sync(0xffffffffu, sums[e], lanes);
+  if (lane < CHUNKS && mine * 8 < channels)
+#pragma unroll
+    for (int e = 0; e < 8; e += 4)
+      store_vec(dbias + mine * 8 + e, Vec<float>{{sums[e], sums[e + 1], sums[e + 2], sums[e + 3]}});
+}
+
 // Block (x, y, z): CHANNELS output channels, PRODUCTS x ATOMS atoms, split z of the blocks of pixels.
 template <int CHANNELS, int PRODUCTS, int ATOMS, bool COLUMN>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     conv2d_bwd_dw_sm90(float* __restrict__ dw,                // [splits, c_out, kh, kw, c_in]
+                       float* __restrict__ dbias,             // [splits, c_out] or null
                        const __grid_constant__ TensorMap dy,  // [channel, column, image, row]
                        const __grid_constant__ TensorMap x,   // likewise
                        int n, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left, int out_h,
@@ -64,20 +113,29 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     return Atom{tap / kw, tap % kw, at % channel_blocks * 64};
   };
 
+  const bool sums_dy = dbias && blockIdx.y == 0;
   if (threadIdx.x == 0) {
-    shared->stages.init();
+    const int readers = CONSUMERS * WARPGROUP / 32 + (sums_dy ? SUMMERS : 0);
+    shared->stages.init(readers);
     fence_mbar_init();
   }
   __syncthreads();
 
   if (warpgroup == CONSUMERS) {
     setmaxnreg_dec<LOADER_REGISTERS>();
-    if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+    if (threadIdx.x != CONSUMERS * WARPGROUP) {
+      const int summer = threadIdx.x % WARPGROUP / 32 - 1;
+      if (sums_dy && 0 <= summer && summer < SUMMERS) {
+        const int o = m0 + summer * CHANNELS / SUMMERS;
+        sum_dy<GROUPS>(dbias + size_t(blockIdx.z) * c_out + o, c_out - o, ring, end - begin, pixels, summer);
+      }
+      return;
+    }
     tma_prefetch(&dy);
     tma_prefetch(&x);
+    int column = begin % column_tiles * tile_columns, row = begin / column_tiles % row_tiles * tile_rows;
+    int image = begin / column_tiles / row_tiles * tile_images;
     for (int block = begin; block < end; block++) {
-      const int column = block % column_tiles * tile_columns, row = block / column_tiles % row_tiles * tile_rows;
-      const int image = block / column_tiles / row_tiles * tile_images;
       ring.begin_load(ring.buffer_bytes);
 #pragma unroll
       for (int g = 0; g < GROUPS; g++)
@@ -89,6 +147,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
                     column * stride - pad_left + atom.q, image, row * stride - pad_top + atom.r);
       }
       ring.advance();
+      if ((column += tile_columns) >= out_w) column = 0, row += tile_rows;
+      if (row >= out_h) row = 0, image += tile_images;
     }
     return;
   }
@@ -123,13 +183,15 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     ring.advance();
   }
   wgmma_wait<0>(reinterpret_cast<float(&)[PRODUCTS * ATOMS * 32]>(d));
+  leave(left);
 
   if (GROUPS == 1) {
     float* const sums = reinterpret_cast<float*>(buffers) + threadIdx.x % WARPGROUP;
-    named_bar_sync(1, CONSUMERS * WARPGROUP);  // both have read their last operands
-    if (warpgroup == 1)
+    if (warpgroup == 1) {
+      for (int i = 0; i < stages; i++, ring.advance()) ring.wait_left();  // nobody reads the buffers any more
       for_each_sum(d, [&](int i, float& sum) { sums[i * WARPGROUP] = sum; });
-    named_bar_sync(2, CONSUMERS * WARPGROUP);
+    }
+    named_bar_sync(1, CONSUMERS * WARPGROUP);
     if (warpgroup == 1) return;
     for_each_sum(d, [&](int i, float& sum) { sum += sums[i * WARPGROUP]; });
   }

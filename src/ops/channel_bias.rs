@@ -8,6 +8,26 @@ use crate::ops::simd;
 use crate::tape::{Launches, Op, Tape};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
+use std::ops::Range;
+
+/// A bias of every image and channel, for an op that adds it on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageBias {
+    /// `[n, columns]` in the activations' type: the biases of several layers beside each other.
+    pub values: Tensor,
+    /// Column of the layer's first channel.
+    pub first: usize,
+}
+
+impl ImageBias {
+    /// None at all.
+    pub(super) const NONE: ImageBias = ImageBias { values: Tensor::EMPTY, first: 0 };
+
+    /// Columns of the layer with `c` channels.
+    pub(super) fn columns(&self, c: usize) -> Range<usize> {
+        self.first..self.first + c
+    }
+}
 
 /// Adds `b` to every pixel.
 ///

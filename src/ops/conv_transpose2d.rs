@@ -82,7 +82,7 @@ impl Op for ConvTranspose2dFwd {
         let BwdDx { dx: y, dy: x, w, bias, layer, .. } = self.adjoint;
         let dy = tape.grad(y);
         if tape.needs_grad(w) {
-            BwdDw::record(tape, w, x, dy, layer);
+            BwdDw::record(tape, w, Tensor::EMPTY, x, dy, layer);
         }
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);

@@ -11,15 +11,47 @@ use crate::tape::{Launches, Op, Tape};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 
-/// Drops elements of `x` with probability `p < 1`. `rng` is a tensor of [`RngState::words`](super::philox::RngState);
-/// `layer` numbers the dropout layers of a network, whose masks are independent.
+/// One dropout layer of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutLayer {
+    /// Probability that an element is dropped, below 1.
+    pub p: f32,
+    /// A tensor of [`RngState::words`](super::philox::RngState).
+    pub rng: Tensor,
+    /// Numbers the layers of a network: their masks are independent.
+    pub layer: u32,
+}
+
+impl DropoutLayer {
+    /// p as a fraction of 2^32: words below it drop.
+    pub(super) fn threshold(&self) -> u32 {
+        (self.p as f64 * 2f64.powi(32)) as u32
+    }
+
+    /// What is kept is multiplied by it.
+    pub(super) fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.p)
+    }
+
+    /// What a kernel draws its numbers from.
+    pub(super) fn stream(&self) -> Stream {
+        Stream::Dropout(self.layer)
+    }
+
+    /// The mask of the step whose state `rng` holds.
+    pub(super) fn mask(&self, rng: &[f32]) -> Mask {
+        Mask { philox: Philox::from_view(rng, self.stream()), threshold: self.threshold(), scale: self.scale() }
+    }
+}
+
+/// Drops elements of `x` with probability `p < 1`; see [`DropoutLayer`] for the operands.
 ///
 /// # Shapes
 /// `x` and the result `[n, ..]`. Nothing is saved for backward.
 pub fn dropout(tape: &mut Tape, x: Tensor, p: f32, rng: Tensor, layer: u32) -> Tensor {
     assert!((0.0..1.0).contains(&p), "dropout with probability {p}");
     let y = tape.tensor(&x.dims(), x.dtype());
-    tape.push(Dropout { y, x, rng, p, layer, name: "dropout_fwd" });
+    tape.push(Dropout { y, x, layer: DropoutLayer { p, rng, layer }, name: "dropout_fwd" });
     y
 }
 
@@ -27,21 +59,8 @@ pub fn dropout(tape: &mut Tape, x: Tensor, p: f32, rng: Tensor, layer: u32) -> T
 struct Dropout {
     y: Tensor,
     x: Tensor,
-    rng: Tensor,
-    p: f32,
-    layer: u32,
+    layer: DropoutLayer,
     name: &'static str,
-}
-
-impl Dropout {
-    /// p as a fraction of 2^32: words below it drop.
-    fn threshold(&self) -> u32 {
-        (self.p as f64 * 2f64.powi(32)) as u32
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (1.0 - self.p)
-    }
 }
 
 impl Op for Dropout {
@@ -52,7 +71,7 @@ impl Op for Dropout {
         vec![self.y]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.rng]
+        vec![self.x, self.layer.rng]
     }
     fn backward(&self, tape: &mut Tape) {
         let dx = tape.grad_slot(self.x);
@@ -61,16 +80,44 @@ impl Op for Dropout {
     }
     fn cpu(&self, mem: &mut Memory) {
         let d = self.x.numel() / self.x.dim(0);
-        let ([y], [x, rng]) = mem.views([self.y], [self.x, self.rng]);
-        let philox = Philox::from_view(rng, Stream::Dropout(self.layer));
-        dropout_cpu(y, x, d, philox, self.threshold(), self.scale());
+        let ([y], [x, rng]) = mem.views([self.y], [self.x, self.layer.rng]);
+        dropout_cpu(y, x, d, &self.layer.mask(rng));
     }
     fn launch(&self, q: &mut Launches) {
         let (n, d) = (self.x.dim(0), self.x.numel() / self.x.dim(0));
-        let stream = Stream::Dropout(self.layer).id();
-        let operands = [self.y.into(), self.x.into(), self.rng.into(), d.into()];
-        let scalars = [stream.into(), self.threshold().into(), self.scale().into()];
+        let operands = [self.y.into(), self.x.into(), self.layer.rng.into(), d.into()];
+        let scalars = [self.layer.stream().id().into(), self.layer.threshold().into(), self.layer.scale().into()];
         q.kernel("dropout", self.y.dtype()).grid(quad_blocks(n, d)).args(&[&operands[..], &scalars].concat());
+    }
+}
+
+/// Which elements of a step are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mask {
+    philox: Philox,
+    threshold: u32,
+    scale: f32,
+}
+
+/// Numbers that are drawn at a time: a multiple of 4, which is what a counter gives.
+const WORDS: usize = 64;
+
+impl Mask {
+    /// Drops or scales the elements `first ..` of an image.
+    #[inline(always)]
+    pub(super) fn apply(&self, image: u32, first: usize, values: &mut [f32]) {
+        let mut words = [0; WORDS];
+        let mut done = 0;
+        while done < values.len() {
+            // Up to a multiple of what is drawn at a time, from which on no number is drawn twice.
+            let count = (WORDS - (first + done) % WORDS).min(values.len() - done);
+            let words = &mut words[..count];
+            self.philox.fill_words(image, first + done, words);
+            for (value, &word) in values[done..done + count].iter_mut().zip(&*words) {
+                *value = if word >= self.threshold { *value * self.scale } else { 0.0 };
+            }
+            done += count;
+        }
     }
 }
 
@@ -78,20 +125,14 @@ impl Op for Dropout {
 const CHUNK: usize = 4096;
 
 /// `y [n, d]` of `x [n, d]`.
-fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, philox: Philox, threshold: u32, scale: f32) {
+fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
     y.par_chunks_mut(d).zip(x.par_chunks(d)).enumerate().for_each(|(image, (y, x))| {
         y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
             simd::vectorize(
                 #[inline(always)]
                 || {
-                    let mut words = [0; 64];
-                    for (block, (y, x)) in y.chunks_mut(64).zip(x.chunks(64)).enumerate() {
-                        let words = &mut words[..y.len()];
-                        philox.fill_words(image as u32, chunk * CHUNK + block * 64, words);
-                        for ((y, x), &word) in y.iter_mut().zip(x).zip(&*words) {
-                            *y = if word >= threshold { x * scale } else { 0.0 };
-                        }
-                    }
+                    y.copy_from_slice(x);
+                    mask.apply(image as u32, chunk * CHUNK, y);
                 },
             )
         });
@@ -124,7 +165,7 @@ mod tests {
         let n = 100_000;
         let mut y = vec![0.0; n];
         let philox = Philox::new(RngState::default(), Stream::Dropout(0));
-        dropout_cpu(&mut y, &vec![1.0; n], n, philox, (0.3 * 2f64.powi(32)) as u32, 1.0);
+        dropout_cpu(&mut y, &vec![1.0; n], n, &Mask { philox, threshold: (0.3 * 2f64.powi(32)) as u32, scale: 1.0 });
         let kept = y.iter().filter(|&&y| y != 0.0).count() as f64 / n as f64;
         assert!((kept - 0.7).abs() <= 5.0 * (0.21 / n as f64).sqrt(), "kept {kept}");
     }

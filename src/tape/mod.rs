@@ -56,6 +56,10 @@ pub trait Op: Debug + Send {
     fn outputs(&self) -> Vec<Tensor>;
     /// Every tensor that is read. A tensor updated in place is an input and an output.
     fn inputs(&self) -> Vec<Tensor>;
+    /// Of an operand of which the op touches a few columns alone (of its last dimension): which.
+    fn columns(&self, _operand: Tensor) -> Option<Range<usize>> {
+        None
+    }
     /// Records the gradient computation of a forward node. Nodes of the backward pass have none.
     fn backward(&self, _tape: &mut Tape) {
         unreachable!("{} has no gradient", self.name())

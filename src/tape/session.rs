@@ -319,7 +319,9 @@ impl Session {
                 if output.dtype() == DType::I32 || output.is_empty() {
                     continue;
                 }
-                if self.read_in(program, output)?.iter().any(|v| !v.is_finite()) {
+                let columns = program.nodes[i].columns(output).unwrap_or(0..output.last_dim());
+                let values = self.read_in(program, output)?;
+                if values.chunks(output.last_dim()).any(|row| row[columns.clone()].iter().any(|v| !v.is_finite())) {
                     return Ok(Some(format!("{} (node {i}, output {output:?})", program.nodes[i].name())));
                 }
             }

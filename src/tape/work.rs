@@ -70,7 +70,7 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend:
             layer: layer.clone(),
             shape: shape(&outputs, &inputs),
             flops: node.flops(),
-            bytes: bytes(&[&outputs[..], &inputs].concat(), &outputs, &inputs),
+            bytes: bytes(node.as_ref(), &[&outputs[..], &inputs].concat()),
             launch: None,
         };
         let Backend::Gpu(capability) = backend else {
@@ -82,7 +82,7 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend:
         let flops = node.launch_flops().into_iter().chain(std::iter::repeat(0));
         for (launch, flops) in launches.list.into_iter().zip(flops) {
             let operands: Vec<Tensor> = launch.args.iter().filter_map(operand).collect();
-            let bytes = bytes(&operands, &outputs, &inputs);
+            let bytes = bytes(node.as_ref(), &operands);
             list.push(Work { flops, bytes, launch: Some(launch), ..whole.clone() });
         }
     }
@@ -96,11 +96,16 @@ fn operand(arg: &Arg) -> Option<Tensor> {
     }
 }
 
-/// Bytes that a launch with these operands moves if it is one of a node with these outputs and inputs.
-fn bytes(operands: &[Tensor], outputs: &[Tensor], inputs: &[Tensor]) -> u64 {
+/// Bytes that a launch of `node` with these operands moves.
+fn bytes(node: &dyn Op, operands: &[Tensor]) -> u64 {
+    let (outputs, inputs) = (node.outputs(), node.inputs());
     let within = |list: &[Tensor], t: &Tensor| list.iter().any(|other| other.place == t.place);
-    let new = operands.iter().enumerate().filter(|&(i, t)| !within(&operands[..i], t));
-    let moved = |t: &Tensor| t.bytes() as u64 * if within(outputs, t) && within(inputs, t) { 2 } else { 1 };
+    let new = operands.iter().enumerate().filter(|&(i, t)| !t.is_empty() && !within(&operands[..i], t));
+    let touched = |t: &Tensor| match node.columns(*t) {
+        Some(columns) => t.bytes() / t.last_dim() * columns.len(),
+        None => t.bytes(),
+    };
+    let moved = |t: &Tensor| touched(t) as u64 * if within(&outputs, t) && within(&inputs, t) { 2 } else { 1 };
     new.map(|(_, t)| moved(t)).sum()
 }
 
@@ -154,8 +159,7 @@ mod tests {
             ("conv2d_fwd", "conv", forward, flops, images6 + images4 + weights + bias),
             ("silu_fwd", "activation", forward, 0, 2 * images6),
             ("silu_bwd", "activation", backward, 0, 3 * images6),
-            ("conv2d_bwd_dw", "conv", backward, flops, weights32 + images6 + images4),
-            ("conv2d_bwd_dbias", "conv", backward, 0, bias + images6),
+            ("conv2d_bwd_dw", "conv", backward, flops, weights32 + bias + images6 + images4),
             ("conv2d_bwd_dx", "conv", backward, flops, images4 + images6 + weights),
         ];
         assert_eq!(found, want);

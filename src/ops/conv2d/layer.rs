@@ -154,20 +154,21 @@ impl Splits {
 
     /// Where the sums of the splits of `total` go, if there is more than one.
     pub fn scratch(&self, tape: &mut Tape, total: Tensor) -> Tensor {
-        if self.count > 1 { tape.scratch(&[self.count, total.numel()], DType::F32) } else { Tensor::EMPTY }
+        let is_split = self.count > 1 && !total.is_empty();
+        if is_split { tape.scratch(&[self.count, total.numel()], DType::F32) } else { Tensor::EMPTY }
     }
 
-    /// What the kernel that sums the splits writes.
-    pub fn target(&self, total: Tensor, parts: Tensor) -> Tensor {
-        if self.count > 1 { parts } else { total }
-    }
-
-    /// Adds up what it wrote.
-    pub fn sum(&self, q: &mut Launches, total: Tensor, parts: Tensor) {
+    /// Adds up what the splits wrote: two tensors in one launch, of which the second may be absent.
+    pub fn sum(&self, q: &mut Launches, totals: [Tensor; 2], parts: [Tensor; 2]) {
         if self.count > 1 {
-            let len = total.numel();
-            let args = [total.into(), parts.into(), len.into(), self.count.into()];
-            q.kernel_named("conv2d_sum_splits").grid([len.div_ceil(4 * 256), 1, 1]).block(256).args(&args);
+            let lengths = totals.map(|total| if total.is_empty() { 0 } else { total.numel() });
+            let operands = totals.into_iter().chain(parts).map(Arg::from);
+            let numbers = lengths.into_iter().chain([self.count]).map(Arg::from);
+            let chunks: usize = lengths.iter().map(|len| len.div_ceil(4)).sum();
+            q.kernel_named("conv2d_sum_splits")
+                .grid([chunks.div_ceil(256), 1, 1])
+                .block(256)
+                .args(&operands.chain(numbers).collect::<Vec<_>>());
         }
     }
 }

@@ -135,9 +135,8 @@ impl Op for Conv2dFwd {
         let dy = tape.grad(y);
         tape.accumulate(residual, dy);
         if tape.needs_grad(w) {
-            BwdDw::record(tape, w, dy, x, layer);
-        }
-        if tape.needs_grad(bias) {
+            BwdDw::record(tape, w, bias, dy, x, layer);
+        } else if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
         let (dx, [earlier]) = tape.grad_sum(x);
@@ -214,22 +213,32 @@ impl Op for BwdDx {
     }
 }
 
+/// The gradients of a layer's parameters, or what the splits of the pixels add to them; that of the bias may be absent.
+#[derive(Clone, Copy, Debug)]
+struct Parameters {
+    dw: Tensor,
+    dbias: Tensor,
+}
+
+/// `dw`, and `dbias` from the same pass over `dy`.
 #[derive(Debug)]
 pub(super) struct BwdDw {
-    dw: Tensor,
-    parts: Tensor,
+    sums: Parameters,
+    parts: Parameters,
     dy: Tensor,
     x: Tensor,
     layer: Layer,
 }
 
 impl BwdDw {
-    /// Records the gradient of the weights `w`.
-    pub fn record(tape: &mut Tape, w: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
-        let dw = tape.grad_slot(w);
-        let parts = Splits::of_weights(&layer).scratch(tape, dw);
-        tape.push(BwdDw { dw, parts, dy, x, layer });
-        tape.accumulate(w, dw);
+    /// Records the gradient of the weights `w`, and of `bias` if that has one.
+    pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
+        let sums = Parameters { dw: tape.grad_slot(w), dbias: tape.grad_slot(bias) };
+        let splits = Splits::of_weights(&layer);
+        let parts = Parameters { dw: splits.scratch(tape, sums.dw), dbias: splits.scratch(tape, sums.dbias) };
+        tape.push(BwdDw { sums, parts, dy, x, layer });
+        tape.accumulate(w, sums.dw);
+        tape.accumulate(bias, sums.dbias);
     }
 }
 
@@ -238,37 +247,43 @@ impl Op for BwdDw {
         self.layer.names.bwd_dw
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dw, self.parts]
+        vec![self.sums.dw, self.sums.dbias, self.parts.dw, self.parts.dbias]
     }
     fn inputs(&self) -> Vec<Tensor> {
         vec![self.dy, self.x]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dw], [dy, x]) = mem.views([self.dw], [self.dy, self.x]);
+        let ([dw, dbias], [dy, x]) = mem.views([self.sums.dw, self.sums.dbias], [self.dy, self.x]);
         cpu::backward_weights(dw, dy, x, &self.layer.shape);
+        if !dbias.is_empty() {
+            cpu::backward_bias(dbias, dy);
+        }
     }
     fn launch(&self, q: &mut Launches) {
-        let splits = Splits::of_weights(&self.layer);
-        let out = splits.target(self.dw, self.parts);
-        if let Some(plan) = &self.layer.hopper.bwd_dw {
-            plan.launch(q, out, self.dy, self.x);
-            return splits.sum(q, self.dw, self.parts);
+        let BwdDw { sums, parts, dy, x, layer } = self;
+        let splits = Splits::of_weights(layer);
+        let Parameters { dw, dbias } = if splits.count > 1 { parts } else { sums };
+        if let Some(plan) = &layer.hopper.bwd_dw {
+            plan.launch(q, [*dw, *dbias], *dy, *x);
+        } else {
+            let (s, tile) = (&layer.shape, layer.bwd_dw);
+            let operands = [*dw, *dbias, *dy, *x].map(Arg::from);
+            let columns = weight_columns(s, dy.dtype());
+            q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
+                .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])
+                .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
+                .block(tile.threads())
+                .smem(tile.smem_bytes())
+                .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
         }
-        let (s, tile, dtype) = (&self.layer.shape, self.layer.bwd_dw, self.dy.dtype());
-        let operands = [out.into(), self.dy.into(), self.x.into()];
-        q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dtype)
-            .grid([s.c_out.div_ceil(tile.side()), weight_columns(s, dtype).div_ceil(tile.side()), splits.count])
-            .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
-            .block(tile.threads())
-            .smem(tile.smem_bytes())
-            .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
-        splits.sum(q, self.dw, self.parts);
+        splits.sum(q, [sums.dw, sums.dbias], [parts.dw, parts.dbias]);
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
+/// `dbias` where the weights get no gradient, or where `dy` is not what that reads pixel by pixel.
 #[derive(Debug)]
 pub(super) struct BwdDbias {
     dbias: Tensor,
@@ -304,10 +319,10 @@ impl Op for BwdDbias {
     fn launch(&self, q: &mut Launches) {
         let BwdDbias { dbias, parts, dy, .. } = *self;
         let (c, splits) = (dy.last_dim(), Splits::of_bias(dy));
-        let out = splits.target(dbias, parts);
+        let out = if splits.count > 1 { parts } else { dbias };
         let args = [out.into(), dy.into(), (dy.numel() / c).into(), c.into(), splits.pixels.into()];
         q.kernel("conv2d_bwd_dbias", dy.dtype()).grid([c.div_ceil(64), splits.count, 1]).block(256).args(&args);
-        splits.sum(q, dbias, parts);
+        splits.sum(q, [dbias, Tensor::EMPTY], [parts, Tensor::EMPTY]);
     }
 }
 

@@ -80,11 +80,12 @@ impl WgradPlan {
         self.macs > 3 * self.shape.flops() / 2
     }
 
-    /// Launches the kernel, which writes a sum for each split to `dw`.
-    pub fn launch(&self, q: &mut Launches, dw: Tensor, dy: Tensor, x: Tensor) {
+    /// Launches the kernel, which writes a sum for each split to `dw`, and to `dbias` unless that is absent.
+    pub fn launch(&self, q: &mut Launches, [dw, dbias]: [Tensor; 2], dy: Tensor, x: Tensor) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let operands = [
             dw.into(),
+            dbias.into(),
             Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1)),
             Arg::TensorMap(x, self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride)),
         ];

@@ -22,7 +22,7 @@ fn schedules() -> Vec<EmuOptions> {
 struct Case {
     shape: Conv2dShape,
     inputs: [Vec<f32>; 6],
-    wanted: [Vec<f64>; 3],
+    wanted: [Vec<f64>; 4],
 }
 
 impl Case {
@@ -39,27 +39,29 @@ impl Case {
         ]
         .map(|input| input.in_bf16());
         let [x, w, bias, dy, ..] = &inputs;
-        let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0f32; n]);
+        let [mut y, mut dx, mut dw, mut dbias] = [dy.len(), x.len(), w.len(), bias.len()].map(|n| vec![0f32; n]);
         cpu::forward(&mut y, x, w, bias, s);
         cpu::backward_data(&mut dx, dy, w, &[], s);
         cpu::backward_weights(&mut dw, dy, x, s);
-        let wanted = [y, dx, dw].map(|values| values.iter().map(|&v| v as f64).collect());
+        cpu::backward_bias(&mut dbias, dy);
+        let wanted = [y, dx, dw, dbias].map(|values| values.iter().map(|&v| v as f64).collect());
         Case { shape, inputs, wanted }
     }
 
-    /// Result, gradient of the input and of the weights, computed as planned: with residual and earlier gradient added,
+    /// Result, gradients of the input, the weights and the bias, computed as planned: with residual and earlier gradient added,
     /// if they are wanted.
-    fn run(&self, plans: Plans, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 3] {
+    fn run(&self, plans: Plans, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 4] {
         let s = &self.shape;
         let mut store = Store::new();
         let x = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
         let w = store.tensor(&[s.c_out, s.kh, s.kw, s.c_in], DType::Bf16);
-        let [dw, bias] = [w.dims(), vec![s.c_out]].map(|dims| store.tensor(&dims, DType::F32));
+        let [dw, bias, dbias] = [w.dims(), vec![s.c_out], vec![s.c_out]].map(|dims| store.tensor(&dims, DType::F32));
         let [dy, residual] = [(); 2].map(|()| store.tensor(&[s.n, s.out_h(), s.out_w(), s.c_out], DType::Bf16));
         let earlier = store.tensor(&x.dims(), DType::Bf16);
         let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
         let mut tape = Tape::new(session.backend(), DType::Bf16);
         tape.parameter(w, dw);
+        tape.parameter(bias, dbias);
         tape.watch(x);
         let y = tape.tensor(&dy.dims(), DType::Bf16);
         let layer = Layer { hopper: plans, ..Layer::new(*s, &CONV2D) };
@@ -81,21 +83,22 @@ impl Case {
         for kernel in planned.into_iter().flatten() {
             assert!(program.kernels().any(|k| k == kernel), "{kernel} runs");
         }
+        assert!(!program.kernels().any(|k| k.contains("dbias")), "the kernels of the weight gradient sum dy");
         session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
-        [y, dx, dw].map(|t| session.read_in(&program, t).unwrap())
+        [y, dx, dw, dbias].map(|t| session.read_in(&program, t).unwrap())
     }
 
     /// The sums of such results and the addends, each rounded to bf16.
-    fn add(&self, [y, dx, dw]: &[Vec<f32>; 3]) -> [Vec<f32>; 3] {
+    fn add(&self, [y, dx, dw, dbias]: &[Vec<f32>; 4]) -> [Vec<f32>; 4] {
         let [_, _, _, _, residual, earlier] = &self.inputs;
         let sum = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| bf16::from_f32(a + b).to_f32()).collect();
-        [sum(y, residual), sum(dx, earlier), dw.clone()]
+        [sum(y, residual), sum(dx, earlier), dw.clone(), dbias.clone()]
     }
 
-    /// `y` and `dx` are rounded to bf16, `dw` is f32.
-    fn compare(&self, result: &[Vec<f32>; 3], plans: Plans) {
+    /// `y` and `dx` are rounded to bf16, the gradients of the parameters are f32.
+    fn compare(&self, result: &[Vec<f32>; 4], plans: Plans) {
         for ((got, wanted), (what, tolerance)) in
-            result.iter().zip(&self.wanted).zip([("y", 5e-3), ("dx", 5e-3), ("dw", 2e-5)])
+            result.iter().zip(&self.wanted).zip([("y", 5e-3), ("dx", 5e-3), ("dw", 2e-5), ("dbias", 1e-5)])
         {
             compare(&format!("{what} of {:?} with {plans:?}", self.shape), got, wanted, tolerance);
         }

@@ -1,0 +1,93 @@
+// The forward pass of one slab: moments, statistics, result.
+#pragma once
+#include "slab.cuh"
+
+namespace group_norm {
+
+// Per channel: the sums of x - pivot and of its square over the pixels. A bias of the channel moves x and pivot alike, so
+// these sums do not know of it.
+template <class T, int VEC>
+__device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restrict__ x, const T* __restrict__ pivots) {
+  for (int v0 = 0; v0 < slab.vectors; v0 += slab.columns) {
+    const int v = v0 + slab.column;
+    float s[VEC] = {}, q[VEC] = {};
+    if (slab.owns(v)) {
+      float pivot[VEC];
+      load_floats(pivot, pivots + v * VEC);
+#pragma unroll 4
+      for (int p = slab.row; p < slab.pixels; p += slab.rows) {
+        float value[VEC];
+        load_floats(value, x + slab.offset(p, v));
+#pragma unroll
+        for (int e = 0; e < VEC; e++) {
+          const float d = value[e] - pivot[e];
+          s[e] += d;
+          q[e] += d * d;
+        }
+      }
+    }
+    slab.add_rows(v0, s, q);
+  }
+}
+
+// Mean and reciprocal standard deviation of each group, one warp each; with a bias also how far each channel's mean lies
+// from its group's, of which the backward pass makes the gradient of the bias.
+template <class T, int VEC>
+__device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __restrict__ stats,
+                                                const T* __restrict__ pivots, const ImageBias<T>& bias, int all_groups,
+                                                float eps) {
+  float* const shifts = stats + 2 * all_groups + slab.first;
+  const int lane = threadIdx.x % 32, pixels = slab.pixels, width = slab.width;
+  for (int g = threadIdx.x / 32; g < slab.groups; g += blockDim.x / 32) {
+    float mean = 0.f, squares = 0.f;
+    for (int i = g * width + lane; i < (g + 1) * width; i += 32)
+      mean += to_float(pivots[i]) + bias[i] + slab.sums[i].x / pixels;
+    mean = warp_sum(mean) / width;
+    for (int i = g * width + lane; i < (g + 1) * width; i += 32) {
+      const float2 t = slab.sums[i];
+      const float shift = to_float(pivots[i]) + bias[i] + t.x / pixels - mean;
+      squares += t.y - t.x * t.x / pixels + pixels * shift * shift;
+      if (bias.values) shifts[i] = shift;
+    }
+    const float variance = fmaxf(warp_sum(squares), 0.f) / (float(width) * pixels);
+    if (lane == 0) {
+      const float rstd = rsqrtf(variance + eps);
+      stats[(slab.first_group + g) * 2] = mean;
+      stats[(slab.first_group + g) * 2 + 1] = rstd;
+      slab.group[g] = make_float2(mean, rstd);
+    }
+  }
+  __syncthreads();
+}
+
+template <class T, int VEC, bool DROPS>
+__device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const T* __restrict__ x,
+                                          const float* __restrict__ gamma, const float* __restrict__ beta,
+                                          const ImageBias<T>& bias, const Mask<DROPS>& mask, bool silu) {
+  for (int v = slab.column; slab.owns(v); v += slab.columns) {
+    float mean[VEC], scale[VEC], shift[VEC];
+#pragma unroll
+    for (int e = 0; e < VEC; e++) {
+      const int channel = v * VEC + e;
+      const float2 group = slab.group[channel / slab.width];
+      mean[e] = group.x - bias[channel];
+      scale[e] = group.y * gamma[slab.first + channel];
+      shift[e] = beta[slab.first + channel];
+    }
+    constexpr int UNROLL = DROPS ? 2 : 4;
+#pragma unroll UNROLL
+    for (int p = slab.row; p < slab.pixels; p += slab.rows) {
+      float value[VEC];
+      load_floats(value, x + slab.offset(p, v));
+#pragma unroll
+      for (int e = 0; e < VEC; e++) {
+        const float z = (value[e] - mean[e]) * scale[e] + shift[e];
+        value[e] = silu ? z * sigmoid(z) : z;
+      }
+      mask.apply(value, slab.element(p, v));
+      store_floats(y + slab.offset(p, v), value);
+    }
+  }
+}
+
+}  // namespace group_norm

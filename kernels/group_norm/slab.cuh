@@ -1,0 +1,102 @@
+// What one block of group normalisation works on, and how its threads share it.
+#pragma once
+
+namespace group_norm {
+
+// The pixels of one image times the channels of some neighbouring groups, and the part of it that this thread holds:
+// vectors of VEC channels. VEC = 1 serves channel counts that do not allow 16-byte access.
+template <class T, int VEC> struct Slab {
+  int image, index;                     // which slab of the image
+  int first_group, groups, width;       // width: channels of a group
+  int c, first, channels;               // of the tensor, before the slab, in the slab
+  size_t base;                          // of the slab's first channel in the image's first pixel
+  int pixels, vectors, columns, rows, column, row;
+  float2* partial;  // [rows, columns * VEC]
+  float2* sums;     // [channels]
+  float2* group;    // [groups]
+
+  __device__ __forceinline__ Slab(float2* shared, int pixels, int c, int all_groups, int slab_groups)
+      : width(c / all_groups), c(c), pixels(pixels) {
+    const int slabs = (all_groups + slab_groups - 1) / slab_groups;
+    image = blockIdx.x / slabs;
+    index = blockIdx.x % slabs;
+    first_group = index * slab_groups;
+    groups = min(slab_groups, all_groups - first_group);
+    first = first_group * width;
+    channels = groups * width;
+    base = size_t(image) * pixels * c + first;
+    vectors = channels / VEC;
+    columns = min(vectors, int(blockDim.x));
+    rows = blockDim.x / columns;
+    column = threadIdx.x % columns;
+    row = threadIdx.x / columns;
+    partial = shared;
+    sums = partial + blockDim.x * VEC;
+    group = sums + slab_groups * width;
+  }
+
+  __device__ __forceinline__ bool owns(int vector) const { return row < rows && vector < vectors; }
+  __device__ __forceinline__ size_t offset(int pixel, int vector) const { return base + size_t(pixel) * c + vector * VEC; }
+  // Of a vector's first channel, within its image: what the counters of dropout go by.
+  __device__ __forceinline__ uint32_t element(int pixel, int vector) const {
+    return uint32_t(pixel) * c + first + vector * VEC;
+  }
+
+  // Adds the pairs (s, q) of all rows; the totals of `columns` vectors from `vector0` on land in `sums`.
+  __device__ __forceinline__ void add_rows(int vector0, const float (&s)[VEC], const float (&q)[VEC]) {
+    const int row_width = columns * VEC, parts = max(1, min(rows, int(blockDim.x) / row_width));
+    if (row < rows)
+#pragma unroll
+      for (int e = 0; e < VEC; e++) partial[row * row_width + column * VEC + e] = make_float2(s[e], q[e]);
+    __syncthreads();
+    for (int i = threadIdx.x; i < parts * row_width; i += blockDim.x) {
+      float2 total = partial[i];
+      for (int r = i + parts * row_width; r < rows * row_width; r += parts * row_width) {
+        total.x += partial[r].x;
+        total.y += partial[r].y;
+      }
+      partial[i] = total;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < row_width && vector0 * VEC + i < channels; i += blockDim.x) {
+      float2 total = partial[i];
+      for (int part = 1; part < parts; part++) {
+        total.x += partial[part * row_width + i].x;
+        total.y += partial[part * row_width + i].y;
+      }
+      sums[vector0 * VEC + i] = total;
+    }
+    __syncthreads();
+  }
+};
+
+// A bias of every image and channel: the columns from `first` on of `values [n, columns]`, or none.
+template <class T> struct ImageBias {
+  const T* values;  // of this image and slab, or null
+
+  template <class Slab>
+  __device__ __forceinline__ ImageBias(const T* all, const Slab& slab, int columns, int first)
+      : values(all ? all + size_t(slab.image) * columns + first + slab.first : nullptr) {}
+
+  __device__ __forceinline__ float operator[](int channel) const { return values ? to_float(values[channel]) : 0.f; }
+};
+
+// Floats of an image's statistics: mean and rstd of each group, then, where there is a bias, how far the mean of each
+// channel lies from its group's.
+__device__ __forceinline__ size_t stats_width(int c, int groups, const void* bias) { return 2 * groups + (bias ? c : 0); }
+
+// The mask of dropout, or none: what does not drop costs nothing.
+template <bool DROPS> struct Mask : DropoutMask {
+  using DropoutMask::DropoutMask;
+};
+template <> struct Mask<false> {
+  __device__ __forceinline__ Mask(const uint32_t*, uint32_t, uint32_t, uint32_t, float) {}
+  template <int N> __device__ __forceinline__ void apply(float (&)[N], uint32_t) const {}
+};
+
+// Whether the channels of every slab are whole vectors of 16 bytes.
+template <class T> __device__ __forceinline__ bool vectorizes(int c, int groups, int slab_groups) {
+  return c % Vec<T>::SIZE == 0 && slab_groups * (c / groups) % Vec<T>::SIZE == 0;
+}
+
+}  // namespace group_norm
