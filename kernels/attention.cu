@@ -24,6 +24,8 @@
 // matrix they belong to; the row operands stay in shared memory for the block's life. A block holds at most D of the
 // result's columns in registers: wider heads take several blocks (blockIdx.y), which compute the same s.
 //
+// On Hopper most heads in bf16 run on kernels/attention/ instead.
+//
 // bf16 multiplies with mma.sync; f32 with fused multiply-adds in the same register layout. A thread (lane = 4 g + t)
 // holds of each 16 x 8 fragment the elements (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 #include "common/common.cuh"

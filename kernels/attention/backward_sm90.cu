@@ -9,14 +9,12 @@
 //   first:   dp^T = v dout^T;  ds^T = p^T * (dp^T - delta);  dk += ds^T q          ds^T goes to memory, as bf16
 //   second:  s^T  = k q^T;     p^T = exp(s^T - lse), handed to the first;  dv += p^T dout
 //
-// The second launch owns queries: dq = scale * ds k, a plain product.
+// The second launch owns queries: dq = scale * ds k, a plain product. Where ds would take too much memory the first keeps it
+// to itself, and the second is that of dq_sm90.cu. `splits` blocks share the keys of a head.
 #include "common/common.cuh"
 #include "attention/heads.cuh"
 
 namespace attention {
-
-// Rows of dout and out that a warp has on their way at once, to sum up delta.
-constexpr int ROWS_AHEAD = 8;
 
 struct alignas(1024) KeysShared {
   unsigned char ds[BOX_BYTES];           // [64 keys, 64 queries]
@@ -28,56 +26,18 @@ struct alignas(1024) QueriesShared {
   RingBarriers stages;
 };
 
-// delta of one head, all queries, by the multiplying warps; 0 past the last query.
-template <int D>
-__device__ __forceinline__ void sum_rows(float* delta,               // [queries]
-                                         const __nv_bfloat16* dout,  // [l, D], rows `stride` apart
-                                         const __nv_bfloat16* out,   // the same
-                                         int l, int queries, int stride) {
-  constexpr int LANES = D / 8, ROWS = 32 / LANES;  // 16 bytes a lane
-  constexpr int STEP = ROWS * ROWS_AHEAD;          // rows of a warp at a time
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES;
-  for (int first = warp * STEP; first < queries; first += CONSUMERS * WARPGROUP / 32 * STEP) {
-    Vec<__nv_bfloat16> a[ROWS_AHEAD], b[ROWS_AHEAD];
-#pragma unroll
-    for (int i = 0; i < ROWS_AHEAD; i++) {
-      const size_t at = size_t(min(first + i * ROWS + lane / LANES, l - 1)) * stride + part * 8;
-      a[i] = load_vec(dout + at), b[i] = load_vec(out + at);
-    }
-#pragma unroll
-    for (int i = 0; i < ROWS_AHEAD; i++) {
-      const int row = first + i * ROWS + lane / LANES;
-      float sum = 0.f;
-#pragma unroll
-      for (int e = 0; e < 8; e++) sum += to_float(a[i][e]) * to_float(b[i][e]);
-#pragma unroll
-      for (int step = 1; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-      if (part == 0 && row < queries) delta[row] = row < l ? sum : 0.f;
-    }
-  }
-}
-
-// Sends a warpgroup's gradient, in slabs of 64 tokens, on its way; by one thread.
-template <int D>
-__device__ __forceinline__ void store_tokens(const TensorMap* dqkv, const unsigned char* slabs, int column, int matrix,
-                                             int token, int image) {
-  for (int slab = 0; slab < Heads<D>::SLABS; slab++)
-    tma_store_4d(dqkv, slabs + slab * BOX_BYTES, column + slab * 64, matrix, token, image);
-  tma_store_commit();
-}
-
 }  // namespace attention
 
 template <int D>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
-    attention_bwd_dkv_sm90(const __grid_constant__ TensorMap dqkv,   // [n, l, q k v, heads * D]: writes k and v
-                           const __grid_constant__ TensorMap ds,     // [n * heads, l keys, l queries], unscaled
-                           const __grid_constant__ TensorMap dout,   // [n, l, heads * D]
-                           const __grid_constant__ TensorMap qkv,    // [n, l, q k v, heads * D]
+    attention_bwd_dkv_sm90(const __grid_constant__ TensorMap dqkv,       // [n, l, q k v, heads * D]: writes k and v
+                           const __grid_constant__ TensorMap ds,         // [n * heads, l keys, l queries], if keeps_ds
+                           const __grid_constant__ TensorMap dout,       // [n, l, heads * D]
+                           const __grid_constant__ TensorMap qkv,        // [n, l, q k v, heads * D]
                            const __nv_bfloat16* __restrict__ dout_rows,  // [n, l, heads, D]
-                           const __nv_bfloat16* __restrict__ out,    // [n, l, heads, D]
-                           const float* __restrict__ lse,            // [n, heads, l]
-                           int l, int heads, int splits, int stages) {  // blocks that share the keys of a head
+                           const __nv_bfloat16* __restrict__ out,        // [n, l, heads, D]
+                           const float* __restrict__ lse,                // [n, heads, l]
+                           int l, int heads, int keeps_ds, int splits, int stages) {
   using namespace attention;
   using H = Heads<D>;
   constexpr int BYTES = BOX * H::TOKEN_BYTES;  // of a tile of any matrix
@@ -134,12 +94,9 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 #pragma unroll
   for (int head = 0; head < H::OF_GROUP; head++) {
     const int number = group * H::OF_GROUP + min(head, heads_left - 1);
-    const float* const head_lse = lse + (size_t(image) * heads + number) * l;
-    // In powers of two. Past the last query s is 0, and p must be.
-    for (int i = threadIdx.x; i < padded; i += CONSUMERS * WARPGROUP)
-      lse_2[head * padded + i] = i < l ? head_lse[i] * LOG2_E : INFINITY;
     const size_t first = (size_t(image) * l * heads + number) * D;
-    sum_rows<D>(delta + head * padded, dout_rows + first, out + first, l, padded, heads * D);
+    sum_rows<D>(lse_2 + head * padded, delta + head * padded, lse + (size_t(image) * heads + number) * l,
+                dout_rows + first, out + first, l, padded, heads * D);
   }
   named_bar_sync(1, CONSUMERS * WARPGROUP);
 
@@ -180,6 +137,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           multiply_tokens<D, BOX>(d[head], a, queries.buffer(), BOX_BYTES, head, query > 0);
           wgmma_commit();
 
+          if (!keeps_ds) continue;
           if (thread == 0) tma_store_wait_read<0>();
           named_bar_sync(2, WARPGROUP);  // the last tile of ds has left the buffer
           const float one[2] = {1.f, 1.f};

@@ -48,14 +48,6 @@ __device__ __forceinline__ void soften(float (&s)[KEYS / 2], float (&maximum)[2]
   }
 }
 
-// Columns of a tile of scores that are no keys, of which there are `left`.
-template <int KEYS> __device__ __forceinline__ void mask(float (&s)[KEYS / 2], int left) {
-  if (left >= KEYS) return;
-#pragma unroll
-  for (int i = 0; i < KEYS / 2; i++)
-    if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= left) s[i] = -INFINITY;
-}
-
 }  // namespace attention
 
 template <int D, int KEYS>

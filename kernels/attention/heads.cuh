@@ -90,4 +90,56 @@ __device__ __forceinline__ float row_sum(float v) {
   return v + __shfl_xor_sync(0xffffffffu, v, 2);
 }
 
+// Columns of a tile of scores that are no keys, of which there are `left`.
+template <int KEYS> __device__ __forceinline__ void mask(float (&s)[KEYS / 2], int left) {
+  if (left >= KEYS) return;
+#pragma unroll
+  for (int i = 0; i < KEYS / 2; i++)
+    if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= left) s[i] = -INFINITY;
+}
+
+// Rows of dout and out that a warp has on their way at once, to sum up delta.
+constexpr int ROWS_AHEAD = 8;
+
+// What the gradients need of each query of one head: lse in powers of two, and delta. By the multiplying warps. Past the
+// last of `l` queries s and dp are 0, and p must be.
+template <int D>
+__device__ __forceinline__ void sum_rows(float* lse_2, float* delta,  // [queries]
+                                         const float* lse,            // [l]
+                                         const __nv_bfloat16* dout,   // [l, D], rows `stride` apart
+                                         const __nv_bfloat16* out,    // the same
+                                         int l, int queries, int stride) {
+  for (int i = threadIdx.x; i < queries; i += CONSUMERS * WARPGROUP) lse_2[i] = i < l ? lse[i] * LOG2_E : INFINITY;
+  constexpr int LANES = D / 8, ROWS = 32 / LANES;  // 16 bytes a lane
+  constexpr int STEP = ROWS * ROWS_AHEAD;          // rows of a warp at a time
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % LANES;
+  for (int first = warp * STEP; first < queries; first += CONSUMERS * WARPGROUP / 32 * STEP) {
+    Vec<__nv_bfloat16> a[ROWS_AHEAD], b[ROWS_AHEAD];
+#pragma unroll
+    for (int i = 0; i < ROWS_AHEAD; i++) {
+      const size_t at = size_t(min(first + i * ROWS + lane / LANES, l - 1)) * stride + part * 8;
+      a[i] = load_vec(dout + at), b[i] = load_vec(out + at);
+    }
+#pragma unroll
+    for (int i = 0; i < ROWS_AHEAD; i++) {
+      const int row = first + i * ROWS + lane / LANES;
+      float sum = 0.f;
+#pragma unroll
+      for (int e = 0; e < 8; e++) sum += to_float(a[i][e]) * to_float(b[i][e]);
+#pragma unroll
+      for (int step = 1; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      if (part == 0 && row < queries) delta[row] = row < l ? sum : 0.f;
+    }
+  }
+}
+
+// Sends a warpgroup's gradient, in slabs of 64 tokens, on its way; by one thread.
+template <int D>
+__device__ __forceinline__ void store_tokens(const TensorMap* dqkv, const unsigned char* slabs, int column, int matrix,
+                                             int token, int image) {
+  for (int slab = 0; slab < Heads<D>::SLABS; slab++)
+    tma_store_4d(dqkv, slabs + slab * BOX_BYTES, column + slab * 64, matrix, token, image);
+  tma_store_commit();
+}
+
 }  // namespace attention

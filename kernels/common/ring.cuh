@@ -17,11 +17,11 @@ constexpr int MAX_STAGES = 8;
 struct RingBarriers {
   uint64_t full[MAX_STAGES], empty[MAX_STAGES];
 
-  // Arrivals of those who leave a buffer, and of those who fill it.
-  __device__ __forceinline__ void init(unsigned leavers = CONSUMERS * WARPGROUP / 32, unsigned loaders = 1) {
+  // So many warps read each buffer, or threads if each of them says so; and so many threads fill it.
+  __device__ __forceinline__ void init(int readers = CONSUMERS * WARPGROUP / 32, int loaders = 1) {
     for (int i = 0; i < MAX_STAGES; i++) {
       mbar_init(&full[i], loaders);
-      mbar_init(&empty[i], leavers);
+      mbar_init(&empty[i], readers);
     }
   }
 };
@@ -43,20 +43,20 @@ struct Ring {
     if (++stage == stages) stage = 0, parity ^= 1;
   }
 
-  // Who fills the buffer: waits until the consumers have left it.
+  // Waits until all readers have left what the buffer held a round before.
   __device__ __forceinline__ void wait_left() const { mbar_wait(empty(), parity ^ 1); }
 
-  // The loader: the same, and says what will come.
+  // The loader: waits for that, and says what will come into the buffer.
   __device__ __forceinline__ void begin_load(int bytes) const {
     wait_left();
     mbar_expect_tx(full(), bytes);
   }
 
-  // A consumer: waits until the buffer is loaded.
+  // A reader: waits until the buffer is loaded.
   __device__ __forceinline__ void wait_loaded() const { mbar_wait(full(), parity); }
 };
 
-// One lane of each consumer warp says that its warp has left a buffer; null: none was held.
+// One lane of each reading warp says that its warp has left a buffer; null: none was held.
 __device__ __forceinline__ void leave(uint64_t* empty) {
   if (empty && threadIdx.x % 32 == 0) mbar_arrive(empty);
 }

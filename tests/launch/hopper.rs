@@ -52,12 +52,6 @@ impl Product {
         Product { kernel, n, steps, a: a_words, a_rows, b: b_words, a_map, b_map, expected }
     }
 
-    /// Of 64 columns the last 32 alone.
-    pub fn second_half(self) -> Product {
-        let expected = self.expected.chunks(64).flat_map(|row| row[32..].to_vec()).collect();
-        Product { n: 32, expected, ..self }
-    }
-
     /// The product, `[64, n]`.
     pub fn run_on(&self, driver: &dyn Driver) -> ddpm::Result<Vec<f32>> {
         let words = self.launch(&self.operands()).run_on(driver)?.swap_remove(0);

@@ -103,7 +103,7 @@ impl Op for AttentionFwd {
         let dout = tape.grad(out);
         let dqkv = tape.grad_slot(qkv);
         let scratch = match &hopper {
-            Some(plan) => tape.scratch(&plan.ds_dims(), DType::Bf16),
+            Some(plan) => plan.ds(tape),
             None => tape.scratch(&[shape.n, shape.heads, shape.l], DType::F32),
         };
         tape.push(AttentionBwd { dqkv, scratch, dout, qkv, out, lse, shape, hopper });
@@ -139,7 +139,7 @@ impl Op for AttentionFwd {
 #[derive(Debug)]
 struct AttentionBwd {
     dqkv: Tensor,
-    /// `ds` for Hopper's kernels, `delta` for the others.
+    /// `ds` for Hopper's kernels, if they keep it; `delta` for the others.
     scratch: Tensor,
     dout: Tensor,
     qkv: Tensor,
@@ -165,7 +165,7 @@ impl Op for AttentionBwd {
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.hopper {
-            return plan.launch(q, self.dqkv, self.scratch, self.dout, self.qkv, self.out, self.lse);
+            return plan.launch(q, self);
         }
         let Shape { n, l, heads, dk, dv } = self.shape;
         let dtype = self.qkv.dtype();
@@ -203,10 +203,10 @@ impl Op for AttentionBwd {
     }
     /// The two products that both large kernels of `attention.cu` compute, scores and dp, count half in each.
     fn launch_flops(&self) -> Vec<u64> {
-        let Shape { dk, dv, .. } = self.shape;
-        if self.hopper.is_some() {
-            return vec![self.shape.product_flops(2 * dk + 2 * dv), self.shape.product_flops(dk)];
+        if let Some(plan) = &self.hopper {
+            return plan.flops().into();
         }
+        let Shape { dk, dv, .. } = self.shape;
         let shared = self.shape.product_flops(dk + dv) / 2;
         vec![0, shared + self.shape.product_flops(dk), shared + self.shape.product_flops(dk + dv)]
     }

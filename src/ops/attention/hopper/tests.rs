@@ -1,6 +1,7 @@
 //! The plans; and the kernels under the emulator as compute capability 9.0: against the CPU implementation on the same
 //! bf16 values, no less accurate than `attention.cu`, and bitwise the same in every schedule.
 
+use super::backward::Queries;
 use super::*;
 use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::ops::attention::{cpu, record};
@@ -87,31 +88,33 @@ fn check(s: Shape, blocks: usize) {
     if Emu::new(EmuOptions::default()).is_err() {
         return;
     }
-    let planned = Plans::new(&s, DType::Bf16);
-    let fwd = planned.fwd.map(|plan| ForwardPlan { blocks: plan.tiles.min(blocks), ..plan });
-    let bwd = planned.bwd.map(|plan| BackwardPlan {
-        splits: 2.min(s.l.div_ceil(BOX)),
-        dq_blocks: plan.dq_tiles.min(blocks),
-        ..plan
-    });
-    assert!(fwd.is_some() && bwd.is_some(), "{s:?}");
     let case = Case::new(s);
-    let results: Vec<_> = schedules().into_iter().map(|options| case.run(Plans { fwd, bwd }, options)).collect();
-    for (result, options) in results.iter().zip(schedules()) {
-        assert_eq!(result, &results[0], "the same bits in every schedule: {s:?} with {options:?}");
-    }
-    for (i, (what, tolerance)) in [("out", 1e-2), ("lse", 1e-5), ("dqkv", 2e-2)].into_iter().enumerate() {
-        compare(&format!("{what} of {s:?}"), &results[0][i], &case.wanted[i], tolerance);
-    }
     let others = case.errors(&case.run(Plans::default(), schedules()[0]));
-    for ((error, other), what) in case.errors(&results[0]).into_iter().zip(others).zip(["out", "dq", "dk", "dv"]) {
-        assert!(error <= 2.0 * other + 1e-6, "{what} of {s:?}: off by {error:.2e}, attention.cu by {other:.2e}");
+    let fwd = ForwardPlan::new(&s, DType::Bf16).map(|plan| ForwardPlan { blocks: plan.tiles.min(blocks), ..plan });
+    assert!(fwd.is_some(), "{s:?}");
+    let ways = [Queries::FromScores, Queries::Again].map(|queries| BackwardPlan::by(queries, &s, DType::Bf16));
+    for plan in ways.into_iter().flatten() {
+        let bwd = Some(BackwardPlan {
+            splits: 2.min(s.l.div_ceil(BOX)),
+            dq_blocks: if plan.queries == Queries::Again { plan.dq_tiles } else { plan.dq_tiles.min(blocks) },
+            ..plan
+        });
+        let results: Vec<_> = schedules().into_iter().map(|options| case.run(Plans { fwd, bwd }, options)).collect();
+        for (result, options) in results.iter().zip(schedules()) {
+            assert_eq!(result, &results[0], "the same bits in every schedule: {bwd:?} with {options:?}");
+        }
+        for (i, (what, tolerance)) in [("out", 1e-2), ("lse", 1e-5), ("dqkv", 2e-2)].into_iter().enumerate() {
+            compare(&format!("{what} by {bwd:?}"), &results[0][i], &case.wanted[i], tolerance);
+        }
+        for ((error, other), what) in case.errors(&results[0]).into_iter().zip(others).zip(["out", "dq", "dk", "dv"]) {
+            assert!(error <= 2.0 * other + 1e-6, "{what} by {bwd:?}: off by {error:.2e}, attention.cu by {other:.2e}");
+        }
     }
 }
 
 /// Heads as the benchmark models have them, few images.
 #[test]
-fn heads_of_the_benchmark_models_match_the_cpu() {
+fn benchmark_layers_match_the_cpu() {
     few([(1, 256, 1, 256), (1, 256, 4, 32), (1, 256, 1, 128), (3, 16, 1, 256), (2, 64, 8, 32)])
         .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 2));
 }
@@ -146,8 +149,8 @@ fn plans_are_possible() {
                 let fwd = fwd.unwrap();
                 assert!(fwd.stages >= 2 && fwd.smem_bytes <= SHARED_BYTES, "{fwd:?}");
                 assert!((1..=fwd.tiles).contains(&fwd.blocks), "{fwd:?}");
-                assert_eq!(bwd.is_some(), l <= 8 * d, "{bwd:?}");
-                let Some(bwd) = bwd else { continue };
+                let bwd = bwd.unwrap();
+                assert_eq!(bwd.queries == Queries::FromScores, l <= 8 * d, "{bwd:?}");
                 assert!(bwd.dkv_stages >= 2 && bwd.dkv_smem_bytes <= SHARED_BYTES, "{bwd:?}");
                 assert!(bwd.dq_stages >= 2 && bwd.dq_smem_bytes <= SHARED_BYTES, "{bwd:?}");
                 assert!((1..=l.div_ceil(BOX)).contains(&bwd.splits), "{bwd:?}");
@@ -168,6 +171,17 @@ fn what_the_kernels_do_not_take() {
     assert_eq!(taken(Shape { dv: 128, ..s }, DType::Bf16), (false, false));
     assert_eq!(taken(shape(2, 16, 1, 512), DType::Bf16), (false, false));
     assert_eq!(taken(shape(2, 1025, 1, 256), DType::Bf16), (true, false));
+    assert_eq!(BackwardPlan::by(Queries::Again, &shape(2, 256, 1, 256), DType::Bf16), None);
+}
+
+/// Five products, of which two are split where both launches compute them.
+#[test]
+fn flops_of_the_launches_add_up() {
+    let s = shape(3, 100, 4, 32);
+    for queries in [Queries::FromScores, Queries::Again] {
+        let plan = BackwardPlan::by(queries, &s, DType::Bf16).unwrap();
+        assert_eq!(plan.flops().iter().sum::<u64>(), s.product_flops(5 * 32), "{plan:?}");
+    }
 }
 
 /// 128 images fill 132 multiprocessors; 32 leave room for the keys of each to be shared out.

@@ -1,0 +1,153 @@
+//! The gradients: `attention_bwd_dkv_sm90`, then one of two kernels for the queries.
+
+use super::*;
+
+/// Tokens that the kernels have room for, whatever the width of a head.
+const MOST_TOKENS: usize = 1024;
+
+/// How the gradient of the queries is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// From `ds`, which the first kernel leaves in memory: `attention_bwd_dq_sm90`.
+    FromScores,
+    /// The scores are computed again: `attention_bwd_dq_long_sm90`.
+    Again,
+}
+
+/// Two launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackwardPlan {
+    pub dkv_kernel: &'static str,
+    pub dq_kernel: &'static str,
+    pub queries: Queries,
+    pub(super) shape: Shape,
+    pub(super) groups: Groups,
+    /// Blocks that share the keys of a group.
+    pub splits: usize,
+    /// Of the rings of queries and of their gradients.
+    pub dkv_stages: usize,
+    pub dkv_smem_bytes: usize,
+    pub dq_stages: usize,
+    pub dq_smem_bytes: usize,
+    pub dq_tiles: usize,
+    pub dq_blocks: usize,
+}
+
+impl BackwardPlan {
+    /// `ds` is kept unless it takes far more memory than the gradients.
+    pub fn new(s: &Shape, dtype: DType) -> Option<BackwardPlan> {
+        let queries = if s.l <= 8 * s.dk { Queries::FromScores } else { Queries::Again };
+        BackwardPlan::by(queries, s, dtype)
+    }
+
+    /// With the queries' gradient had in this way.
+    pub fn by(queries: Queries, s: &Shape, dtype: DType) -> Option<BackwardPlan> {
+        let groups = Groups::new(s, dtype)?;
+        if s.l > MOST_TOKENS {
+            return None;
+        }
+        let (dkv_kernel, dq_kernel) = match (s.dk, queries) {
+            (32, Queries::FromScores) => ("attention_bwd_dkv_sm90_32", "attention_bwd_dq_sm90_32"),
+            (32, Queries::Again) => ("attention_bwd_dkv_sm90_32", "attention_bwd_dq_long_sm90_32"),
+            (64, Queries::FromScores) => ("attention_bwd_dkv_sm90_64", "attention_bwd_dq_sm90_64"),
+            (64, Queries::Again) => ("attention_bwd_dkv_sm90_64", "attention_bwd_dq_long_sm90_64"),
+            (128, Queries::FromScores) => ("attention_bwd_dkv_sm90_128", "attention_bwd_dq_sm90_128"),
+            (256, Queries::FromScores) => ("attention_bwd_dkv_sm90_256", "attention_bwd_dq_sm90_256"),
+            _ => return None,
+        };
+        let tiles = s.l.div_ceil(BOX);
+        // `KeysShared` of the kernel: a tile of ds, one of p, the barriers. Then keys and values, and at the end lse and
+        // delta.
+        let fixed_bytes = BOX_BYTES + 4 * BOX * BOX + 1024 + 2 * groups.tile_bytes() + 8 * groups.heads * tiles * BOX;
+        let stage_bytes = 2 * groups.tile_bytes();
+        let dkv_stages = ((SHARED_BYTES - fixed_bytes) / stage_bytes).min(MOST_STAGES);
+        let time = |splits: usize| {
+            let waves = (groups.count * splits).div_ceil(MULTIPROCESSORS);
+            // In tiles of scores. Each block sums up delta of all queries, and fills its pipeline.
+            waves * (tiles.div_ceil(splits) * tiles + tiles + 1)
+        };
+        let dq_tiles = groups.count * s.l.div_ceil(groups.queries());
+        // The result's place; or, in `LongShared` of the kernel, lse and delta, then queries and dout.
+        let result_bytes = groups.queries() / BOX * groups.tile_bytes();
+        let (dq_fixed_bytes, dq_stage_bytes, dq_blocks) = match queries {
+            Queries::FromScores => {
+                (1024 + result_bytes, 2 * BOX_BYTES + groups.tile_bytes(), dq_tiles.min(MULTIPROCESSORS))
+            }
+            Queries::Again => (2048 + 2 * result_bytes, 2 * groups.tile_bytes(), dq_tiles),
+        };
+        let dq_stages = ((SHARED_BYTES - dq_fixed_bytes) / dq_stage_bytes).min(MOST_STAGES);
+        Some(BackwardPlan {
+            dkv_kernel,
+            dq_kernel,
+            queries,
+            shape: *s,
+            groups,
+            splits: (1..=tiles).min_by_key(|&splits| time(splits))?,
+            dkv_stages,
+            dkv_smem_bytes: fixed_bytes + dkv_stages * stage_bytes,
+            dq_stages,
+            dq_smem_bytes: dq_fixed_bytes + dq_stages * dq_stage_bytes,
+            dq_tiles,
+            dq_blocks,
+        })
+    }
+
+    /// `ds [n, heads, l keys, l queries]`, in bf16, if it is kept; rows are multiples of 16 bytes long.
+    pub fn ds(&self, tape: &mut Tape) -> Tensor {
+        let s = &self.shape;
+        match self.queries {
+            Queries::FromScores => tape.scratch(&[s.n, s.heads, s.l, s.l.next_multiple_of(8)], DType::Bf16),
+            Queries::Again => Tensor::EMPTY,
+        }
+    }
+
+    /// Operations of the two launches.
+    pub fn flops(&self) -> [u64; 2] {
+        let s = &self.shape;
+        let scores = s.product_flops(s.dk + s.dv);
+        // What both compute counts half in each.
+        let [in_dkv, in_dq] = match self.queries {
+            Queries::FromScores => [scores, 0],
+            Queries::Again => [scores / 2; 2],
+        };
+        [in_dkv + s.product_flops(s.dk + s.dv), in_dq + s.product_flops(s.dk)]
+    }
+
+    pub fn launch(&self, q: &mut Launches, op: &AttentionBwd) {
+        let (s, &AttentionBwd { dqkv, scratch: ds, dout, qkv, out, lse, .. }) = (&self.shape, op);
+        let keeps_ds = self.queries == Queries::FromScores;
+        let ds = match self.queries {
+            Queries::FromScores => {
+                let dims = [s.l.next_multiple_of(8), s.l, s.n * s.heads];
+                Arg::TensorMap(ds, TensorMap::new(DType::Bf16, &dims, &[BOX, BOX, 1]).swizzle_128())
+            }
+            Queries::Again => Arg::TensorMap(dqkv, qkv_boxes(s)),
+        };
+        let [dqkv, qkv] = [dqkv, qkv].map(|t| Arg::TensorMap(t, qkv_boxes(s)));
+        let rows = [Arg::TensorMap(dout, out_boxes(s)), qkv, dout.into(), out.into(), lse.into()];
+        let [n, l, heads] = [s.n, s.l, s.heads].map(Arg::from);
+        let numbers = [l, heads, i32::from(keeps_ds).into(), self.splits.into(), self.dkv_stages.into()];
+        q.kernel_named(self.dkv_kernel)
+            .grid([self.groups.count * self.splits, 1, 1])
+            .block(THREADS)
+            .smem(self.dkv_smem_bytes)
+            .wanted(self.groups.wanted(s, BOX, BOX))
+            .args(&[&[dqkv, ds], &rows[..], &numbers].concat());
+        let wanted = self.groups.wanted(s, self.groups.queries(), BOX);
+        let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
+        match self.queries {
+            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).args(&[
+                dqkv,
+                ds,
+                qkv,
+                n,
+                l,
+                heads,
+                self.dq_stages.into(),
+            ]),
+            Queries::Again => {
+                dq.wanted(wanted).args(&[&[dqkv], &rows[..], &[l, heads, self.dq_stages.into()]].concat())
+            }
+        };
+    }
+}
