@@ -29,45 +29,40 @@ namespace group_norm {
 
 template <int VEC, bool DROPS, class T>
 __device__ __forceinline__ void forward(T* __restrict__ y, float* __restrict__ stats, const T* __restrict__ x,
-                                        const T* __restrict__ biases, const float* __restrict__ gamma,
-                                        const float* __restrict__ beta, const Mask<DROPS>& mask, int pixels, int c,
-                                        int groups, int slab_groups, int bias_columns, int bias_first, float eps,
-                                        bool silu) {
+                                        const Columns<const T>& biases, const float* __restrict__ gamma,
+                                        const float* __restrict__ beta, const Mask<DROPS>& mask, const Dims& dims,
+                                        float eps, bool silu) {
   DYNAMIC_SMEM(float2, shared);
-  Slab<T, VEC> slab(shared, pixels, c, groups, slab_groups);
-  const ImageBias<T> bias(biases, slab, bias_columns, bias_first);
-  const T* const pivots = x + slab.offset(pixels / 2, 0);
+  Slab<T, VEC> slab(shared, dims);
+  const Bias<T> bias{biases.of(slab)};
+  const T* const pivots = x + slab.offset(slab.pixels / 2, 0);
   add_moments(slab, x, pivots);
-  find_statistics(slab, stats + slab.image * stats_width(c, groups, biases), pivots, bias, groups, eps);
+  find_statistics(slab, stats + slab.image * stats_width(dims, biases.values), pivots, bias, dims.groups, eps);
   normalize(slab, y, x, gamma, beta, bias, mask, silu);
 }
 
 template <int VEC, bool DROPS, class T>
-__device__ __forceinline__ void backward(T* __restrict__ dx, T* __restrict__ dbiases, float* __restrict__ dgamma,
-                                         float* __restrict__ dbeta, float* __restrict__ channel_sums,
+__device__ __forceinline__ void backward(T* __restrict__ dx, const Columns<T>& dbiases, float* __restrict__ dgamma,
+                                         float* __restrict__ dbeta, float2* __restrict__ channel_sums,
                                          unsigned* __restrict__ counters, const T* __restrict__ dy,
-                                         const T* __restrict__ x, const T* __restrict__ biases,
+                                         const T* __restrict__ x, const Columns<const T>& biases,
                                          const float* __restrict__ gamma, const float* __restrict__ beta,
                                          const float* __restrict__ stats, const T* __restrict__ first,
-                                         const T* __restrict__ second, const Mask<DROPS>& mask, int n, int pixels,
-                                         int c, int groups, int slab_groups, int bias_columns, int bias_first,
+                                         const T* __restrict__ second, const Mask<DROPS>& mask, const Dims& dims, int n,
                                          bool silu) {
   DYNAMIC_SMEM(float2, shared);
-  Slab<T, VEC> slab(shared, pixels, c, groups, slab_groups);
-  const ImageBias<T> bias(biases, slab, bias_columns, bias_first);
-  const float* const image_stats = stats + slab.image * stats_width(c, groups, biases);
+  Slab<T, VEC> slab(shared, dims);
+  const Bias<T> bias{biases.of(slab)};
+  const float* const image_stats = stats + slab.image * stats_width(dims, biases.values);
   const float* const group_stats = image_stats + 2 * slab.first_group;
   add_gradients(slab, dy, x, gamma, beta, group_stats, bias, mask, silu);
   find_means(slab, gamma);
-  if (dbiases)
-    write_dbias(slab, dbiases + size_t(slab.image) * bias_columns + bias_first + slab.first, gamma, group_stats,
-                image_stats + 2 * groups, bias);
+  if (dbiases.values) write_dbias(slab, dbiases.of(slab), gamma, group_stats, image_stats + 2 * dims.groups, bias);
   if (counters) {
-    float2* const all_sums = reinterpret_cast<float2*>(channel_sums);
     for (int i = threadIdx.x; i < slab.channels; i += blockDim.x)
-      all_sums[size_t(slab.image) * c + slab.first + i] = slab.sums[i];
+      channel_sums[size_t(slab.image) * slab.c + slab.first + i] = slab.sums[i];
     // Before dx is written: the fences have these few sums to wait for, not the whole of it.
-    if (last_block(counters + slab.index, n)) add_images(slab, dgamma, dbeta, all_sums, n);
+    if (last_block(counters + slab.index, n)) add_images(slab, dgamma, dbeta, channel_sums, n);
   }
   if (second)
     write_dx<2>(slab, dx, dy, x, gamma, beta, group_stats, first, second, bias, mask, silu);
@@ -81,9 +76,9 @@ __device__ __forceinline__ void backward(T* __restrict__ dx, T* __restrict__ dbi
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T, bool DROPS>
-__global__ void __launch_bounds__(DROPS ? 256 : 512, DROPS ? 3 : 2)
+__global__ void __launch_bounds__(256, 3)
     group_norm_fwd(T* __restrict__ y,                 // [n, pixels, c]
-                   float* __restrict__ stats,         // [n, groups, 2]: mean, rstd; with a bias [n, groups, 2 + c / groups]
+                   float* __restrict__ stats,         // [n, 2 groups]: mean, rstd of each; with a bias [n, 2 groups + c]
                    const T* __restrict__ x,           // [n, pixels, c]
                    const T* __restrict__ bias,        // [n, bias_columns], of which c from bias_first on; may be absent
                    const float* __restrict__ gamma,   // [c]
@@ -91,45 +86,45 @@ __global__ void __launch_bounds__(DROPS ? 256 : 512, DROPS ? 3 : 2)
                    const uint32_t* __restrict__ rng,  // [4], of dropout
                    int pixels, int c, int groups, int slab_groups, int bias_columns, int bias_first, float eps, int silu,
                    uint32_t stream, uint32_t threshold, float scale) {  // of dropout
-  const uint32_t slabs = (groups + slab_groups - 1) / slab_groups;
-  const group_norm::Mask<DROPS> mask(rng, blockIdx.x / slabs, stream, threshold, scale);
-  if (group_norm::vectorizes<T>(c, groups, slab_groups))
-    group_norm::forward<Vec<T>::SIZE>(y, stats, x, bias, gamma, beta, mask, pixels, c, groups, slab_groups, bias_columns,
-                                      bias_first, eps, silu);
-  else
-    group_norm::forward<1>(y, stats, x, bias, gamma, beta, mask, pixels, c, groups, slab_groups, bias_columns, bias_first,
-                           eps, silu);
+  using namespace group_norm;
+  const Dims dims{pixels, c, groups, slab_groups};
+  const Columns<const T> biases{bias, bias_columns, bias_first};
+  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
+  if (dims.vectorizes<T>()) forward<Vec<T>::SIZE>(y, stats, x, biases, gamma, beta, mask, dims, eps, silu);
+  else forward<1>(y, stats, x, biases, gamma, beta, mask, dims, eps, silu);
 }
 
 // One block per (image, slab of `slab_groups` groups).
 template <class T, bool DROPS>
-__global__ void __launch_bounds__(256, 3)
-    group_norm_bwd(T* __restrict__ dx,                // [n, pixels, c]
-                   T* __restrict__ dbias,             // as bias; may be absent
-                   float* __restrict__ dgamma,        // [c], may be absent
-                   float* __restrict__ dbeta,         // [c], may be absent
-                   float* __restrict__ channel_sums,  // [n, c, 2]: sum of dz, sum of dz * xhat
-                   unsigned* __restrict__ counters,   // [slabs]: zero before and after; absent with dgamma and dbeta
-                   const T* __restrict__ dy,          // [n, pixels, c]
-                   const T* __restrict__ x,           // [n, pixels, c]
-                   const T* __restrict__ bias,        // [n, bias_columns]; may be absent
-                   const float* __restrict__ gamma,   // [c]
-                   const float* __restrict__ beta,    // [c]
-                   const uint32_t* __restrict__ rng,  // [4], of dropout
-                   const float* __restrict__ stats,   // as written by group_norm_fwd
-                   const T* __restrict__ first,       // [n, pixels, c]: is added to dx; may be absent
-                   const T* __restrict__ second,      // [n, pixels, c]: likewise, only if the first is there
+__global__ void __launch_bounds__(256, 2)
+    group_norm_bwd(T* __restrict__ dx,                 // [n, pixels, c]
+                   T* __restrict__ dbias,              // as bias; may be absent
+                   float* __restrict__ dgamma,         // [c], may be absent
+                   float* __restrict__ dbeta,          // [c], may be absent
+                   float2* __restrict__ channel_sums,  // [n, c]: sum of dz, sum of dz * xhat
+                   unsigned* __restrict__ counters,    // [slabs]: zero before and after; absent with dgamma and dbeta
+                   const T* __restrict__ dy,           // [n, pixels, c]
+                   const T* __restrict__ x,            // [n, pixels, c]
+                   const T* __restrict__ bias,         // [n, bias_columns]; may be absent
+                   const float* __restrict__ gamma,    // [c]
+                   const float* __restrict__ beta,     // [c]
+                   const uint32_t* __restrict__ rng,   // [4], of dropout
+                   const float* __restrict__ stats,    // as group_norm_fwd writes them
+                   const T* __restrict__ first,        // [n, pixels, c]: is added to dx; may be absent
+                   const T* __restrict__ second,       // [n, pixels, c]: likewise, only if the first is there
                    int n, int pixels, int c, int groups, int slab_groups, int bias_columns, int bias_first, int silu,
                    uint32_t stream, uint32_t threshold, float scale) {  // of dropout
-  const uint32_t slabs = (groups + slab_groups - 1) / slab_groups;
-  const group_norm::Mask<DROPS> mask(rng, blockIdx.x / slabs, stream, threshold, scale);
-  if (group_norm::vectorizes<T>(c, groups, slab_groups))
-    group_norm::backward<Vec<T>::SIZE>(dx, dbias, dgamma, dbeta, channel_sums, counters, dy, x, bias, gamma, beta, stats,
-                                       first, second, mask, n, pixels, c, groups, slab_groups, bias_columns, bias_first,
-                                       silu);
+  using namespace group_norm;
+  const Dims dims{pixels, c, groups, slab_groups};
+  const Columns<T> dbiases{dbias, bias_columns, bias_first};
+  const Columns<const T> biases{bias, bias_columns, bias_first};
+  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
+  if (dims.vectorizes<T>())
+    backward<Vec<T>::SIZE>(dx, dbiases, dgamma, dbeta, channel_sums, counters, dy, x, biases, gamma, beta, stats, first,
+                           second, mask, dims, n, silu);
   else
-    group_norm::backward<1>(dx, dbias, dgamma, dbeta, channel_sums, counters, dy, x, bias, gamma, beta, stats, first,
-                            second, mask, n, pixels, c, groups, slab_groups, bias_columns, bias_first, silu);
+    backward<1>(dx, dbiases, dgamma, dbeta, channel_sums, counters, dy, x, biases, gamma, beta, stats, first, second, mask,
+                dims, n, silu);
 }
 
 EXPORT_AS(group_norm_fwd_f32, group_norm_fwd<float, false>)

@@ -7,7 +7,7 @@ mod hopper;
 mod launch;
 
 use ddpm::device::{Driver, Emu, EmuOptions, KernelArg, KernelCall};
-use launch::Operand::{In, Int, Out};
+use launch::Operand::{In, Int, Out, Words};
 use launch::{Launch, Operand, schedules};
 
 // SAFETY: nothing is declared. The line links the kernels of tests/emu, which enter themselves into the emulator's table.
@@ -49,7 +49,12 @@ fn sum_tiles<'a>(kernel: &'a str, operands: &'a [Operand<'a>]) -> Launch<'a> {
     Launch { kernel, grid: 1, block: 64, smem_bytes: 2048, operands }
 }
 
+fn sum_grid<'a>(kernel: &'a str, operands: &'a [Operand<'a>]) -> Launch<'a> {
+    Launch { kernel, grid: BLOCKS as u32, block: 64, smem_bytes: 0, operands }
+}
+
 const TILES: usize = 6;
+const BLOCKS: usize = 5;
 
 fn expected_sums(x: &[f32]) -> Vec<f32> {
     x.chunks(256).map(|block| block.iter().sum()).collect()
@@ -57,6 +62,10 @@ fn expected_sums(x: &[f32]) -> Vec<f32> {
 
 fn expected_tile_sums(x: &[f32]) -> Vec<f32> {
     (0..256).map(|i| (0..TILES).map(|t| x[t * 256 + 255 - i]).sum()).collect()
+}
+
+fn expected_grid_sums(x: &[f32]) -> Vec<f32> {
+    (0..64).map(|i| (0..BLOCKS).map(|b| x[b * 64 + 63 - i]).sum()).collect()
 }
 
 #[test]
@@ -67,6 +76,9 @@ fn correct_kernels_give_the_same_result_under_every_schedule() {
         assert_eq!(sums, expected_sums(&x), "{options:?}");
         let sums = sum_tiles("sum_tiles", &[Out(256), In(&tiles), Int(TILES as i32)]).run_floats(options).unwrap();
         assert_eq!(sums, expected_tile_sums(&tiles), "{options:?}");
+        let operands = [Out(64), Out(BLOCKS * 64), Words(&[0]), In(&tiles[..BLOCKS * 64])];
+        let sums = sum_grid("sum_grid", &operands).run_floats(options).unwrap();
+        assert_eq!(sums, expected_grid_sums(&tiles), "{options:?}");
     }
 }
 
@@ -84,6 +96,8 @@ fn races_change_the_result() {
     let operands = [Out(256), In(&tiles), Int(TILES as i32)];
     caught(sum_tiles("sum_tiles_missing_barrier", &operands), expected_tile_sums(&tiles));
     caught(sum_tiles("sum_tiles_wrong_wait", &operands), expected_tile_sums(&tiles));
+    let operands = [Out(64), Out(BLOCKS * 64), Words(&[0]), In(&tiles[..BLOCKS * 64])];
+    caught(sum_grid("sum_grid_missing_barrier", &operands), expected_grid_sums(&tiles));
 }
 
 #[test]

@@ -6,7 +6,9 @@
 // One warpgroup loads, two multiply. At entry all have the same number of registers; then the loader gives its own away.
 constexpr int CONSUMERS = 2, WARPGROUP = 128, HOPPER_THREADS = (CONSUMERS + 1) * WARPGROUP;
 constexpr int LOADER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
-static_assert(LOADER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 65536 / WARPGROUP, "a multiprocessor has no more");
+constexpr int START_REGISTERS = 65536 / HOPPER_THREADS / 8 * 8;  // of each thread, as the kernels' launch bounds say
+static_assert(LOADER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= (CONSUMERS + 1) * START_REGISTERS,
+              "warpgroups share out what the block has at its start");
 
 // A row of 64 bf16: what the 128-byte swizzle permutes, and how wide every box is that TMA loads here.
 constexpr int ROW = 128;

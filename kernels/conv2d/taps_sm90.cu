@@ -26,7 +26,7 @@
 // With stride 2 a copy holds every second row and column, and serves the taps of one parity. dx with stride 2 falls
 // into four phases as in conv2d.cu, each a convolution with stride 1; a tile belongs to one phase.
 #include "common/common.cuh"
-#include "conv2d/ring.cuh"
+#include "conv2d/taps.cuh"
 
 constexpr int STORE_PIXELS = 64;  // pixels that a warpgroup stages for its stores at a time
 

@@ -23,7 +23,7 @@
 // which are the first to see each split of each channel, they read dy from the same stages. The tensor cores and the warps
 // that feed them do nothing for it.
 #include "common/common.cuh"
-#include "conv2d/ring.cuh"
+#include "conv2d/taps.cuh"
 
 constexpr int STEP_PIXELS = 32;  // the pixels of a block that a warpgroup takes are a multiple of this
 

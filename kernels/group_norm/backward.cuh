@@ -11,11 +11,29 @@ __device__ __forceinline__ float before_activation(float dy, float centred, floa
   return dy * s * (1.f + z * (1.f - s));
 }
 
+// What a thread reads of one pixel: its vector of x, of dy, and of contributions to dx that have been there before.
+template <class T, int VEC, int EARLIER> struct Loaded {
+  Vec<T, VEC> x, dy, earlier[EARLIER > 0 ? EARLIER : 1];
+
+  Loaded() = default;
+  __device__ __forceinline__ Loaded(size_t at, const T* __restrict__ x, const T* __restrict__ dy,
+                                    const T* __restrict__ first, const T* __restrict__ second)
+      : x(load_vec<VEC>(x + at)), dy(load_vec<VEC>(dy + at)) {
+    if (EARLIER > 0) earlier[0] = load_vec<VEC>(first + at);
+    if (EARLIER > 1) earlier[1] = load_vec<VEC>(second + at);
+  }
+
+  __device__ __forceinline__ void gradient(float (&out)[VEC]) const {
+#pragma unroll
+    for (int e = 0; e < VEC; e++) out[e] = to_float(dy[e]);
+  }
+};
+
 // Per channel: the sums of dz and of dz * xhat over the pixels.
 template <class T, int VEC, bool DROPS>
 __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __restrict__ dy, const T* __restrict__ x,
                                               const float* __restrict__ gamma, const float* __restrict__ beta,
-                                              const float* __restrict__ group_stats, const ImageBias<T>& bias,
+                                              const float* __restrict__ group_stats, const Bias<T>& bias,
                                               const Mask<DROPS>& mask, bool silu) {
   for (int v0 = 0; v0 < slab.vectors; v0 += slab.columns) {
     const int v = v0 + slab.column;
@@ -29,21 +47,20 @@ __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __res
         scale[e] = group_stats[g * 2 + 1] * gamma[slab.first + channel];
         shift[e] = beta[slab.first + channel];
       }
-      constexpr int UNROLL = DROPS ? 1 : 2;
-#pragma unroll UNROLL
-      for (int p = slab.row; p < slab.pixels; p += slab.rows) {
-        float value[VEC], gradient[VEC];
-        load_floats(value, x + slab.offset(p, v));
-        load_floats(gradient, dy + slab.offset(p, v));
-        mask.apply(gradient, slab.element(p, v));
+      for_pixels<2>(
+          slab, [&](int p) { return Loaded<T, VEC, 0>(slab.offset(p, v), x, dy, nullptr, nullptr); },
+          [&](int p, const Loaded<T, VEC, 0>& loaded) {
+            float gradient[VEC];
+            loaded.gradient(gradient);
+            mask.apply(gradient, slab.element(p, v));
 #pragma unroll
-        for (int e = 0; e < VEC; e++) {
-          const float centred = value[e] - mean[e];
-          const float dz = before_activation(gradient[e], centred, scale[e], shift[e], silu);
-          s[e] += dz;
-          q[e] += dz * centred;
-        }
-      }
+            for (int e = 0; e < VEC; e++) {
+              const float centred = to_float(loaded.x[e]) - mean[e];
+              const float dz = before_activation(gradient[e], centred, scale[e], shift[e], silu);
+              s[e] += dz;
+              q[e] += dz * centred;
+            }
+          });
 #pragma unroll
       for (int e = 0; e < VEC; e++) q[e] *= group_stats[(v * VEC + e) / slab.width * 2 + 1];
     }
@@ -108,7 +125,7 @@ struct InputGradient {
 
   template <class T, int VEC>
   __device__ __forceinline__ InputGradient(const Slab<T, VEC>& slab, int channel, const float* __restrict__ gamma,
-                                           const float* __restrict__ group_stats, const ImageBias<T>& bias) {
+                                           const float* __restrict__ group_stats, const Bias<T>& bias) {
     const int g = channel / slab.width;
     const float rstd = group_stats[g * 2 + 1];
     mean = group_stats[g * 2] - bias[channel];
@@ -124,7 +141,7 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
                                          const T* __restrict__ x, const float* __restrict__ gamma,
                                          const float* __restrict__ beta, const float* __restrict__ group_stats,
                                          const T* __restrict__ first, const T* __restrict__ second,
-                                         const ImageBias<T>& bias, const Mask<DROPS>& mask, bool silu) {
+                                         const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC], offset[VEC], slope[VEC];
 #pragma unroll
@@ -136,26 +153,22 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
       slope[e] = constants.slope;
       shift[e] = beta[slab.first + v * VEC + e];
     }
-    constexpr int UNROLL = DROPS || EARLIER > 1 ? 1 : 2;
-#pragma unroll UNROLL
-    for (int p = slab.row; p < slab.pixels; p += slab.rows) {
-      float value[VEC], gradient[VEC];
-      load_floats(value, x + slab.offset(p, v));
-      load_floats(gradient, dy + slab.offset(p, v));
-      Vec<T, VEC> earlier[EARLIER > 0 ? EARLIER : 1];
-      if (EARLIER > 0) earlier[0] = load_vec<VEC>(first + slab.offset(p, v));
-      if (EARLIER > 1) earlier[1] = load_vec<VEC>(second + slab.offset(p, v));
-      mask.apply(gradient, slab.element(p, v));
+    for_pixels<2>(
+        slab, [&](int p) { return Loaded<T, VEC, EARLIER>(slab.offset(p, v), x, dy, first, second); },
+        [&](int p, const Loaded<T, VEC, EARLIER>& loaded) {
+          float gradient[VEC], result[VEC];
+          loaded.gradient(gradient);
+          mask.apply(gradient, slab.element(p, v));
 #pragma unroll
-      for (int e = 0; e < VEC; e++) {
-        const float centred = value[e] - mean[e];
-        const float dz = before_activation(gradient[e], centred, scale[e], shift[e], silu);
-        value[e] = scale[e] * dz - offset[e] - slope[e] * centred;
+          for (int e = 0; e < VEC; e++) {
+            const float centred = to_float(loaded.x[e]) - mean[e];
+            const float dz = before_activation(gradient[e], centred, scale[e], shift[e], silu);
+            result[e] = scale[e] * dz - offset[e] - slope[e] * centred;
 #pragma unroll
-        for (int i = 0; i < EARLIER; i++) value[e] += to_float(earlier[i][e]);
-      }
-      store_floats(dx + slab.offset(p, v), value);
-    }
+            for (int i = 0; i < EARLIER; i++) result[e] += to_float(loaded.earlier[i][e]);
+          }
+          store_floats(dx + slab.offset(p, v), result);
+        });
   }
 }
 
@@ -165,7 +178,7 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
 template <class T, int VEC>
 __device__ __forceinline__ void write_dbias(const Slab<T, VEC>& slab, T* __restrict__ dbias,
                                             const float* __restrict__ gamma, const float* __restrict__ group_stats,
-                                            const float* __restrict__ shifts, const ImageBias<T>& bias) {
+                                            const float* __restrict__ shifts, const Bias<T>& bias) {
   for (int i = threadIdx.x; i < slab.channels; i += blockDim.x) {
     const InputGradient constants(slab, i, gamma, group_stats, bias);
     const float lost = slab.pixels * (constants.offset + constants.slope * shifts[slab.first + i]);

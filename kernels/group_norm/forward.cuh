@@ -14,17 +14,16 @@ __device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restr
     if (slab.owns(v)) {
       float pivot[VEC];
       load_floats(pivot, pivots + v * VEC);
-#pragma unroll 4
-      for (int p = slab.row; p < slab.pixels; p += slab.rows) {
-        float value[VEC];
-        load_floats(value, x + slab.offset(p, v));
+      for_pixels<4>(
+          slab, [&](int p) { return load_vec<VEC>(x + slab.offset(p, v)); },
+          [&](int, const Vec<T, VEC>& values) {
 #pragma unroll
-        for (int e = 0; e < VEC; e++) {
-          const float d = value[e] - pivot[e];
-          s[e] += d;
-          q[e] += d * d;
-        }
-      }
+            for (int e = 0; e < VEC; e++) {
+              const float d = to_float(values[e]) - pivot[e];
+              s[e] += d;
+              q[e] += d * d;
+            }
+          });
     }
     slab.add_rows(v0, s, q);
   }
@@ -34,22 +33,25 @@ __device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restr
 // from its group's, of which the backward pass makes the gradient of the bias.
 template <class T, int VEC>
 __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __restrict__ stats,
-                                                const T* __restrict__ pivots, const ImageBias<T>& bias, int all_groups,
+                                                const T* __restrict__ pivots, const Bias<T>& bias, int all_groups,
                                                 float eps) {
   float* const shifts = stats + 2 * all_groups + slab.first;
-  const int lane = threadIdx.x % 32, pixels = slab.pixels, width = slab.width;
+  const int lane = threadIdx.x % 32, width = slab.width;
+  const float pixels = slab.pixels, per_pixel = 1.f / pixels;
   for (int g = threadIdx.x / 32; g < slab.groups; g += blockDim.x / 32) {
     float mean = 0.f, squares = 0.f;
+#pragma unroll 1
     for (int i = g * width + lane; i < (g + 1) * width; i += 32)
-      mean += to_float(pivots[i]) + bias[i] + slab.sums[i].x / pixels;
+      mean += to_float(pivots[i]) + bias[i] + slab.sums[i].x * per_pixel;
     mean = warp_sum(mean) / width;
+#pragma unroll 1
     for (int i = g * width + lane; i < (g + 1) * width; i += 32) {
       const float2 t = slab.sums[i];
-      const float shift = to_float(pivots[i]) + bias[i] + t.x / pixels - mean;
-      squares += t.y - t.x * t.x / pixels + pixels * shift * shift;
+      const float shift = to_float(pivots[i]) + bias[i] + t.x * per_pixel - mean;
+      squares += t.y - t.x * (t.x * per_pixel) + pixels * shift * shift;
       if (bias.values) shifts[i] = shift;
     }
-    const float variance = fmaxf(warp_sum(squares), 0.f) / (float(width) * pixels);
+    const float variance = fmaxf(warp_sum(squares), 0.f) / (width * pixels);
     if (lane == 0) {
       const float rstd = rsqrtf(variance + eps);
       stats[(slab.first_group + g) * 2] = mean;
@@ -63,7 +65,7 @@ __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __res
 template <class T, int VEC, bool DROPS>
 __device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const T* __restrict__ x,
                                           const float* __restrict__ gamma, const float* __restrict__ beta,
-                                          const ImageBias<T>& bias, const Mask<DROPS>& mask, bool silu) {
+                                          const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC];
 #pragma unroll
@@ -74,19 +76,18 @@ __device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restric
       scale[e] = group.y * gamma[slab.first + channel];
       shift[e] = beta[slab.first + channel];
     }
-    constexpr int UNROLL = DROPS ? 2 : 4;
-#pragma unroll UNROLL
-    for (int p = slab.row; p < slab.pixels; p += slab.rows) {
-      float value[VEC];
-      load_floats(value, x + slab.offset(p, v));
+    for_pixels<DROPS ? 2 : 4>(
+        slab, [&](int p) { return load_vec<VEC>(x + slab.offset(p, v)); },
+        [&](int p, const Vec<T, VEC>& values) {
+          float result[VEC];
 #pragma unroll
-      for (int e = 0; e < VEC; e++) {
-        const float z = (value[e] - mean[e]) * scale[e] + shift[e];
-        value[e] = silu ? z * sigmoid(z) : z;
-      }
-      mask.apply(value, slab.element(p, v));
-      store_floats(y + slab.offset(p, v), value);
-    }
+          for (int e = 0; e < VEC; e++) {
+            const float z = (to_float(values[e]) - mean[e]) * scale[e] + shift[e];
+            result[e] = silu ? z * sigmoid(z) : z;
+          }
+          mask.apply(result, slab.element(p, v));
+          store_floats(y + slab.offset(p, v), result);
+        });
   }
 }
 

@@ -3,6 +3,17 @@
 
 namespace group_norm {
 
+// The dimensions of a launch: a block for each image and `slab_groups` groups of it.
+struct Dims {
+  int pixels, c, groups, slab_groups;
+
+  __device__ __forceinline__ int slabs() const { return (groups + slab_groups - 1) / slab_groups; }
+  // Whether the channels of every slab are whole vectors of 16 bytes.
+  template <class T> __device__ __forceinline__ bool vectorizes() const {
+    return c % Vec<T>::SIZE == 0 && slab_groups * (c / groups) % Vec<T>::SIZE == 0;
+  }
+};
+
 // The pixels of one image times the channels of some neighbouring groups, and the part of it that this thread holds:
 // vectors of VEC channels. VEC = 1 serves channel counts that do not allow 16-byte access.
 template <class T, int VEC> struct Slab {
@@ -15,13 +26,12 @@ template <class T, int VEC> struct Slab {
   float2* sums;     // [channels]
   float2* group;    // [groups]
 
-  __device__ __forceinline__ Slab(float2* shared, int pixels, int c, int all_groups, int slab_groups)
-      : width(c / all_groups), c(c), pixels(pixels) {
-    const int slabs = (all_groups + slab_groups - 1) / slab_groups;
-    image = blockIdx.x / slabs;
-    index = blockIdx.x % slabs;
-    first_group = index * slab_groups;
-    groups = min(slab_groups, all_groups - first_group);
+  __device__ __forceinline__ Slab(float2* shared, const Dims& dims)
+      : width(dims.c / dims.groups), c(dims.c), pixels(dims.pixels) {
+    image = blockIdx.x / dims.slabs();
+    index = blockIdx.x % dims.slabs();
+    first_group = index * dims.slab_groups;
+    groups = min(dims.slab_groups, dims.groups - first_group);
     first = first_group * width;
     channels = groups * width;
     base = size_t(image) * pixels * c + first;
@@ -32,7 +42,7 @@ template <class T, int VEC> struct Slab {
     row = threadIdx.x / columns;
     partial = shared;
     sums = partial + blockDim.x * VEC;
-    group = sums + slab_groups * width;
+    group = sums + dims.slab_groups * width;
   }
 
   __device__ __forceinline__ bool owns(int vector) const { return row < rows && vector < vectors; }
@@ -70,20 +80,42 @@ template <class T, int VEC> struct Slab {
   }
 };
 
-// A bias of every image and channel: the columns from `first` on of `values [n, columns]`, or none.
-template <class T> struct ImageBias {
-  const T* values;  // of this image and slab, or null
+// Calls use(pixel, load(pixel)) for every pixel of this thread's row, BATCH loads ahead: so many are under way at a time.
+template <int BATCH, class Slab, class Load, class Use>
+__device__ __forceinline__ void for_pixels(const Slab& slab, Load load, Use use) {
+  for (int first = slab.row; first < slab.pixels; first += BATCH * slab.rows) {
+    decltype(load(0)) loaded[BATCH];
+#pragma unroll
+    for (int i = 0; i < BATCH; i++)
+      if (first + i * slab.rows < slab.pixels) loaded[i] = load(first + i * slab.rows);
+#pragma unroll
+    for (int i = 0; i < BATCH; i++)
+      if (first + i * slab.rows < slab.pixels) use(first + i * slab.rows, loaded[i]);
+  }
+}
 
-  template <class Slab>
-  __device__ __forceinline__ ImageBias(const T* all, const Slab& slab, int columns, int first)
-      : values(all ? all + size_t(slab.image) * columns + first + slab.first : nullptr) {}
+// Of biases of images and channels, [n, columns] or absent: the columns that are this layer's.
+template <class T> struct Columns {
+  T* values;
+  int columns, first;
 
+  // Those of the slab's channels in its image, or null.
+  template <class Slab> __device__ __forceinline__ T* of(const Slab& slab) const {
+    return values ? values + size_t(slab.image) * columns + first + slab.first : nullptr;
+  }
+};
+
+// The bias of each channel of a slab, which may be absent.
+template <class T> struct Bias {
+  const T* values;
   __device__ __forceinline__ float operator[](int channel) const { return values ? to_float(values[channel]) : 0.f; }
 };
 
 // Floats of an image's statistics: mean and rstd of each group, then, where there is a bias, how far the mean of each
 // channel lies from its group's.
-__device__ __forceinline__ size_t stats_width(int c, int groups, const void* bias) { return 2 * groups + (bias ? c : 0); }
+__device__ __forceinline__ size_t stats_width(const Dims& dims, bool has_bias) {
+  return 2 * dims.groups + (has_bias ? dims.c : 0);
+}
 
 // The mask of dropout, or none: what does not drop costs nothing.
 template <bool DROPS> struct Mask : DropoutMask {
@@ -93,10 +125,5 @@ template <> struct Mask<false> {
   __device__ __forceinline__ Mask(const uint32_t*, uint32_t, uint32_t, uint32_t, float) {}
   template <int N> __device__ __forceinline__ void apply(float (&)[N], uint32_t) const {}
 };
-
-// Whether the channels of every slab are whole vectors of 16 bytes.
-template <class T> __device__ __forceinline__ bool vectorizes(int c, int groups, int slab_groups) {
-  return c % Vec<T>::SIZE == 0 && slab_groups * (c / groups) % Vec<T>::SIZE == 0;
-}
 
 }  // namespace group_norm

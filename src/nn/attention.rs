@@ -3,7 +3,7 @@
 use super::layers::{BlockStyle, Forward, GroupNorm, Linear, Start};
 use super::params::{Init, ParamId, ParamSet};
 use crate::ops::attention::attention;
-use crate::ops::{add, scale_add};
+use crate::ops::scale_add;
 use crate::tensor::Tensor;
 
 /// `x + to_out(attention(to_qkv(norm(x))))`, as most U-Nets have it.
@@ -36,8 +36,7 @@ impl AttentionBlock {
         let h = self.norm.forward(cx, x).reshape(&tokens(x));
         let qkv = self.qkv.forward(cx, h);
         let h = attention(cx.tape, qkv, self.heads, self.head_dim, self.head_dim);
-        let h = self.out.forward(cx, h).reshape(&x.dims());
-        add::add(cx.tape, x, h)
+        self.out.forward_add(cx, h, x.reshape(&tokens(x))).reshape(&x.dims())
     }
 }
 

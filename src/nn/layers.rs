@@ -3,11 +3,12 @@
 
 use super::config::Shortcut;
 use super::params::{Init, ParamId, ParamSet, Part, Weights};
+use crate::ops::channel_bias::{self, ImageBias};
 use crate::ops::conv_transpose2d::conv_transpose2d;
-use crate::ops::conv2d::{Padding, conv2d};
-use crate::ops::group_norm::group_norm;
-use crate::ops::linear::linear;
-use crate::ops::{add, channel_bias, dropout};
+use crate::ops::conv2d::{Padding, conv2d_add};
+use crate::ops::dropout::{self, DropoutLayer};
+use crate::ops::group_norm::{Norm, group_norm_with};
+use crate::ops::linear::linear_add;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -38,14 +39,18 @@ impl<'a> Forward<'a> {
         self.weights.tensor(self.tape, id)
     }
 
+    /// The next dropout layer, with probability `p`; none where nothing is dropped.
+    fn dropout_layer(&mut self, p: f32) -> Option<DropoutLayer> {
+        let rng = self.dropout_rng.filter(|_| p > 0.0)?;
+        self.dropout_layers += 1;
+        Some(DropoutLayer { p, rng, layer: self.dropout_layers - 1 })
+    }
+
     /// Drops activations with probability `p` while training.
     pub(crate) fn dropout(&mut self, x: Tensor, p: f32) -> Tensor {
-        match self.dropout_rng {
-            Some(rng) if p > 0.0 => {
-                self.dropout_layers += 1;
-                dropout::dropout(self.tape, x, p, rng, self.dropout_layers - 1)
-            }
-            _ => x,
+        match self.dropout_layer(p) {
+            Some(DropoutLayer { p, rng, layer }) => dropout::dropout(self.tape, x, p, rng, layer),
+            None => x,
         }
     }
 }
@@ -100,8 +105,13 @@ impl Conv {
 
     /// `[n, h, w, c_in]` to `[n, h', w', c_out]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        self.forward_add(cx, x, Tensor::EMPTY)
+    }
+
+    /// The same with a tensor like the result added to it.
+    pub fn forward_add(&self, cx: &mut Forward, x: Tensor, residual: Tensor) -> Tensor {
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
-        conv2d(cx.tape, x, w, b, self.stride, self.padding)
+        conv2d_add(cx.tape, x, w, b, self.stride, self.padding, residual)
     }
 }
 
@@ -154,8 +164,13 @@ impl Linear {
 
     /// `[.., c_in]` to `[.., c_out]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        self.forward_add(cx, x, Tensor::EMPTY)
+    }
+
+    /// The same with a tensor like the result added to it.
+    pub fn forward_add(&self, cx: &mut Forward, x: Tensor, residual: Tensor) -> Tensor {
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
-        linear(cx.tape, x, w, b)
+        linear_add(cx.tape, x, w, b, residual)
     }
 }
 
@@ -164,21 +179,30 @@ impl Linear {
 pub(crate) struct GroupNorm {
     gamma: ParamId,
     beta: ParamId,
-    groups: usize,
-    eps: f32,
-    silu: bool,
+    norm: Norm,
 }
 
 impl GroupNorm {
     pub fn new(params: &mut ParamSet, name: &str, c: usize, groups: usize, eps: f32, silu: bool) -> GroupNorm {
         let gamma = params.add(format!("{name}.weight"), &[c], Init::Constant(1.0));
         let beta = params.add(format!("{name}.bias"), &[c], Init::Constant(0.0));
-        GroupNorm { gamma, beta, groups, eps, silu }
+        GroupNorm { gamma, beta, norm: Norm { groups, eps, silu } }
     }
 
     pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        self.forward_with(cx, x, None, None)
+    }
+
+    /// The same with a bias added to `x` before and dropout after it.
+    fn forward_with(
+        &self,
+        cx: &mut Forward,
+        x: Tensor,
+        bias: Option<ImageBias>,
+        dropout: Option<DropoutLayer>,
+    ) -> Tensor {
         let (gamma, beta) = (cx.param(self.gamma), cx.param(self.beta));
-        group_norm(cx.tape, x, gamma, beta, self.groups, self.eps, self.silu)
+        group_norm_with(cx.tape, x, gamma, beta, self.norm, bias, dropout)
     }
 }
 
@@ -187,7 +211,6 @@ impl GroupNorm {
 pub(crate) struct BlockStyle {
     pub groups: usize,
     pub eps: f32,
-    pub time_dim: usize,
     pub dropout: f32,
     /// Dropout before the second norm rather than after its SiLU.
     pub dropout_before_norm: bool,
@@ -195,12 +218,34 @@ pub(crate) struct BlockStyle {
     pub shortcut: Shortcut,
 }
 
+/// What the time embedding adds in the residual blocks of a network: a linear map for each, all computed as one.
+#[derive(Default)]
+pub(crate) struct TimeProjections {
+    /// `(name, c)` of each map.
+    maps: Vec<(String, usize)>,
+}
+
+impl TimeProjections {
+    /// Adds the map of a block to `c` channels, and says which column of all maps' result is its first.
+    fn add(&mut self, block: &str, c: usize) -> usize {
+        let first = self.maps.iter().map(|map| map.1).sum();
+        self.maps.push((format!("{block}.time_emb_proj"), c));
+        first
+    }
+
+    /// The layer that computes all maps that were added.
+    pub fn build(self, params: &mut ParamSet, time_dim: usize) -> Linear {
+        Linear::fused(params, &self.maps, time_dim, Start::FanIn)
+    }
+}
+
 /// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`.
 #[derive(Clone, Debug)]
 pub(crate) struct ResBlock {
     norm1: GroupNorm,
     conv1: Conv,
-    time: Linear,
+    /// First column of the block's time projection.
+    time: usize,
     norm2: GroupNorm,
     conv2: Conv,
     shortcut: Option<Conv>,
@@ -208,13 +253,19 @@ pub(crate) struct ResBlock {
 }
 
 impl ResBlock {
-    pub fn new(params: &mut ParamSet, name: &str, c_in: usize, c_out: usize, style: BlockStyle) -> ResBlock {
+    pub fn new(
+        params: &mut ParamSet,
+        time: &mut TimeProjections,
+        name: &str,
+        [c_in, c_out]: [usize; 2],
+        style: BlockStyle,
+    ) -> ResBlock {
         let norm = |params: &mut ParamSet, n, c| {
             GroupNorm::new(params, &format!("{name}.{n}"), c, style.groups, style.eps, true)
         };
+        let time = time.add(name, c_out);
         let norm1 = norm(params, "norm1", c_in);
         let conv1 = Conv::same3x3(params, &format!("{name}.conv1"), c_in, c_out, Start::FanIn);
-        let time = Linear::new(params, &format!("{name}.time_emb_proj"), style.time_dim, c_out, Start::FanIn);
         let norm2 = norm(params, "norm2", c_out);
         let conv2 = Conv::same3x3(params, &format!("{name}.conv2"), c_out, c_out, Start::Zero);
         let name = format!("{name}.conv_shortcut");
@@ -227,21 +278,20 @@ impl ResBlock {
         ResBlock { norm1, conv1, time, norm2, conv2, shortcut, style }
     }
 
-    /// `x [n, h, w, c_in]` and the time embedding after SiLU `[n, time_dim]` to `[n, h, w, c_out]`.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor, time: Tensor) -> Tensor {
+    /// `x [n, h, w, c_in]` and the time projections of all blocks `[n, columns]` to `[n, h, w, c_out]`.
+    pub fn forward(&self, cx: &mut Forward, x: Tensor, times: Tensor) -> Tensor {
         let h = self.norm1.forward(cx, x);
-        let h = self.conv1.forward(cx, h);
-        let bias = self.time.forward(cx, time);
-        let mut h = channel_bias::channel_bias(cx.tape, h, bias);
+        let mut h = self.conv1.forward(cx, h);
+        let time = ImageBias { values: times, first: self.time };
         if self.style.dropout_before_norm {
+            h = channel_bias::channel_bias(cx.tape, h, time);
             h = cx.dropout(h, self.style.dropout);
+            h = self.norm2.forward(cx, h);
+        } else {
+            let dropout = cx.dropout_layer(self.style.dropout);
+            h = self.norm2.forward_with(cx, h, Some(time), dropout);
         }
-        let mut h = self.norm2.forward(cx, h);
-        if !self.style.dropout_before_norm {
-            h = cx.dropout(h, self.style.dropout);
-        }
-        let h = self.conv2.forward(cx, h);
         let around = self.shortcut.as_ref().map_or(x, |conv| conv.forward(cx, x));
-        add::add(cx.tape, around, h)
+        self.conv2.forward_add(cx, h, around)
     }
 }

@@ -51,12 +51,16 @@ impl Param {
         self.dims.iter().product()
     }
 
-    /// The layer that it is part of, e.g. `mid_block.attentions.0.to_q, to_k, to_v` of a fused projection.
+    /// The layer that it is part of, e.g. `mid_block.attentions.0.to_q, to_k, to_v` of a fused projection, or
+    /// `time_emb_proj` of those of all blocks.
     pub fn layer(&self) -> String {
         let layer = |part: &Part| part.name.rsplit_once('.').map_or(part.name.clone(), |(layer, _)| layer.to_owned());
         let last = |part: &Part| layer(part).rsplit('.').next().unwrap_or_default().to_owned();
-        let further: String = self.parts[1..].iter().map(|part| format!(", {}", last(part))).collect();
-        layer(&self.parts[0]) + &further
+        let (first, further) = (&self.parts[0], &self.parts[1..]);
+        if !further.is_empty() && further.iter().all(|part| last(part) == last(first)) {
+            return last(first);
+        }
+        further.iter().fold(layer(first), |name, part| format!("{name}, {}", last(part)))
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::attention::AttentionBlock;
 use super::config::Shortcut;
-use super::layers::{BlockStyle, Conv, DoublingConv, Forward, GroupNorm, ResBlock, Start};
+use super::layers::{BlockStyle, Conv, DoublingConv, Forward, GroupNorm, Linear, ResBlock, Start, TimeProjections};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
 use crate::ops::concat::concat;
@@ -162,6 +162,7 @@ struct Up {
 #[derive(Clone, Debug)]
 pub struct ResnetUnet {
     time_embedding: TimeEmbedding,
+    time_projections: Linear,
     conv_in: Conv,
     encoder: Vec<Down>,
     middle: Vec<Middle>,
@@ -183,24 +184,24 @@ impl ResnetUnet {
         let style = BlockStyle {
             groups: config.groups,
             eps: config.norm_eps,
-            time_dim: config.time_dim,
             dropout: config.dropout,
             dropout_before_norm: false,
             shortcut: Shortcut::PointwiseAlways,
         };
-        let residual = |params: &mut ParamSet, block: &str, j: usize, c_in: usize, c_out: usize| {
-            ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c_out, style)
+        let mut times = TimeProjections::default();
+        let residual = |params: &mut ParamSet, times: &mut TimeProjections, block: &str, j: usize, c: [usize; 2]| {
+            ResBlock::new(params, times, &format!("{block}.resnets.{j}"), c, style)
         };
         let attention = |params: &mut ParamSet, block: &str, j: usize, c: usize| {
             let heads = (config.heads, c / config.heads);
             AttentionBlock::new(params, &format!("{block}.attentions.{j}"), c, heads, style)
         };
-        let row = |params: &mut ParamSet, block: &str, c_in: usize, c_out: usize| -> Vec<Layer> {
+        let row = |params: &mut ParamSet, times: &mut TimeProjections, block: &str, c_in: usize, c_out: usize| {
             let layer = |j| Layer {
-                residual: residual(params, block, j, if j == 0 { c_in } else { c_out }, c_out),
+                residual: residual(params, times, block, j, [if j == 0 { c_in } else { c_out }, c_out]),
                 attention: attention(params, block, j, c_out),
             };
-            (0..layers).map(layer).collect()
+            (0..layers).map(layer).collect::<Vec<Layer>>()
         };
 
         let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
@@ -209,7 +210,7 @@ impl ResnetUnet {
         let mut encoder = Vec::new();
         for i in 0..blocks {
             let block = format!("down_blocks.{i}");
-            let layers = row(params, &block, c[i], c[i + 1]);
+            let layers = row(params, &mut times, &block, c[i], c[i + 1]);
             let halve = (i < config.halvings).then(|| {
                 let name = format!("{block}.downsampler");
                 Conv::new(params, &name, [c[i + 1]; 2], 4, 2, Padding::same(1), Start::FanIn)
@@ -220,10 +221,10 @@ impl ResnetUnet {
         let mut middle = Vec::new();
         for (i, &c_out) in config.mid_channels.iter().enumerate() {
             let block = format!("mid_blocks.{i}");
-            let first = residual(params, &block, 0, h, c_out);
+            let first = residual(params, &mut times, &block, 0, [h, c_out]);
             let layer = |j| Layer {
                 attention: attention(params, &block, j, c_out),
-                residual: residual(params, &block, j + 1, c_out, c_out),
+                residual: residual(params, &mut times, &block, j + 1, [c_out; 2]),
             };
             middle.push(Middle { first, others: (0..layers).map(layer).collect() });
             h = c_out;
@@ -233,12 +234,13 @@ impl ResnetUnet {
             let block = format!("up_blocks.{}", blocks - 1 - i);
             let double = (i < config.halvings).then(|| DoublingConv::new(params, &format!("{block}.upsampler"), h, h));
             let c_out = if i == 0 { config.last_channels } else { c[i - 1] };
-            decoder.push(Up { double, layers: row(params, &block, h + c[i], c_out) });
+            decoder.push(Up { double, layers: row(params, &mut times, &block, h + c[i], c_out) });
             h = c_out;
         }
         let norm_out = GroupNorm::new(params, "conv_norm_out", h, config.groups, config.norm_eps, true);
         let conv_out = Conv::same3x3(params, "conv_out", h, config.out_channels, Start::Zero);
-        Ok(ResnetUnet { time_embedding, conv_in, encoder, middle, decoder, norm_out, conv_out })
+        let time_projections = times.build(params, config.time_dim);
+        Ok(ResnetUnet { time_embedding, time_projections, conv_in, encoder, middle, decoder, norm_out, conv_out })
     }
 
     /// Records one evaluation.
@@ -250,9 +252,10 @@ impl ResnetUnet {
     pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
         let time = self.time_embedding.forward(cx, t, labels);
         let time = silu(cx.tape, time);
+        let times = self.time_projections.forward(cx, time);
         let row = |cx: &mut Forward, layers: &[Layer], h: Tensor| {
             layers.iter().fold(h, |h, layer| {
-                let h = layer.residual.forward(cx, h, time);
+                let h = layer.residual.forward(cx, h, times);
                 layer.attention.forward(cx, h)
             })
         };
@@ -264,10 +267,10 @@ impl ResnetUnet {
             h = block.halve.as_ref().map_or(h, |conv| conv.forward(cx, h));
         }
         for block in &self.middle {
-            h = block.first.forward(cx, h, time);
+            h = block.first.forward(cx, h, times);
             for layer in &block.others {
                 h = layer.attention.forward(cx, h);
-                h = layer.residual.forward(cx, h, time);
+                h = layer.residual.forward(cx, h, times);
             }
         }
         for (i, (block, skip)) in self.decoder.iter().zip(skips.into_iter().rev()).enumerate() {

@@ -9,7 +9,7 @@
 
 use super::attention::AttentionBlock;
 use super::config::{Downsample, Layout, UNetConfig, Upsample};
-use super::layers::{BlockStyle, Conv, Forward, GroupNorm, ResBlock, Start};
+use super::layers::{BlockStyle, Conv, Forward, GroupNorm, Linear, ResBlock, Start, TimeProjections};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
 use crate::Result;
@@ -65,6 +65,7 @@ impl Resample {
 pub struct UNet {
     config: UNetConfig,
     time_embedding: TimeEmbedding,
+    time_projections: Linear,
     conv_in: Conv,
     encoder: Vec<Level>,
     middle: [ResBlock; 2],
@@ -87,7 +88,6 @@ impl UNet {
         let style = BlockStyle {
             groups: config.groups,
             eps: config.norm_eps,
-            time_dim: config.time_dim(),
             dropout: config.dropout,
             dropout_before_norm: paired,
             shortcut: config.shortcut,
@@ -103,6 +103,7 @@ impl UNet {
         } else {
             TimeEmbedding::mlp(params, sinusoids(c[0]), config.time_dim(), config.classes)
         };
+        let mut times = TimeProjections::default();
         let conv_in = Conv::same3x3(params, "conv_in", config.in_channels, c[0], Start::FanIn);
 
         // Channels of the skips, in the order in which the encoder makes them.
@@ -113,7 +114,8 @@ impl UNet {
             let mut layers = Vec::new();
             for j in 0..config.layers_per_level {
                 let c_in = if j == 0 { c[level.saturating_sub(1)] } else { c[level] };
-                let residual = ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c[level], style);
+                let residual =
+                    ResBlock::new(params, &mut times, &format!("{block}.resnets.{j}"), [c_in, c[level]], style);
                 let attention = attends(level).then(|| attention(params, &format!("{block}.attentions.{j}"), c[level]));
                 layers.push(Layer { residual, attention });
                 skips.push(c[level]);
@@ -132,9 +134,9 @@ impl UNet {
         }
 
         let deepest = c[levels - 1];
-        let middle0 = ResBlock::new(params, "mid_block.resnets.0", deepest, deepest, style);
+        let middle0 = ResBlock::new(params, &mut times, "mid_block.resnets.0", [deepest, deepest], style);
         let mid_attention = config.mid_attention.then(|| attention(params, "mid_block.attentions.0", deepest));
-        let middle1 = ResBlock::new(params, "mid_block.resnets.1", deepest, deepest, style);
+        let middle1 = ResBlock::new(params, &mut times, "mid_block.resnets.1", [deepest, deepest], style);
 
         let mut decoder = Vec::new();
         let mut h = deepest;
@@ -148,7 +150,7 @@ impl UNet {
                 let attention = attends(level)
                     .then(|| attention(params, &format!("{block}.attentions.{j}"), if paired { h } else { c_out }));
                 let c_in = h + skips.pop().expect("a skip for every decoder block");
-                let residual = ResBlock::new(params, &format!("{block}.resnets.{j}"), c_in, c_out, style);
+                let residual = ResBlock::new(params, &mut times, &format!("{block}.resnets.{j}"), [c_in, c_out], style);
                 layers.push(Layer { residual, attention });
                 h = c_out;
             }
@@ -169,6 +171,7 @@ impl UNet {
         Ok(UNet {
             config: config.clone(),
             time_embedding,
+            time_projections: times.build(params, config.time_dim()),
             conv_in,
             encoder,
             middle: [middle0, middle1],
@@ -195,12 +198,13 @@ impl UNet {
         let paired = self.config.layout == Layout::Paired;
         let time = self.time_embedding.forward(cx, t, labels);
         let time = silu::silu(cx.tape, time);
+        let times = self.time_projections.forward(cx, time);
 
         let mut h = self.conv_in.forward(cx, x);
         let mut skips = if paired { vec![] } else { vec![h] };
         for (i, level) in self.encoder.iter().enumerate() {
             for layer in &level.layers {
-                let before = layer.residual.forward(cx, h, time);
+                let before = layer.residual.forward(cx, h, times);
                 h = layer.attention.as_ref().map_or(before, |a| a.forward(cx, before));
                 skips.push(if paired { before } else { h });
             }
@@ -211,9 +215,9 @@ impl UNet {
             }
         }
 
-        h = self.middle[0].forward(cx, h, time);
+        h = self.middle[0].forward(cx, h, times);
         h = self.mid_attention.as_ref().map_or(h, |a| a.forward(cx, h));
-        h = self.middle[1].forward(cx, h, time);
+        h = self.middle[1].forward(cx, h, times);
 
         let mut join = |tape: &mut Tape, block: usize, h| {
             tape.enter_layer(&format!("up_blocks.{block}.join"));
@@ -226,7 +230,7 @@ impl UNet {
                     _ => {}
                 }
                 h = join(cx.tape, i, h);
-                h = layer.residual.forward(cx, h, time);
+                h = layer.residual.forward(cx, h, times);
                 match &layer.attention {
                     Some(attention) if !paired => h = attention.forward(cx, h),
                     _ => {}

@@ -11,6 +11,7 @@
 //! | `DDPM_TEST_DEVICES=cuda,emu` | only these kinds of device, of `cpu`, `emu` and `cuda`; one that is not there is a failure |
 //! | `DDPM_REQUIRE_GPU=1` | that no GPU answers is a failure |
 //! | `DDPM_TEST_SHAPES=few` | the first shapes alone of a test that has many |
+//! | `DDPM_TEST_SCHEDULES=all` | every layer of the benchmark models in every schedule, not in one: minutes |
 //!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
@@ -234,8 +235,17 @@ pub fn has_gpu() -> bool {
 /// and `DDPM_TEST_SHAPES=few` see the first two: what a test names first should take every path through a kernel and
 /// several turns of its loops.
 pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
-    let is_short = cfg!(ddpm_emu_sanitize = "thread") || std::env::var("DDPM_TEST_SHAPES").is_ok_and(|v| v == "few");
-    shapes.into_iter().take(if is_short { 2 } else { N })
+    shapes.into_iter().take(if is_short() { 2 } else { N })
+}
+
+/// Whether tests with many shapes run the first two alone.
+pub fn is_short() -> bool {
+    cfg!(ddpm_emu_sanitize = "thread") || std::env::var("DDPM_TEST_SHAPES").is_ok_and(|v| v == "few")
+}
+
+/// Whether tests that take minutes in all schedules run in all.
+pub fn is_thorough() -> bool {
+    std::env::var("DDPM_TEST_SCHEDULES").is_ok_and(|v| v == "all")
 }
 
 /// An op's result and gradients on one device.

@@ -213,7 +213,7 @@ impl Tape {
 
     /// Whether a gradient for `t` is wanted.
     pub fn needs_grad(&self, t: Tensor) -> bool {
-        self.needs_grad.get(&t.place).copied().unwrap_or(false)
+        !t.is_empty() && self.needs_grad.get(&t.place).copied().unwrap_or(false)
     }
 
     /// Keeps an intermediate's bytes until the program ends, so that they can be read.
@@ -224,12 +224,12 @@ impl Tape {
     /// dL/dy of an op's output, inside [`Op::backward`], or of a watched input afterwards.
     pub fn grad(&self, y: Tensor) -> Tensor {
         match self.gradients.get(&y.place) {
-            Some(Gradient::Sum(parts)) if parts.len() == 1 => parts[0],
-            Some(Gradient::Parameter { place, written: true }) => *place,
+            Some(Gradient::Sum(parts)) if parts.len() == 1 => parts[0].reshape(&y.dims()),
+            Some(Gradient::Parameter { place, written: true }) => place.reshape(&y.dims()),
             Some(Gradient::Columns { whole, written }) => {
                 let columns: usize = written.iter().map(Range::len).sum();
                 assert_eq!(columns, whole.last_dim(), "columns of the gradient of {y:?} are missing");
-                *whole
+                whole.reshape(&y.dims())
             }
             _ => panic!("no gradient has reached {y:?}"),
         }

@@ -37,6 +37,27 @@ template <int BUG> __global__ void __launch_bounds__(64) sum_tiles(float* out, c
   for (int k = 0; k < 4; k++) out[i * 4 + k] = sum[k];
 }
 
+// out[i] = sum over the blocks b of x[b][63 - i], by the block that is last. Every block copies its 64 floats to parts,
+// and what a thread adds another one has copied.
+template <int BUG>
+__global__ void __launch_bounds__(64) sum_grid(float* out, float* parts, unsigned* counter, const float* x) {
+  const int i = threadIdx.x, blocks = gridDim.x;
+  parts[blockIdx.x * 64 + i] = x[blockIdx.x * 64 + i];
+  bool is_last;
+  if (BUG == MISSING_BARRIER) {
+    __shared__ bool shared;
+    if (i == 0) shared = atomicAdd(counter, 1u) == unsigned(blocks - 1);
+    __syncwarp();
+    is_last = shared;
+  } else {
+    is_last = last_block(counter, blocks);
+  }
+  if (!is_last) return;
+  float sum = 0.f;
+  for (int b = 0; b < blocks; b++) sum += __ldcg(parts + b * 64 + 63 - i);
+  out[i] = sum + *counter;
+}
+
 // One mistake each.
 __global__ void divergent_barrier(float* out) {
   if (threadIdx.x < 32) __syncthreads();
@@ -99,6 +120,8 @@ EXPORT_AS(sum_blocks_missing_barrier, sum_blocks<MISSING_BARRIER>)
 EXPORT_AS(sum_tiles, sum_tiles<NONE>)
 EXPORT_AS(sum_tiles_missing_barrier, sum_tiles<MISSING_LAST_BARRIER>)
 EXPORT_AS(sum_tiles_wrong_wait, sum_tiles<WRONG_WAIT>)
+EXPORT_AS(sum_grid, sum_grid<NONE>)
+EXPORT_AS(sum_grid_missing_barrier, sum_grid<MISSING_BARRIER>)
 EXPORT(divergent_barrier)
 EXPORT(deadlock)
 EXPORT(shuffle_with_returned_lane)

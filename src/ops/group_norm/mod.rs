@@ -199,7 +199,7 @@ impl Op for GroupNormFwd {
         let (channel_sums, counters) = if dgamma.is_empty() && dbeta.is_empty() {
             (Tensor::EMPTY, Tensor::EMPTY)
         } else {
-            let slabs = Slabs::new(shape, x.dtype(), BACKWARD_THREADS);
+            let slabs = Slabs::new(shape, x.dtype());
             (tape.scratch(&[shape.n, shape.c, 2], DType::F32), tape.counters(slabs.count))
         };
         let (stats, of) = (self.stats, self.of);
@@ -214,8 +214,7 @@ impl Op for GroupNormFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.y.dtype(), self.of.kernel("group_norm_fwd", "group_norm_dropout_fwd"));
-        let threads = if self.of.dropout.is_some() { FORWARD_DROPOUT_THREADS } else { FORWARD_THREADS };
-        let slabs = Slabs::new(self.of.shape, dtype, threads);
+        let slabs = Slabs::new(self.of.shape, dtype);
         let tensors = [&[self.y, self.stats][..], &self.of.tensors()].concat();
         let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
         args.extend(self.of.scalars(&slabs, &[self.eps.into()]));
@@ -267,7 +266,7 @@ impl Op for GroupNormBwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.dx.dtype(), self.of.kernel("group_norm_bwd", "group_norm_dropout_bwd"));
-        let slabs = Slabs::new(self.of.shape, dtype, BACKWARD_THREADS);
+        let slabs = Slabs::new(self.of.shape, dtype);
         let outputs = [self.dx, self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
         let tensors = [&outputs[..], &self.of.tensors(), &[self.stats], &self.earlier].concat();
         let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
@@ -276,12 +275,6 @@ impl Op for GroupNormBwd {
         slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
     }
 }
-
-/// Threads of a block, at most: those for which the kernels are compiled. A multiprocessor runs two blocks of the plain
-/// forward pass at a time and three of the others.
-const FORWARD_THREADS: usize = 512;
-const FORWARD_DROPOUT_THREADS: usize = 256;
-const BACKWARD_THREADS: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ pub(super) struct Slabs {
 impl Slabs {
     /// A slab is at least a 32-byte sector wide. While there are enough blocks for a large GPU (two for each of 132
     /// processors), it grows to 64 bytes, and further where an image has too few pixels to give every thread work.
-    pub fn new(shape: Shape, dtype: DType, most_threads: usize) -> Slabs {
+    pub fn new(shape: Shape, dtype: DType) -> Slabs {
         let Shape { n, pixels, c, groups: all, .. } = shape;
         let bytes = |groups: usize| groups * (c / all) * dtype.bytes();
         let mut groups = 1;
@@ -34,12 +34,7 @@ impl Slabs {
         let channels = groups * (c / all);
         let full = 16 / dtype.bytes();
         let vec = if c % full == 0 && channels % full == 0 { full } else { 1 };
-        let threads = match pixels * channels / vec {
-            1024.. => 512,
-            256.. => 256,
-            _ => 128,
-        }
-        .min(most_threads);
+        let threads = if pixels * channels / vec >= 256 { 256 } else { 128 };
         // Pairs of floats: per thread and channel of its vector, per channel, per group.
         let shared_bytes = 8 * (threads * vec + channels + groups);
         Slabs { groups, count: all.div_ceil(groups), threads, shared_bytes }

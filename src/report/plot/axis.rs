@@ -135,6 +135,7 @@ mod tests {
         assert_eq!(labels(false, 0.0, 250_000.0, 600.0), ["0", "50k", "100k", "150k", "200k", "250k"]);
         assert_eq!(labels(true, 0.02, 1.0, 600.0), ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
         assert_eq!(labels(true, 3.1, 6.5, 600.0), ["4", "5", "6"]);
+        assert_eq!(labels(true, 2.1, 2.9, 600.0), ["2.2", "2.4", "2.6", "2.8"]);
         assert_eq!(labels(true, 1e-6, 1e2, 800.0).len(), 9);
         assert_eq!(labels(true, 1e-6, 1e2, 400.0), ["1e-6", "1e-4", "0.01", "1", "100"]);
         assert!((2..=12).contains(&labels(false, 3.0, 3.0, 600.0).len()));

@@ -29,6 +29,15 @@ impl Plans {
     }
 }
 
+#[cfg(test)]
+impl Plans {
+    /// The kernels of those passes that have a plan.
+    fn kernels(self) -> impl Iterator<Item = &'static str> {
+        let kernels = [self.fwd.map(|p| p.kernel), self.bwd_dx.map(|p| p.kernel), self.bwd_dw.map(|p| p.kernel)];
+        kernels.into_iter().flatten()
+    }
+}
+
 /// Multiprocessors of an H100 or H200 (SXM): how many persistent blocks there are.
 pub const MULTIPROCESSORS: usize = 132;
 /// Shared memory of a block.

@@ -9,7 +9,7 @@ use crate::tape::{Session, Tape};
 use crate::tensor::{Store, Tensor};
 use half::bf16;
 
-fn schedules() -> Vec<EmuOptions> {
+pub fn schedules() -> Vec<EmuOptions> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
     let skewed = |seed| {
         let async_copies = [AsyncCopies::Late, AsyncCopies::Coin, AsyncCopies::Early][seed as usize % 3];
@@ -19,14 +19,14 @@ fn schedules() -> Vec<EmuOptions> {
 }
 
 /// Operands in bf16 (x, weights, bias, dy, a residual, an earlier gradient of x), and what the CPU makes of the first four.
-struct Case {
+pub struct Case {
     shape: Conv2dShape,
     inputs: [Vec<f32>; 6],
-    wanted: [Vec<f64>; 4],
+    pub wanted: [Vec<f64>; 4],
 }
 
 impl Case {
-    fn new(shape: Conv2dShape) -> Case {
+    pub fn new(shape: Conv2dShape) -> Case {
         let s = &shape;
         let fan_in = (s.kh * s.kw * s.c_in) as f32;
         let inputs = [
@@ -50,7 +50,7 @@ impl Case {
 
     /// Result, gradients of the input, the weights and the bias, computed as planned: with residual and earlier gradient added,
     /// if they are wanted.
-    fn run(&self, plans: Plans, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 4] {
+    pub fn run(&self, layer: &Layer, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 4] {
         let s = &self.shape;
         let mut store = Store::new();
         let x = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
@@ -64,9 +64,8 @@ impl Case {
         tape.parameter(bias, dbias);
         tape.watch(x);
         let y = tape.tensor(&dy.dims(), DType::Bf16);
-        let layer = Layer { hopper: plans, ..Layer::new(*s, &CONV2D) };
         let added = if with_addends { residual } else { Tensor::EMPTY };
-        Conv2dFwd { y, x, w, bias, residual: added, layer }.record(&mut tape);
+        Conv2dFwd { y, x, w, bias, residual: added, layer: *layer }.record(&mut tape);
         tape.keep(y);
         tape.seed_grad(y, dy);
         if with_addends {
@@ -79,28 +78,27 @@ impl Case {
             session.write(tensor, values).unwrap();
         }
         let mut program = session.load(tape).unwrap();
-        let planned = [plans.fwd.map(|p| p.kernel), plans.bwd_dx.map(|p| p.kernel), plans.bwd_dw.map(|p| p.kernel)];
-        for kernel in planned.into_iter().flatten() {
+        for kernel in layer.hopper.kernels() {
             assert!(program.kernels().any(|k| k == kernel), "{kernel} runs");
         }
         assert!(!program.kernels().any(|k| k.contains("dbias")), "the kernels of the weight gradient sum dy");
-        session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
+        session.run(&mut program).unwrap_or_else(|e| panic!("{layer:?} with {options:?}: {e}"));
         [y, dx, dw, dbias].map(|t| session.read_in(&program, t).unwrap())
     }
 
     /// The sums of such results and the addends, each rounded to bf16.
-    fn add(&self, [y, dx, dw, dbias]: &[Vec<f32>; 4]) -> [Vec<f32>; 4] {
+    pub fn add(&self, [y, dx, dw, dbias]: &[Vec<f32>; 4]) -> [Vec<f32>; 4] {
         let [_, _, _, _, residual, earlier] = &self.inputs;
         let sum = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| bf16::from_f32(a + b).to_f32()).collect();
         [sum(y, residual), sum(dx, earlier), dw.clone(), dbias.clone()]
     }
 
     /// `y` and `dx` are rounded to bf16, the gradients of the parameters are f32.
-    fn compare(&self, result: &[Vec<f32>; 4], plans: Plans) {
+    pub fn compare(&self, result: &[Vec<f32>; 4], layer: &Layer) {
         for ((got, wanted), (what, tolerance)) in
             result.iter().zip(&self.wanted).zip([("y", 5e-3), ("dx", 5e-3), ("dw", 2e-5), ("dbias", 1e-5)])
         {
-            compare(&format!("{what} of {:?} with {plans:?}", self.shape), got, wanted, tolerance);
+            compare(&format!("{what} of {layer:?}"), got, wanted, tolerance);
         }
     }
 }
@@ -118,12 +116,13 @@ fn check(shape: Conv2dShape, blocks: usize) {
         |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
     for i in 0..fwd.len().max(bwd_dw.len()) {
         let plans = Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
-        let result = case.run(plans, schedules()[0], false);
-        case.compare(&result, plans);
+        let layer = Layer { hopper: plans, ..Layer::new(shape, &CONV2D) };
+        let result = case.run(&layer, schedules()[0], false);
+        case.compare(&result, &layer);
         let sums = case.add(&result);
         for options in schedules() {
-            let bits = case.run(plans, options, true);
-            assert_eq!(bits, sums, "the same bits in every schedule: {plans:?} with {options:?}");
+            let bits = case.run(&layer, options, true);
+            assert_eq!(bits, sums, "the same bits in every schedule: {layer:?} with {options:?}");
         }
     }
 }
@@ -131,26 +130,6 @@ fn check(shape: Conv2dShape, blocks: usize) {
 #[test]
 fn kernels_match_the_cpu() {
     few([conv3x3(2, 8, [72, 136]), conv3x3(3, 4, [64, 200])]).for_each(|s| check(s, 2));
-}
-
-/// Layers of the benchmark models, few images, with the plans that they get.
-#[test]
-fn benchmark_layers_match_the_cpu() {
-    if Emu::new(EmuOptions::default()).is_err() {
-        return;
-    }
-    let layers = [
-        conv3x3(8, 4, [256, 512]),
-        conv3x3(1, 32, [64, 128]),
-        conv(1, [16, 16], [256, 192], [1, 1], 1),
-        conv(1, [32, 32], [128, 64], [3, 3], 2),
-    ];
-    for shape in few(layers) {
-        let plans = Plans::new(&shape, DType::Bf16);
-        assert!(plans.fwd.is_some() && plans.bwd_dx.is_some() && plans.bwd_dw.is_some(), "{shape:?}");
-        let case = Case::new(shape);
-        case.compare(&case.run(plans, schedules()[0], false), plans);
-    }
 }
 
 #[test]

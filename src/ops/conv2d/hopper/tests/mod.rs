@@ -1,6 +1,7 @@
 use super::*;
 
 mod kernels;
+mod layers;
 mod plans;
 
 fn conv(n: usize, [h, w]: [usize; 2], [c_in, c_out]: [usize; 2], [kh, kw]: [usize; 2], stride: usize) -> Conv2dShape {
