@@ -4,34 +4,27 @@
 //
 // One infinite or NaN gradient suffices. The 1 stays, so that steps which are enqueued already update nothing.
 //
-// The grid strides over g and every block leaves one partial sum; a single block adds them. The number of blocks is a
+// The grid strides over g, every block leaves one partial sum, and the last one adds them. The number of blocks is a
 // function of n alone, so the order of the additions is too.
 #include "common/common.cuh"
 
-__global__ void __launch_bounds__(256) grad_norm_partial(float* __restrict__ partial,  // [gridDim.x]
-                                                         const float* __restrict__ g,  // [n]
-                                                         size_t n) {
-  float sum[4] = {};
+__global__ void __launch_bounds__(256) grad_norm(float* __restrict__ outcome,     // [3]: norm, loss, broken
+                                                 float* __restrict__ partial,     // [gridDim.x]
+                                                 unsigned* __restrict__ counter,  // [1]
+                                                 const float* __restrict__ g,     // [n]
+                                                 const float* __restrict__ loss,  // [1] or null
+                                                 size_t n) {
+  constexpr float MOST = 3.402823466e38f;
+  float sums[4] = {};
   const size_t stride = size_t(gridDim.x) * 256 * 4;
   for (size_t first = (size_t(blockIdx.x) * 256 + threadIdx.x) * 4; first < n; first += stride) {
     float value[4];
     load_up_to<4>(value, g + first, first, n);
 #pragma unroll
-    for (int k = 0; k < 4; k++) sum[k] += value[k] * value[k];
+    for (int k = 0; k < 4; k++) sums[k] += value[k] * value[k];
   }
-  const float total = block_sum<256>((sum[0] + sum[1]) + (sum[2] + sum[3]));
-  if (threadIdx.x == 0) partial[blockIdx.x] = total;
-}
-
-__global__ void __launch_bounds__(256) grad_norm_total(float* __restrict__ outcome,        // [3]: norm, loss, broken
-                                                       const float* __restrict__ partial,  // [count]
-                                                       const float* __restrict__ loss,     // [1] or null
-                                                       int count) {
-  constexpr float MOST = 3.402823466e38f;
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < count; i += 256) sum += partial[i];
-  sum = block_sum<256>(sum);
-  if (threadIdx.x == 0) {
+  float sum = block_sum<256>((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  if (grid_sum<256>(sum, partial, counter) && threadIdx.x == 0) {
     const float norm = sqrtf(sum), of_loss = loss ? *loss : 0.0f;
     outcome[0] = norm;
     outcome[1] = of_loss;
@@ -39,5 +32,4 @@ __global__ void __launch_bounds__(256) grad_norm_total(float* __restrict__ outco
   }
 }
 
-EXPORT(grad_norm_partial)
-EXPORT(grad_norm_total)
+EXPORT(grad_norm)

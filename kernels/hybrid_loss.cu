@@ -7,7 +7,7 @@
 //   bits      = -log2 (Phi((e + 1/255) / rho) - Phi((e - 1/255) / rho)), open at the ends of [-1, 1]  decoder, t = 1
 //
 // The mean that enters `bits` is not differentiated through: the bound trains v alone, the squared error the mean.
-// A block owns an image and leaves its sum; loss_total adds the images' in a fixed order.
+// A block owns an image and leaves its sum; the last block adds the images' in a fixed order.
 #include "common/common.cuh"
 
 struct Bits {
@@ -39,7 +39,9 @@ __device__ __forceinline__ Bits decoder_bits(float e, float x, float log_varianc
 template <class T>
 __global__ void __launch_bounds__(256) hybrid_loss_fwd(
     float* __restrict__ loss,               // [n]
+    float* __restrict__ total,              // [1]
     T* __restrict__ dpred,                  // [n, pixels, 2 c]
+    unsigned* __restrict__ counter,         // [1]
     const T* __restrict__ pred,             // [n, pixels, 2 c], means, then v
     const float* __restrict__ target,       // [n, pixels, c]
     const T* __restrict__ z,                // [n, pixels, c]
@@ -63,7 +65,8 @@ __global__ void __launch_bounds__(256) hybrid_loss_fwd(
     dpred[mean + c] = from_float<T>(0.5f * w_vb * range * bits.d_log_variance);
   }
   block_sum<256>(sums);
-  if (threadIdx.x == 0) loss[blockIdx.x] = w * sums[0] + w_vb * sums[1];
+  float sum = w * sums[0] + w_vb * sums[1];
+  if (grid_sum<256>(sum, loss, counter)) *total = sum;
 }
 
 EXPORT_F32_BF16(hybrid_loss_fwd)

@@ -6,7 +6,7 @@
 // a, sigma, c_x, c_eps and w are per image: the schedule, the target (eps, x, v, score) and the loss weight are data.
 //
 // noise_fwd: a thread owns four elements, whose noise is one counter's; eps is never stored. grid.y = image.
-// loss_fwd: a block owns an image and leaves its sum; loss_total adds the images' in a fixed order.
+// loss_fwd: a block owns an image and leaves its sum; the last block adds the images' in a fixed order.
 #include "common/common.cuh"
 
 template <class T>
@@ -35,7 +35,9 @@ __global__ void __launch_bounds__(256) noise_fwd(T* __restrict__ z,             
 
 template <class T>
 __global__ void __launch_bounds__(256) loss_fwd(float* __restrict__ loss,          // [n]
+                                                float* __restrict__ total,         // [1]
                                                 T* __restrict__ dpred,             // [n, d]
+                                                unsigned* __restrict__ counter,    // [1]
                                                 const T* __restrict__ pred,        // [n, d]
                                                 const float* __restrict__ target,  // [n, d]
                                                 const float* __restrict__ weight,  // [n]
@@ -55,19 +57,9 @@ __global__ void __launch_bounds__(256) loss_fwd(float* __restrict__ loss,       
     }
     store_up_to<4>(dpred + at, said, first, d);
   }
-  sum = block_sum<256>(sum);
-  if (threadIdx.x == 0) loss[blockIdx.x] = w * sum;
-}
-
-__global__ void __launch_bounds__(256) loss_total(float* __restrict__ total,       // [1]
-                                                  const float* __restrict__ loss,  // [n]
-                                                  int n) {
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < n; i += 256) sum += loss[i];
-  sum = block_sum<256>(sum);
-  if (threadIdx.x == 0) total[0] = sum;
+  sum = w * block_sum<256>(sum);
+  if (grid_sum<256>(sum, loss, counter)) *total = sum;
 }
 
 EXPORT_F32_BF16(noise_fwd)
 EXPORT_F32_BF16(loss_fwd)
-EXPORT(loss_total)

@@ -27,20 +27,18 @@ KINDS = {
     "convolutions": (False, "the work itself; a 1x1 shortcut could be a second product in the launch of the 3x3 beside it"),
     "projections of attention": (False, "the work itself; short only where an image has 4x4 or 8x8 pixels"),
     "attention": (False, "the work itself; short only where an image has 4x4 or 8x8 pixels"),
-    "attention: delta": (True, "a sum over each row that the data gradient of the output projection can leave behind"),
-    "optimiser": (False, "one launch over all weights; the norm before it needs every gradient, so it is two launches"),
+    "attention: delta": (True, "a sum over each row, which the kernels for Hopper compute on the way; left are heads of 512"),
+    "optimiser": (False, "one launch over all weights, after one for the norm of all gradients"),
     "noise and loss": (False, "the first and the last launch of the forward pass"),
     "group norm, backward": (True, "last of all: as prologue and epilogue of the data gradients around it"),
     "group norm, forward": (True, "statistics from the epilogue of the convolution before, normalisation in the load of the one after"),
-    "group norm: sums over images": (True, "one launch for all norms before the optimiser"),
-    "sums of split gradients": (True, "added in order by the block that finishes last, or for all layers in one launch"),
-    "bias gradients": (True, "column sums of dy, which the weight gradient reads anyway"),
-    "additions": (True, "residuals, and gradients of what is used twice: an epilogue of the convolution that writes a summand"),
-    "time bias": (True, "an epilogue of the first convolution; its gradient is a by-product of the norm's"),
-    "dropout": (True, "the mask is a function of a counter: part of the norm before it, and of the data gradient after it"),
-    "concatenation": (True, "the convolution after it reads two tensors, its data gradient writes two"),
+    "sums of split gradients": (True, "for all layers in one launch, or within clusters of blocks that share their memory"),
+    "additions": (False, "of a class to the time: a few numbers"),
+    "time bias": (True, "where dropout stands between it and the norm; elsewhere the norm adds it and sums its gradient"),
+    "dropout": (True, "where it stands before a norm, which would draw the mask twice; after one, the norm drops"),
+    "concatenation": (True, "the norm and the convolution after it read two tensors, their gradients write two"),
     "resampling": (True, "nearest: the convolution after it reads each pixel four times; pooling and bilinear stay"),
-    "time embedding": (True, "the projections of all blocks as one product with stacked weights, forward and backward"),
+    "time embedding": (False, "two small layers, and one of stacked weights for the projections of all blocks"),
 }  # fmt: skip
 
 
@@ -48,12 +46,8 @@ def kind(row: dict) -> str:
     op, kernel = row["op"], row["kernel"]
     if kernel == "conv2d_sum_splits":
         return "sums of split gradients"
-    if op.endswith("_dbias"):
-        return "bias gradients"
     if kernel.startswith("attention_bwd_delta"):
         return "attention: delta"
-    if kernel == "group_norm_bwd_dw":
-        return "group norm: sums over images"
     if op.startswith("group_norm"):
         return "group norm, " + ("forward" if op == "group_norm_fwd" else "backward")
     if op.startswith("channel_bias"):

@@ -21,3 +21,16 @@ __device__ __forceinline__ bool last_block(unsigned* counter, unsigned blocks) {
   __syncthreads();
   return is_last;
 }
+
+// Adds up one value of each block of a one-dimensional grid, which thread 0 gives, in an order that depends on the number of
+// blocks alone. The sum is there in the last block, where this is true, in every thread. All THREADS threads call; `parts`
+// has a place for each block.
+template <int THREADS>
+__device__ __forceinline__ bool grid_sum(float& x, float* __restrict__ parts, unsigned* __restrict__ counter) {
+  if (threadIdx.x == 0) parts[blockIdx.x] = x;
+  if (!last_block(counter, gridDim.x)) return false;
+  float sum = 0.f;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += THREADS) sum += __ldcg(parts + i);
+  x = block_sum<THREADS>(sum);
+  return true;
+}

@@ -3,7 +3,7 @@
 
 use crate::device::Memory;
 use crate::ops::simd;
-use crate::tape::{Launches, Op, Tape};
+use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 
 /// Records `outcome = [sqrt(sum of g^2), loss, broken]`, where `broken` becomes 1 when the norm or the loss is not finite,
@@ -16,13 +16,15 @@ pub fn grad_norm(tape: &mut Tape, outcome: Tensor, g: Tensor, loss: Tensor) {
     let f32s = [outcome, g, loss].iter().all(|t| t.dtype() == DType::F32);
     assert!(outcome.dims() == [3] && (loss.is_empty() || loss.numel() == 1) && f32s, "{outcome:?} of {g:?}, {loss:?}");
     let partial = tape.scratch(&[blocks(g.numel())], DType::F32);
-    tape.push(GradNorm { outcome, partial, g, loss });
+    let counter = tape.counters(1);
+    tape.push(GradNorm { outcome, partial, counter, g, loss });
 }
 
 #[derive(Debug)]
 struct GradNorm {
     outcome: Tensor,
     partial: Tensor,
+    counter: Tensor,
     g: Tensor,
     loss: Tensor,
 }
@@ -32,10 +34,10 @@ impl Op for GradNorm {
         "grad_norm"
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.outcome, self.partial]
+        vec![self.outcome, self.partial, self.counter]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.g, self.loss, self.outcome]
+        vec![self.g, self.loss, self.outcome, self.counter]
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([outcome], [g, loss]) = mem.views([self.outcome], [self.g, self.loss]);
@@ -46,11 +48,10 @@ impl Op for GradNorm {
         }
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, blocks) = (self.g.numel(), self.partial.numel());
-        let args = [self.partial.into(), self.g.into(), (n as u64).into()];
-        q.kernel_named("grad_norm_partial").grid([blocks, 1, 1]).args(&args);
-        let args = [self.outcome.into(), self.partial.into(), self.loss.into(), blocks.into()];
-        q.kernel_named("grad_norm_total").args(&args);
+        let outs = [self.outcome, self.partial, self.counter].map(Arg::from);
+        let ins = [self.g.into(), self.loss.into(), (self.g.numel() as u64).into()];
+        let args = [&outs[..], &ins].concat();
+        q.kernel_named("grad_norm").grid([self.partial.numel(), 1, 1]).args(&args);
     }
 }
 

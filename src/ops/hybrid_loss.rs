@@ -11,7 +11,7 @@
 
 use crate::device::Memory;
 use crate::ops::noise_loss::Loss;
-use crate::tape::{Launches, Op, Tape};
+use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -44,7 +44,8 @@ pub fn hybrid_loss(tape: &mut Tape, of: HybridLoss) -> Loss {
     let per_image = tape.tensor(&[n], DType::F32);
     let total = tape.tensor(&[1], DType::F32);
     let dpred = tape.tensor(&pred.dims(), pred.dtype());
-    tape.push(HybridLossFwd { per_image, total, dpred, of });
+    let counter = tape.counters(1);
+    tape.push(HybridLossFwd { per_image, total, dpred, counter, of });
     if tape.needs_grad(pred) {
         tape.seed_grad(pred, dpred);
     }
@@ -56,6 +57,7 @@ struct HybridLossFwd {
     per_image: Tensor,
     total: Tensor,
     dpred: Tensor,
+    counter: Tensor,
     of: HybridLoss,
 }
 
@@ -64,10 +66,10 @@ impl Op for HybridLossFwd {
         "hybrid_loss_fwd"
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.per_image, self.total, self.dpred]
+        vec![self.per_image, self.total, self.dpred, self.counter]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.of.pred, self.of.target, self.of.z, self.of.x, self.of.coefficients]
+        vec![self.of.pred, self.of.target, self.of.z, self.of.x, self.of.coefficients, self.counter]
     }
     fn cpu(&self, mem: &mut Memory) {
         let HybridLoss { pred, target, z, x, coefficients } = self.of;
@@ -85,10 +87,9 @@ impl Op for HybridLossFwd {
     fn launch(&self, q: &mut Launches) {
         let HybridLoss { pred, target, z, x, coefficients } = self.of;
         let (n, c, d) = (z.dim(0), z.dim(3), z.numel() / z.dim(0));
-        let outs = [self.per_image.into(), self.dpred.into()];
+        let outs = [self.per_image, self.total, self.dpred, self.counter].map(Arg::from);
         let ins = [pred.into(), target.into(), z.into(), x.into(), coefficients.into(), d.into(), c.into()];
         q.kernel("hybrid_loss_fwd", pred.dtype()).grid([n, 1, 1]).args(&[&outs[..], &ins].concat());
-        q.kernel_named("loss_total").args(&[self.total.into(), self.per_image.into(), n.into()]);
     }
 }
 

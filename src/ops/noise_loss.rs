@@ -10,7 +10,7 @@
 use crate::device::Memory;
 use crate::ops::philox::{Philox, Stream, quad_blocks};
 use crate::ops::simd;
-use crate::tape::{Launches, Op, Tape};
+use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -113,7 +113,8 @@ pub fn loss(tape: &mut Tape, pred: Tensor, target: Tensor, weight: Tensor) -> Lo
     let per_image = tape.tensor(&[pred.dim(0)], DType::F32);
     let total = tape.tensor(&[1], DType::F32);
     let dpred = tape.tensor(&pred.dims(), pred.dtype());
-    tape.push(LossFwd { per_image, total, dpred, pred, target, weight });
+    let counter = tape.counters(1);
+    tape.push(LossFwd { per_image, total, dpred, counter, pred, target, weight });
     if tape.needs_grad(pred) {
         tape.seed_grad(pred, dpred);
     }
@@ -125,6 +126,7 @@ struct LossFwd {
     per_image: Tensor,
     total: Tensor,
     dpred: Tensor,
+    counter: Tensor,
     pred: Tensor,
     target: Tensor,
     weight: Tensor,
@@ -135,10 +137,10 @@ impl Op for LossFwd {
         "loss_fwd"
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.per_image, self.total, self.dpred]
+        vec![self.per_image, self.total, self.dpred, self.counter]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.pred, self.target, self.weight]
+        vec![self.pred, self.target, self.weight, self.counter]
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([per_image, total, dpred], [pred, target, weight]) =
@@ -153,10 +155,9 @@ impl Op for LossFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (n, d) = (self.pred.dim(0), self.pred.numel() / self.pred.dim(0));
-        let outs = [self.per_image.into(), self.dpred.into()];
+        let outs = [self.per_image, self.total, self.dpred, self.counter].map(Arg::from);
         let ins = [self.pred.into(), self.target.into(), self.weight.into(), d.into()];
         q.kernel("loss_fwd", self.pred.dtype()).grid([n, 1, 1]).args(&[&outs[..], &ins].concat());
-        q.kernel_named("loss_total").args(&[self.total.into(), self.per_image.into(), n.into()]);
     }
 }
 
