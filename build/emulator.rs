@@ -1,7 +1,7 @@
 //! The emulator: every kernel file, and the few C++ files that run them, in a static library.
 
 use crate::jobs::{self, Job};
-use crate::sources::{Source, files_below};
+use crate::sources::{Source, files_below, headers_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,11 +36,13 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
     };
     let objects_folder = out.join(format!("emu_{sanitizer}"));
     fs::create_dir_all(&objects_folder).map_err(|e| format!("{}: {e}", objects_folder.display()))?;
-    let emulator = Build { root, out: &objects_folder, headers: headers(root)?, compiler };
+    let emulator = Build { root, out: &objects_folder, compiler };
     let host: Vec<PathBuf> = files_below(&root.join("kernels/host"))?.into_iter().filter(|f| is_a(f, "cpp")).collect();
     let mut jobs: Vec<Job> =
         kernels.iter().map(|k| emulator.kernel(&k.path, &k.stem(), flags)).collect::<Result<_, _>>()?;
-    jobs.extend(host.iter().map(|file| emulator.job(file, &format!("host_{}", stem(file)), host_flags)));
+    for file in &host {
+        jobs.push(emulator.job(file, &format!("host_{}", stem(file)), host_flags)?);
+    }
     let planted: Vec<PathBuf> = match root.join("tests/emu") {
         folder if folder.is_dir() => files_below(&folder)?.into_iter().filter(|f| is_a(f, "cu")).collect(),
         _ => Vec::new(),
@@ -76,8 +78,6 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
 struct Build<'a> {
     root: &'a Path,
     out: &'a Path,
-    /// Any of them may be included by any file.
-    headers: Vec<PathBuf>,
     compiler: cc::Tool,
 }
 
@@ -86,25 +86,22 @@ impl Build<'_> {
     fn kernel(&self, file: &Path, name: &str, flags: &[&str]) -> Result<Job, String> {
         let wrapper = self.out.join(format!("{name}.cpp"));
         let text = format!("#include \"common/common.cuh\"\nnamespace {{\n#include \"{}\"\n}}\n", file.display());
-        if fs::read_to_string(&wrapper).is_ok_and(|old| old == text) {
-            return Ok(self.with_input(self.job(&wrapper, name, flags), file));
+        if fs::read_to_string(&wrapper).ok().is_none_or(|old| old != text) {
+            fs::write(&wrapper, text).map_err(|e| format!("{}: {e}", wrapper.display()))?;
         }
-        fs::write(&wrapper, text).map_err(|e| format!("{}: {e}", wrapper.display()))?;
-        Ok(self.with_input(self.job(&wrapper, name, flags), file))
-    }
-
-    fn with_input(&self, mut job: Job, file: &Path) -> Job {
+        let mut job = self.job(&wrapper, name, flags)?;
         job.name = file.display().to_string();
         job.inputs.push(file.into());
-        job
+        Ok(job)
     }
 
-    fn job(&self, file: &Path, name: &str, flags: &[&str]) -> Job {
+    fn job(&self, file: &Path, name: &str, flags: &[&str]) -> Result<Job, String> {
         let output = self.out.join(format!("{name}.o"));
         let mut command = self.compiler.to_command();
         command.args(flags).arg("-c").arg(file).arg("-o").arg(&output).current_dir(self.root);
-        let inputs = self.headers.iter().cloned().chain([file.to_path_buf()]).collect();
-        Job { name: file.display().to_string(), command, inputs, output }
+        let mut inputs = headers_of(file, &self.root.join("kernels"))?;
+        inputs.push(file.into());
+        Ok(Job { name: file.display().to_string(), command, inputs, output })
     }
 }
 
@@ -135,11 +132,6 @@ fn standard_library(compiler: &cc::Tool, sanitizer: &str) -> &'static str {
         }
         _ => "dylib=stdc++",
     }
-}
-
-/// Whatever a kernel may include, in order.
-fn headers(root: &Path) -> Result<Vec<PathBuf>, String> {
-    Ok(files_below(&root.join("kernels"))?.into_iter().filter(|f| is_a(f, "h") || is_a(f, "cuh")).collect())
 }
 
 fn archive(name: &str, objects: &[PathBuf]) {

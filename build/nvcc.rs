@@ -1,7 +1,7 @@
 //! The GPU's kernels: one fatbin for each kernel file, and tables of the kernels in them.
 
 use crate::jobs::{self, Job};
-use crate::sources::{Export, Source, files_below};
+use crate::sources::{Export, Source, headers_of};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,8 +66,6 @@ struct Resources {
 }
 
 fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<Tables, String> {
-    let headers: Vec<PathBuf> =
-        files_below(&root.join("kernels"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "cuh")).collect();
     let mut jobs = Vec::new();
     let mut tables = Tables::default();
     for source in kernels {
@@ -87,7 +85,8 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
             command.args(["-gencode", &format!("arch={0},code={0}", base.0)]);
         }
         command.arg(&source.path).arg("-o").arg(&output);
-        let inputs = headers.iter().cloned().chain([source.path.clone()]).collect();
+        let mut inputs = headers_of(&source.path, &root.join("kernels"))?;
+        inputs.push(source.path.clone());
         tables.modules.push((source.name.clone(), output.clone()));
         jobs.push(Job { name: format!("kernels/{}", source.name), command, inputs, output });
     }

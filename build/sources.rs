@@ -69,6 +69,23 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
+/// The headers that a file includes, itself or through others: those found beside the includer or below `kernels`.
+pub fn headers_of(file: &Path, kernels: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = vec![file.to_path_buf()];
+    let mut read = 0;
+    while let Some(includer) = found.get(read).cloned() {
+        read += 1;
+        let text = fs::read_to_string(&includer).map_err(|e| format!("{}: {e}", includer.display()))?;
+        let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("#include \"")?.split('"').next());
+        for name in names {
+            let places = [includer.parent().unwrap_or(kernels).join(name), kernels.join(name)];
+            let header = places.into_iter().find_map(|place| place.canonicalize().ok());
+            found.extend(header.filter(|header| !found.contains(header)));
+        }
+    }
+    Ok(found.split_off(1))
+}
+
 /// Reads the export lines (`kernels/common/export.cuh` says what they mean).
 fn exports(text: &str) -> Result<Vec<Export>, String> {
     const SUFFIXES: [(&str, &str); 2] = [("float", "f32"), ("__nv_bfloat16", "bf16")];
