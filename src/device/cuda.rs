@@ -311,6 +311,10 @@ impl Driver for Cuda {
         self.0.compute_capability
     }
 
+    fn is_asynchronous(&self) -> bool {
+        true
+    }
+
     fn memory_info(&self) -> Result<(u64, u64)> {
         let (free, total) = self.0.context.mem_get_info().map_err(self.0.doing("memory"))?;
         Ok((free as u64, total as u64))

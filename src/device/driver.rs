@@ -93,6 +93,8 @@ pub trait Driver: Send {
     fn name(&self) -> String;
     /// Compute capability, e.g. `(9, 0)`.
     fn compute_capability(&self) -> (u32, u32);
+    /// Whether work that is enqueued runs while the caller goes on.
+    fn is_asynchronous(&self) -> bool;
     /// Free and total device memory in bytes.
     ///
     /// # Errors

@@ -186,6 +186,10 @@ impl Driver for Emu {
         self.0.options.compute_capability
     }
 
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
     fn memory_info(&self) -> Result<(u64, u64)> {
         if let Some(total) = self.0.options.memory_bytes {
             return Ok((total.saturating_sub(self.0.memory().bytes()), total));

@@ -155,6 +155,14 @@ impl Session {
         }
     }
 
+    /// Whether [`Session::run`] returns before the work is done.
+    pub fn is_asynchronous(&self) -> bool {
+        match &self.executor {
+            Executor::Cpu(_) => false,
+            Executor::Gpu(gpu) => gpu.driver.is_asynchronous(),
+        }
+    }
+
     /// The device in words.
     pub fn device_name(&self) -> String {
         match &self.executor {

@@ -232,9 +232,9 @@ impl Trainer {
         self.under_way.len()
     }
 
-    /// Whether an update is enqueued while an earlier one runs: on a GPU. On the CPU it would only delay the results.
+    /// Whether to enqueue an update while an earlier one runs: on a GPU. Elsewhere it would only delay the results.
     pub fn runs_ahead(&self) -> bool {
-        self.session.backend() != Backend::Cpu
+        self.session.is_asynchronous()
     }
 
     /// Makes one update launch by launch (on the CPU: op by op) and returns the milliseconds that each took, in the order
