@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256) grad_norm(float* __restrict__ outcome,   
     for (int k = 0; k < 4; k++) sums[k] += value[k] * value[k];
   }
   float sum = block_sum<256>((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  if (grid_sum<256>(sum, partial, counter) && threadIdx.x == 0) {
+  if (grid_sum<256>(sum, partial, counter)) {
     const float norm = sqrtf(sum), of_loss = loss ? *loss : 0.0f;
     outcome[0] = norm;
     outcome[1] = of_loss;

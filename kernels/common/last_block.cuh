@@ -23,8 +23,8 @@ __device__ __forceinline__ bool last_block(unsigned* counter, unsigned blocks) {
 }
 
 // Adds up one value of each block of a one-dimensional grid, which thread 0 gives, in an order that depends on the number of
-// blocks alone. The sum is there in the last block, where this is true, in every thread. All THREADS threads call; `parts`
-// has a place for each block.
+// blocks alone. Thread 0 of the last block gets the sum: there this is true. All THREADS threads call; `parts` has a place
+// for each block.
 template <int THREADS>
 __device__ __forceinline__ bool grid_sum(float& x, float* __restrict__ parts, unsigned* __restrict__ counter) {
   if (threadIdx.x == 0) parts[blockIdx.x] = x;
@@ -32,5 +32,5 @@ __device__ __forceinline__ bool grid_sum(float& x, float* __restrict__ parts, un
   float sum = 0.f;
   for (unsigned i = threadIdx.x; i < gridDim.x; i += THREADS) sum += __ldcg(parts + i);
   x = block_sum<THREADS>(sum);
-  return true;
+  return threadIdx.x == 0;
 }
