@@ -248,16 +248,6 @@ __device__ __forceinline__ Matrix<T> head_of_out(T* out, const Place& at, int l,
   return {out + int64_t(at.image) * l * stride + at.head * dv, stride, l, dv, dv % Vec<T>::SIZE == 0};
 }
 
-// The maximum or the sum over a row: the four lanes that hold it.
-__device__ __forceinline__ float row_max(float v) {
-  v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-  return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
-__device__ __forceinline__ float row_sum(float v) {
-  v += __shfl_xor_sync(0xffffffffu, v, 1);
-  return v + __shfl_xor_sync(0xffffffffu, v, 2);
-}
-
 template <class T, int D>
 __device__ __forceinline__ void forward(T* __restrict__ out, float* __restrict__ lse, const T* __restrict__ qkv, int l,
                                         int heads, int dk, int dv) {
@@ -299,7 +289,7 @@ __device__ __forceinline__ void forward(T* __restrict__ out, float* __restrict__
       float highest = maximum[half];
 #pragma unroll
       for (int j = 0; j < S::TILES; j++) highest = fmaxf(highest, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
-      highest = row_max(highest);
+      highest = warp_max<4>(highest);  // four lanes hold a row
       const float fade = exp2f((maximum[half] - highest) * c);
       maximum[half] = highest;
       sum[half] *= fade;
@@ -327,7 +317,7 @@ __device__ __forceinline__ void forward(T* __restrict__ out, float* __restrict__
   float factor[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const float total = row_sum(sum[half]);
+    const float total = warp_sum<4>(sum[half]);
     const int row = at.row0 + warp_row + threadIdx.x % 32 / 4 + 8 * half;
     factor[half] = 1.f / total;
     if (blockIdx.y == 0 && threadIdx.x % 4 == 0 && row < l)

@@ -33,7 +33,7 @@ __device__ __forceinline__ void soften(float (&s)[KEYS / 2], float (&maximum)[2]
     float highest = maximum[half];
 #pragma unroll
     for (int i = 2 * half; i < KEYS / 2; i += 4) highest = fmaxf(highest, fmaxf(s[i], s[i + 1]));
-    highest = row_max(highest);
+    highest = warp_max<4>(highest);  // four lanes hold a row
     fade[half] = exp2_approx((maximum[half] - highest) * c);
     maximum[half] = highest;
     sum[half] *= fade[half];
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     float factor[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const float total = row_sum(sum[half]);
+      const float total = warp_sum<4>(sum[half]);
       const int row = query + thread / 32 * 16 + thread % 32 / 4 + 8 * half, number = group * H::OF_GROUP + head;
       factor[half] = __fdividef(1.f, total);
       if (thread % 4 == 0 && row < l && number < heads)

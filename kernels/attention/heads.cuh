@@ -80,16 +80,6 @@ __device__ __forceinline__ void write_slabs(unsigned char* slabs, int chunk, con
   }
 }
 
-// The maximum or the sum over a row of accumulators: the four lanes that hold it.
-__device__ __forceinline__ float row_max(float v) {
-  v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-  return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
-__device__ __forceinline__ float row_sum(float v) {
-  v += __shfl_xor_sync(0xffffffffu, v, 1);
-  return v + __shfl_xor_sync(0xffffffffu, v, 2);
-}
-
 // Columns of a tile of scores that are no keys, of which there are `left`.
 template <int KEYS> __device__ __forceinline__ void mask(float (&s)[KEYS / 2], int left) {
   if (left >= KEYS) return;
@@ -126,8 +116,7 @@ __device__ __forceinline__ void sum_rows(float* lse_2, float* delta,  // [querie
       float sum = 0.f;
 #pragma unroll
       for (int e = 0; e < 8; e++) sum += to_float(a[i][e]) * to_float(b[i][e]);
-#pragma unroll
-      for (int step = 1; step < LANES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      sum = warp_sum<LANES>(sum);
       if (part == 0 && row < queries) delta[row] = row < l ? sum : 0.f;
     }
   }

@@ -1,15 +1,15 @@
 // Sums and maxima over a warp or a block, always in the same order: the result depends on the values alone.
 #pragma once
 
-// Every lane gets the result. All 32 lanes must call.
-__device__ __forceinline__ float warp_sum(float x) {
+// Every lane gets the result of the LANES neighbours that it is one of, a power of two. All 32 lanes must call.
+template <int LANES = 32> __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  for (int offset = LANES / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
   return x;
 }
-__device__ __forceinline__ float warp_max(float x) {
+template <int LANES = 32> __device__ __forceinline__ float warp_max(float x) {
 #pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  for (int offset = LANES / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
   return x;
 }
 
