@@ -99,7 +99,7 @@ mod tests {
         };
         let [entry_bias, shared, shared_bias] = [&[6][..], &[6, 1, 1, 6], &[6]].map(&mut parameter);
         let [raw, bias] = [&[5, 3, 3, 6][..], &[5]].map(&mut parameter);
-        let [other, last] = [[5, 1, 1, 5], [2, 3, 3, 5]].map(|dims| parameter(&dims));
+        let [other, last] = [[6, 1, 1, 6], [2, 3, 3, 5]].map(|dims| parameter(&dims));
         let dy = store.tensor(&[1, 10, 18, 2], DType::F32);
 
         let mut session = Session::new(device, &store).unwrap();
@@ -111,13 +111,13 @@ mod tests {
         tape.enter_layer("shared");
         let h = conv2d(&mut tape, h, shared, shared_bias, 1, Padding::default());
         let h = conv2d(&mut tape, h, shared, shared_bias, 1, Padding::default());
+        tape.enter_layer("other");
+        let h = conv2d(&mut tape, h, other, Tensor::EMPTY, 1, Padding::default());
         // Weights that are a function of the parameter: their gradient is needed for its own.
         tape.enter_layer("weights");
         let made = silu(&mut tape, raw);
         tape.enter_layer("made");
         let h = conv2d(&mut tape, h, made, bias, 1, Padding::same(1));
-        tape.enter_layer("other");
-        let h = conv2d(&mut tape, h, other, Tensor::EMPTY, 1, Padding::default());
         // Few enough pixels not to be split.
         tape.enter_layer("last");
         let y = conv2d(&mut tape, h, last, Tensor::EMPTY, 2, Padding::same(1));
@@ -140,18 +140,19 @@ mod tests {
         let Ok(_) = Emu::new(EmuOptions::default()) else { return };
         let emu = || Device::Gpu(Box::new(Emu::new(EmuOptions::default()).unwrap()));
         let (by_layer, made) = gradients(emu(), Some(0));
+        let (made_by_itself, other) = ("made: 2 sums, 275 values", "other: 1 sums, 36 values");
         let (shared, entry) = ("shared: 2 sums, 42 values", "entry: 1 sums, 6 values");
-        assert_eq!(made, ["other: 1 sums, 25 values", "made: 2 sums, 275 values", shared, shared, entry]);
+        assert_eq!(made, [made_by_itself, other, shared, shared, entry]);
 
-        // That of `made` is needed for its own, and what the second use of `shared` adds up has to be there.
+        // The gradient of `made` is needed for that of its parameter. What the second use of `shared` adds up has to be
+        // there; the last bias waits for the end.
         let (together, made) = gradients(emu(), None);
-        let several = "several layers: 3 sums, 300 values";
-        assert_eq!(made, [several, "shared: 4 sums, 84 values", entry]);
+        assert_eq!(made, [made_by_itself, "several layers: 5 sums, 120 values", entry]);
         assert_eq!(together, by_layer, "bitwise");
 
-        // Two parts of 25 values may wait, but no more.
-        let (limited, made) = gradients(emu(), Some(2 * 25 * 4));
-        assert_eq!(made, [several, shared, shared, entry]);
+        // Two parts of 70 values may wait: of `shared`, which is used twice, what is added to does not, what is added does.
+        let (limited, made) = gradients(emu(), Some(2 * 70 * 4));
+        assert_eq!(made, [made_by_itself, "several layers: 3 sums, 78 values", shared, entry]);
         assert_eq!(limited, by_layer, "bitwise");
 
         let (want, made) = gradients(Device::Cpu, None);
