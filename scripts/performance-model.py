@@ -34,8 +34,7 @@ KINDS = {
     "group norm, forward": (True, "statistics from the epilogue of the convolution before, normalisation in the load of the one after"),
     "sums of split gradients": (True, "within clusters of blocks that share their memory; small ones are made together"),
     "additions": (False, "of a class to the time: a few numbers"),
-    "time bias": (True, "where dropout stands between it and the norm; elsewhere the norm adds it and sums its gradient"),
-    "dropout": (True, "where it stands before a norm, which would draw the mask twice; after one, the norm drops"),
+    "time bias": (True, "with the dropout between it and a norm, which would draw the mask twice; elsewhere the norm does both"),
     "concatenation": (True, "the norm and the convolution after it read two tensors, their gradients write two"),
     "resampling": (True, "nearest: the convolution after it reads each pixel four times; pooling and bilinear stay"),
     "time embedding": (False, "two small layers, and one of stacked weights for the projections of all blocks"),
@@ -55,7 +54,7 @@ def kind(row: dict) -> str:
     prefixes = {
         "conv2d": "convolutions", "linear": "projections of attention", "attention": "attention", "adam": "optimiser",
         "grad_norm": "optimiser", "noise": "noise and loss", "loss": "noise and loss", "add": "additions",
-        "dropout": "dropout", "sum_parts": "sums of split gradients", "concat": "concatenation", "upsample": "resampling",
+        "sum_parts": "sums of split gradients", "concat": "concatenation", "upsample": "resampling",
         "avg_pool": "resampling",
     }  # fmt: skip
     (found,) = {name for prefix, name in prefixes.items() if op.startswith(prefix)}

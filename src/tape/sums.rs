@@ -91,23 +91,30 @@ mod tests {
         let mut store = Store::new();
         let mut learned: Vec<(Tensor, Tensor)> = Vec::new();
         let x = store.tensor(&[1, 20, 35, 3], DType::F32);
-        let frozen = store.tensor(&[6, 1, 1, 3], DType::F32);
+        let few = store.tensor(&[1, 2, 5, 3], DType::F32);
+        let [frozen, mixed] = [3, 6].map(|c| store.tensor(&[c, 1, 1, 3], DType::F32));
         let mut parameter = |dims: &[usize]| {
             let [value, gradient] = [(); 2].map(|()| store.tensor(dims, DType::F32));
             learned.push((value, gradient));
             value
         };
-        let [entry_bias, shared, shared_bias] = [&[6][..], &[6, 1, 1, 6], &[6]].map(&mut parameter);
+        let [start_bias, entry_bias] = [[3], [6]].map(|dims| parameter(&dims));
+        let [shared, shared_bias] = [&[6, 1, 1, 6][..], &[6]].map(&mut parameter);
         let [raw, bias] = [&[5, 3, 3, 6][..], &[5]].map(&mut parameter);
         let [other, last] = [[6, 1, 1, 6], [2, 3, 3, 5]].map(|dims| parameter(&dims));
-        let dy = store.tensor(&[1, 10, 18, 2], DType::F32);
+        let [dy, dfew] = [[1, 10, 18, 2], [1, 2, 5, 6]].map(|dims| store.tensor(&dims, DType::F32));
 
         let mut session = Session::new(device, &store).unwrap();
         let mut tape = Tape::new(session.backend(), DType::F32);
         tape.waiting.most_bytes = most_bytes.unwrap_or(tape.waiting.most_bytes);
         learned.iter().for_each(|&(value, gradient)| tape.parameter(value, gradient));
+        tape.enter_layer("start");
+        let h = conv2d(&mut tape, x, frozen, start_bias, 1, Padding::default());
+        // The bias of `entry` once more, for pixels that are not split.
+        tape.enter_layer("few");
+        let few_mixed = conv2d(&mut tape, few, mixed, entry_bias, 1, Padding::default());
         tape.enter_layer("entry");
-        let h = conv2d(&mut tape, x, frozen, entry_bias, 1, Padding::default());
+        let h = conv2d(&mut tape, h, mixed, entry_bias, 1, Padding::default());
         tape.enter_layer("shared");
         let h = conv2d(&mut tape, h, shared, shared_bias, 1, Padding::default());
         let h = conv2d(&mut tape, h, shared, shared_bias, 1, Padding::default());
@@ -118,15 +125,18 @@ mod tests {
         let made = silu(&mut tape, raw);
         tape.enter_layer("made");
         let h = conv2d(&mut tape, h, made, bias, 1, Padding::same(1));
-        // Few enough pixels not to be split.
+        // Too few pixels to be split, too.
         tape.enter_layer("last");
         let y = conv2d(&mut tape, h, last, Tensor::EMPTY, 2, Padding::same(1));
         tape.seed_grad(y, dy);
+        tape.seed_grad(few_mixed, dfew);
         tape.backward();
         let work = tape.work().into_iter().filter(|work| work.op == "sum_parts");
         let made = work.map(|work| format!("{}: {}", work.layer, work.shape)).collect();
 
-        for (i, t) in [x, frozen, dy].into_iter().chain(learned.iter().map(|&(value, _)| value)).enumerate() {
+        for (i, t) in
+            [x, few, frozen, mixed, dy, dfew].into_iter().chain(learned.iter().map(|&(value, _)| value)).enumerate()
+        {
             let value = |e: usize| ((17 * i + e) as f32).sin();
             session.write(t, &(0..t.numel()).map(value).collect::<Vec<f32>>()).unwrap();
         }
@@ -141,18 +151,19 @@ mod tests {
         let emu = || Device::Gpu(Box::new(Emu::new(EmuOptions::default()).unwrap()));
         let (by_layer, made) = gradients(emu(), Some(0));
         let (made_by_itself, other) = ("made: 2 sums, 275 values", "other: 1 sums, 36 values");
-        let (shared, entry) = ("shared: 2 sums, 42 values", "entry: 1 sums, 6 values");
-        assert_eq!(made, [made_by_itself, other, shared, shared, entry]);
+        let shared = "shared: 2 sums, 42 values";
+        let [entry, start] = ["entry: 1 sums, 6 values", "start: 1 sums, 3 values"];
+        assert_eq!(made, [made_by_itself, other, shared, shared, entry, start]);
 
         // The gradient of `made` is needed for that of its parameter. What the second use of `shared` adds up has to be
-        // there; the last bias waits for the end.
+        // there, and what the few pixels add to; the last bias waits for the end.
         let (together, made) = gradients(emu(), None);
-        assert_eq!(made, [made_by_itself, "several layers: 5 sums, 120 values", entry]);
+        assert_eq!(made, [made_by_itself, "several layers: 5 sums, 120 values", entry, start]);
         assert_eq!(together, by_layer, "bitwise");
 
         // Two parts of 70 values may wait: of `shared`, which is used twice, what is added to does not, what is added does.
         let (limited, made) = gradients(emu(), Some(2 * 70 * 4));
-        assert_eq!(made, [made_by_itself, "several layers: 3 sums, 78 values", shared, entry]);
+        assert_eq!(made, [made_by_itself, "several layers: 3 sums, 78 values", shared, entry, start]);
         assert_eq!(limited, by_layer, "bitwise");
 
         let (want, made) = gradients(Device::Cpu, None);
