@@ -148,7 +148,7 @@ impl Gpu {
         }
         state.memory.check_call(call).map_err(failed)?;
         let function = state.functions.get_mut(name).expect("it was just loaded");
-        let given: Vec<usize> = call.args.iter().map(|arg| bytes_of(arg)).collect();
+        let given: Vec<usize> = call.args.iter().map(bytes_of).collect();
         if given != function.parameters {
             return Err(failed(format!(
                 "its parameters take {:?} bytes, the launch gives {given:?}",
