@@ -4,6 +4,7 @@
 
 use super::allocations::Allocations;
 use super::driver::{Allocation, Driver, KernelArg, KernelCall, ReadBack, Recording};
+use super::profiler;
 use crate::{Error, Result};
 use std::alloc::Layout;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -144,6 +145,7 @@ impl Machine {
             _ => None,
         });
         let fence = Fence::around(&memory, extents);
+        let _range = profiler::range(&call.layer);
         let result = ffi::launch(call, &self.options).map_err(failed);
         drop(fence);
         result

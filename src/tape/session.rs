@@ -232,7 +232,7 @@ impl Session {
         let Executor::Gpu(gpu) = &self.executor else { return };
         program.calls.clear();
         program.first_call = vec![0];
-        for node in &program.nodes {
+        for (node, layer) in program.nodes.iter().zip(&program.layers) {
             let mut launches = Launches::new(self.backend().capability());
             node.launch(&mut launches);
             for launch in launches.list {
@@ -249,6 +249,7 @@ impl Session {
                 program.calls.push(KernelCall {
                     args: args.collect(),
                     kernel: launch.kernel,
+                    layer: layer.clone(),
                     grid: launch.grid,
                     block: launch.block,
                     smem_bytes: launch.smem_bytes,
