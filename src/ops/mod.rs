@@ -31,3 +31,4 @@ pub mod simd;
 pub mod time_input;
 pub mod timestep_embedding;
 pub mod upsample;
+pub mod upsample_conv2d;

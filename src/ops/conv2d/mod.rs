@@ -233,7 +233,7 @@ pub(super) struct BwdDw {
 impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
     pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
-        let sums = Parameters { dw: tape.grad_slot(w), dbias: tape.grad_slot(bias) };
+        let sums = Parameters { dw: tape.weight_grad_slot(w), dbias: tape.grad_slot(bias) };
         let splits = Splits::of_weights(&layer);
         let parts = Parameters { dw: splits.scratch(tape, sums.dw), dbias: splits.scratch(tape, sums.dbias) };
         tape.push(BwdDw { sums, parts, dy, x, layer });
