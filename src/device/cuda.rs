@@ -5,6 +5,7 @@ use super::TensorMap;
 use super::allocations::Allocations;
 use super::driver::{Allocation, Capability, Driver, KernelArg, KernelCall, READ_BACK_BYTES, ReadBack, Recording};
 use super::kernels::{KERNELS, Kernel, MODULES};
+use super::profiler;
 use crate::tensor::DType;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -222,6 +223,7 @@ impl Gpu {
     }
 
     fn enqueue_named(&self, function: &CudaFunction, call: &KernelCall) -> Result<()> {
+        let _range = profiler::range(&call.layer);
         self.enqueue(function, call).map_err(|e| {
             let KernelCall { kernel, grid, block, smem_bytes, .. } = call;
             let geometry = format!("grid {grid:?}, {block} threads, {smem_bytes} bytes of dynamic shared memory");

@@ -3,6 +3,7 @@
 
 use super::TensorMap;
 use crate::Result;
+use std::sync::Arc;
 
 /// One resolved kernel argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +81,8 @@ impl Capability {
 pub struct KernelCall {
     /// Exported name, e.g. `silu_fwd_bf16`.
     pub kernel: String,
+    /// The layer whose work it is, for messages and profilers; may be empty.
+    pub layer: Arc<str>,
     /// Blocks in x, y, z.
     pub grid: [u32; 3],
     /// Threads per block.

@@ -4,6 +4,7 @@
 
 use super::allocations::Allocations;
 use super::driver::{Allocation, Driver, KernelArg, KernelCall, ReadBack, Recording};
+use super::profiler;
 use crate::{Error, Result};
 use std::alloc::Layout;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -139,6 +140,7 @@ impl Machine {
         let memory = self.memory();
         memory.check_call(call).map_err(failed)?;
         let fence = Fence::around(&memory, call.args.iter().flat_map(KernelArg::extents));
+        let _range = profiler::range(&call.layer);
         let result = ffi::launch(call, &self.options).map_err(failed);
         drop(fence);
         result

@@ -9,6 +9,7 @@ use crate::ops::conv2d::{Padding, conv2d_add};
 use crate::ops::dropout::DropoutLayer;
 use crate::ops::group_norm::{Norm, group_norm_with};
 use crate::ops::linear::linear_add;
+use crate::ops::upsample_conv2d::upsample_conv2d;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -104,6 +105,13 @@ impl Conv {
     pub fn forward_add(&self, cx: &mut Forward, x: Tensor, residual: Tensor) -> Tensor {
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
         conv2d_add(cx.tape, x, w, b, self.stride, self.padding, residual)
+    }
+
+    /// What [`Conv::same3x3`] makes of `x` with every pixel repeated: `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
+    pub fn forward_doubled(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        assert!(self.stride == 1 && self.padding == Padding::same(1), "{self:?}");
+        let (w, b) = (cx.param(self.weight), cx.param(self.bias));
+        upsample_conv2d(cx.tape, x, w, b)
     }
 }
 

@@ -32,3 +32,4 @@ pub mod sum_parts;
 pub mod time_input;
 pub mod timestep_embedding;
 pub mod upsample;
+pub mod upsample_conv2d;

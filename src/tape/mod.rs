@@ -263,6 +263,15 @@ impl Tape {
         }
     }
 
+    /// The same for weights, whose gradient is f32 also where they are no parameter but computed from one.
+    pub fn weight_grad_slot(&mut self, w: Tensor) -> Tensor {
+        match self.gradients.get(&w.place) {
+            Some(Gradient::Parameter { .. }) => self.grad_slot(w),
+            _ if self.needs_grad(w) => self.tensor(&w.dims(), DType::F32),
+            _ => Tensor::EMPTY,
+        }
+    }
+
     /// Adds the contribution `dx` to dL/dx. `dx` may be a tensor that others hold too: it is never changed.
     pub fn accumulate(&mut self, x: Tensor, dx: Tensor) {
         if dx.is_empty() || !self.needs_grad(x) {

@@ -246,13 +246,14 @@ impl Session {
         let Executor::Gpu(gpu) = &self.executor else { return };
         program.calls.clear();
         program.first_call = vec![0];
-        for node in &program.nodes {
+        for (node, layer) in program.nodes.iter().zip(&program.layers) {
             let mut launches = Launches::new(self.backend().capability());
             node.launch(&mut launches);
             for launch in launches.list {
                 program.calls.push(KernelCall {
                     args: launch.args.iter().map(|arg| gpu.argument(arg, &program.plan)).collect(),
                     kernel: launch.kernel,
+                    layer: layer.clone(),
                     grid: launch.grid,
                     block: launch.block,
                     smem_bytes: launch.smem_bytes,

@@ -227,7 +227,7 @@ impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
     pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
         let splits = Splits::of_weights(&layer);
-        let totals = [tape.grad_slot(w), tape.grad_slot(bias)];
+        let totals = [tape.weight_grad_slot(w), tape.grad_slot(bias)];
         let [dw, dbias] = totals.map(|total| splits.destination(tape, total));
         tape.push(BwdDw { dw, dbias, dy, x, layer });
         sum_later(tape, totals, [dw, dbias]);
