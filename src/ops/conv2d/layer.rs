@@ -1,7 +1,7 @@
 //! How the work of one convolution is shared out over blocks.
 
-use super::Conv2dShape;
 use super::hopper::Plans;
+use super::{Conv2dShape, few};
 use crate::device::Capability;
 use crate::ops::sum_parts::PartSum;
 use crate::tape::{Arg, Backend, Tape};
@@ -27,6 +27,8 @@ pub struct Layer {
     pub bwd_dw: Tile,
     /// The kernels for Hopper, where they run and pay; the tiles above are for all else.
     pub hopper: Plans,
+    /// Whether forward pass and weight gradient are those for few output channels.
+    pub few: bool,
 }
 
 impl Layer {
@@ -38,6 +40,7 @@ impl Layer {
             bwd_dx: Tile::filling(phase_pixels(&shape), shape.c_in, phases(&shape)),
             bwd_dw: Tile::fitting(shape.c_out, shape.kh * shape.kw * shape.c_in),
             hopper: Plans::default(),
+            few: false,
         }
     }
 
@@ -47,7 +50,7 @@ impl Layer {
             Capability::Hopper => Plans::new(&self.shape, dtype),
             Capability::Ampere => Plans::default(),
         };
-        Layer { hopper, ..self }
+        Layer { hopper, few: few::takes(&self.shape, dtype), ..self }
     }
 }
 
@@ -129,6 +132,9 @@ pub struct Splits {
 impl Splits {
     pub fn of_weights(layer: &Layer) -> Splits {
         let s = &layer.shape;
+        if layer.few {
+            return few::splits(s);
+        }
         if let Some(plan) = &layer.hopper.bwd_dw {
             return Splits { count: plan.splits, pixels: plan.split_tiles * plan.tile.pixels() };
         }

@@ -14,6 +14,7 @@
 //! the result as stored, so the sum is bitwise that of an op of its own.
 
 pub mod cpu;
+mod few;
 pub mod hopper;
 mod layer;
 mod shape;
@@ -151,6 +152,9 @@ impl Op for Conv2dFwd {
         cpu::add(y, residual);
     }
     fn launch(&self, q: &mut Launches) {
+        if self.layer.few {
+            return few::launch_fwd(q, &self.layer.shape, self.y, [self.x, self.w, self.bias, self.residual]);
+        }
         if let Some(plan) = &self.layer.hopper.fwd {
             return plan.launch(q, self.y, [self.x, self.w, self.bias, self.residual]);
         }
@@ -255,6 +259,9 @@ impl Op for BwdDw {
     }
     fn launch(&self, q: &mut Launches) {
         let BwdDw { dw, dbias, dy, x, layer } = self;
+        if layer.few {
+            return few::launch_bwd_dw(q, &layer.shape, [*dw, *dbias, *dy, *x]);
+        }
         if let Some(plan) = &layer.hopper.bwd_dw {
             return plan.launch(q, [*dw, *dbias], *dy, *x);
         }

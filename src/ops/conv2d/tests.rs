@@ -2,6 +2,7 @@ use super::layer::Tile;
 use super::*;
 use crate::ops::check::{Check, Input, few};
 
+mod few_channels;
 mod fused;
 
 /// The definition, term by term.

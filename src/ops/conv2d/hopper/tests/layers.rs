@@ -5,7 +5,7 @@ use super::kernels::{Case, schedules};
 use super::*;
 use crate::device::{Capability, Emu, EmuOptions};
 use crate::ops::check::{is_short, is_thorough};
-use crate::ops::conv2d::{CONV2D, Layer};
+use crate::ops::conv2d::{CONV2D, Layer, few};
 use crate::profile::Step;
 use crate::tape::{Arg, Backend, Launch};
 use crate::train::presets;
@@ -37,8 +37,10 @@ pub fn shapes(model: (&str, usize)) -> Vec<Conv2dShape> {
                 _ => None,
             })
             .collect();
-        let [n, h, w, c_in, c_out, kh, kw, stride, pad_top, pad_left, out_h, out_w] = numbers[..] else {
-            panic!("the dimensions of {launch:?}")
+        let [n, h, w, c_in, c_out, kh, kw, stride, pad_top, pad_left, out_h, out_w] = match numbers[..] {
+            // The kernel for few output channels, with a block for each tile of an image.
+            [h, w, c_in, c_out] => [launch.grid[2] as usize, h, w, c_in, c_out, 3, 3, 1, 1, 1, h, w],
+            _ => numbers[..].try_into().unwrap_or_else(|_| panic!("the dimensions of {launch:?}")),
         };
         let pad = |out: usize, kernel: usize, size: usize, before: usize| {
             ((out - 1) * stride + kernel).saturating_sub(size + before)
@@ -108,8 +110,9 @@ fn check(model: usize) {
     let is_short = is_short() || cfg!(ddpm_emu_sanitize = "address");
     let mut worst = 0f64;
     for shape in &shapes[..if is_short { 2 } else { shapes.len() }] {
-        for hopper in [Plans::new(shape, DType::Bf16), Plans::default()] {
-            let whole = Layer { hopper, ..Layer::new(*shape, &CONV2D) };
+        let chosen = (Plans::new(shape, DType::Bf16), few::takes(shape, DType::Bf16));
+        for (hopper, few) in [chosen, (Plans::default(), false)] {
+            let whole = Layer { hopper, few, ..Layer::new(*shape, &CONV2D) };
             let layer = with_images(&whole, images(&whole));
             let case = Case::new(layer.shape);
             let result = case.run(&layer, schedules()[0], false);
