@@ -18,7 +18,8 @@ pub fn concat(tape: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     y
 }
 
-fn joined_dims(a: Tensor, b: Tensor) -> Vec<usize> {
+/// The dimensions of the concatenation.
+pub(super) fn joined_dims(a: Tensor, b: Tensor) -> Vec<usize> {
     let last = a.rank() - 1;
     assert!(a.rank() == b.rank() && a.dims()[..last] == b.dims()[..last], "concat of {a:?} and {b:?}");
     let mut dims = a.dims();
