@@ -364,7 +364,7 @@ mod tests {
         let philox = Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, Stream::Init);
         let initial = params.initial(|p, _, values| {
             philox.fill_normal(p as u32, 0, values);
-            values.iter_mut().for_each(|v| *v = 0.1 * *v);
+            values.iter_mut().for_each(|v| *v *= 0.1);
         });
         let run = |device: Device, learns: bool, reads: fn(&ResBlock, &mut Forward, [Tensor; 2]) -> bool| {
             let mut store = Store::new();

@@ -78,6 +78,9 @@ impl Pair {
         let mut program = session.load(tape).unwrap();
         session.run(&mut program).unwrap();
         assert!(joined == program.kernels().any(|kernel| kernel.starts_with("group_norm_joined")));
+        if earlier == Earlier::WholeAndFirst {
+            assert_eq!(session.first_non_finite(&mut program).unwrap(), None, "every node wrote what it says");
+        }
         let bits = |t: &Tensor| session.read_in(&program, *t).unwrap().into_iter().map(f32::to_bits).collect();
         results.iter().map(bits).collect()
     }
@@ -158,6 +161,21 @@ fn no_launch_joins_or_parts() {
     // x, dy, which is also what has arrived before, and dx.
     assert_eq!(work[1].bytes, (3 * image + 4 * channels + stats + 2 * (n * 64 * 2 * 4 + slabs * 4)) as u64);
     assert!(tape.plan().bytes < 5 * image as u64, "y, two gradients, statistics and sums");
+}
+
+/// What the norm alone reads shares no memory with what it writes.
+#[test]
+fn both_tensors_live_until_they_are_read() {
+    let mut store = Store::new();
+    let x = store.tensor(&[2, 4, 4, 32], DType::Bf16);
+    let [gamma, beta] = [(); 2].map(|()| store.tensor(&[64], DType::F32));
+    for parts in [[0, 1], [1, 0]] {
+        let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
+        let made = [x, silu(&mut tape, x)];
+        let joined = join(&mut tape, made[parts[0]], made[parts[1]]);
+        let y = group_norm_with(&mut tape, joined, gamma, beta, Norm { groups: 4, eps: 1e-5, silu: true }, None, None);
+        assert!(tape.plan().bytes >= (made[1].bytes() + y.bytes()) as u64);
+    }
 }
 
 /// A reader that leaves the gradient of the two together to nobody else: it is sliced.
