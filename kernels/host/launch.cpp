@@ -96,7 +96,9 @@ std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 blo
 
 namespace {
 
-const char* name_of(Parameter parameter) {
+std::string name_of(Parameter parameter) {
+  if (parameter > Parameter::Struct)
+    return "a struct of " + std::to_string(unsigned(parameter) - unsigned(Parameter::Struct)) + " bytes";
   switch (parameter) {
     case Parameter::Pointer: return "a pointer";
     case Parameter::Int32: return "a 32-bit integer";

@@ -123,7 +123,7 @@ fn input_args(x: Joined, boxes: impl Fn(usize) -> TensorMap) -> ([Arg; 2], Arg) 
     let map = |tensor: Tensor| Arg::TensorMap(tensor, boxes(tensor.last_dim()));
     match x.is_pair() {
         true => ([map(x.first), map(x.second)], x.split().into()),
-        false => ([map(x.first); 2], i32::MAX.into()),
+        false => ([(); 2].map(|()| map(x.first)), i32::MAX.into()),
     }
 }
 
