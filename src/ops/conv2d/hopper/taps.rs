@@ -2,8 +2,7 @@
 
 use super::super::layer::dims;
 use super::*;
-use crate::tape::{Arg, Launches};
-use crate::tensor::Tensor;
+use crate::tape::Launches;
 
 /// Which product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,22 +136,23 @@ impl TapsPlan {
     }
 
     /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`; bias and addend may be absent.
-    pub fn launch(&self, q: &mut Launches, out: Tensor, [input, w, bias, addend]: [Tensor; 4]) {
+    pub fn launch(&self, q: &mut Launches, out: Tensor, input: Joined, [w, bias, addend]: [Tensor; 3]) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
-        let (pixels, channels) = match self.pass {
-            Pass::Forward => (self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride), self.channels),
-            Pass::InputGradient => (self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], self.box_rows, 1), 64),
+        let (image, stride, channels) = match self.pass {
+            Pass::Forward => ([s.h, s.w], s.stride, self.channels),
+            Pass::InputGradient => ([s.out_h(), s.out_w()], 1, 64),
         };
+        let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
+        let (pixels, split) = input_args(input, boxes);
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, channels]).swizzle_128();
-        let maps = [Arg::TensorMap(input, pixels), Arg::TensorMap(w, weights)];
-        let operands = [&[out.into()], &maps[..], &[bias.into(), addend.into()]].concat();
+        let operands = [&[out.into()], &pixels[..], &[Arg::TensorMap(w, weights), bias.into(), addend.into()]].concat();
         let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
-            .args(&[&operands[..], &dims(s), &tile].concat());
+            .args(&[&operands[..], &dims(s), &[split], &tile].concat());
     }
 
     /// The part of the multiprocessors' turns that have a tile to compute.
