@@ -224,7 +224,7 @@ void Engine::wait() {
 }
 
 void Engine::fail(const char* format, ...) {
-  char text[512];
+  char text[1024];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
