@@ -125,13 +125,15 @@ __device__ __forceinline__ void cluster_wait(EMU_HERE) {
 #endif
 }
 
-// Arrives at the barrier that lies where `bar` does in the cluster's block of such a rank, which may be this one.
+// Arrives at the barrier that lies where `bar` does in the cluster's block of such a rank, which may be this one. Between
+// blocks it orders products and tensor copies, not ordinary reads and writes: for these there is .release.cluster, before
+// which the thread would wait until all its stores have reached memory.
 __device__ __forceinline__ void mbar_arrive_cluster(uint64_t* bar, unsigned rank EMU_AT) {
 #if defined(__CUDACC__)
   PTX_SM90(
       "{\n.reg .b32 there;\n"
       "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(smem_u32(bar)),
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(smem_u32(bar)),
       "r"(rank)
       : "memory");
 #else

@@ -68,9 +68,10 @@ fn with_images(layer: &Layer, n: usize) -> Layer {
             }
         };
         let channels = if plan.pass == Pass::Forward { shape.c_out } else { shape.c_in };
-        let tiles = plan.tile.count(grid) * channels.div_ceil(plan.channels) * phases;
+        let pixel_tiles = plan.tile.count(grid).next_multiple_of(plan.cluster);
+        let tiles = pixel_tiles * channels.div_ceil(plan.channels) * phases;
         // As on a GPU, blocks take several tiles in turn.
-        TapsPlan { shape, tiles, blocks: tiles.div_ceil(3), ..plan }
+        TapsPlan { shape, tiles, blocks: tiles.div_ceil(3).next_multiple_of(plan.cluster), ..plan }
     };
     let wgrad = |plan: WgradPlan| {
         let shape = seen(&plan.shape);
