@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdarg>
 
 #if !defined(__x86_64__)
@@ -54,9 +55,11 @@ void ReadyQueue::reset(Schedule schedule, uint64_t seed, unsigned warps) {
   this->schedule = schedule;
   random_state = mix(seed) | 1;
   head = tail = 0;
+  ring_mask = 31;
+  while (ring_mask < warps * 32 - 1) ring_mask = 2 * ring_mask + 1;
   ready_warps = 0;
   if (schedule == Schedule::Fifo) return;
-  for (unsigned warp = 0; warp < warps; warp++) {
+  for (unsigned warp = 0; warp < std::max(warps, MAX_WARPS); warp++) {
     count[warp] = 0;
     priority[warp] = uint32_t(random() >> 32);
   }
@@ -69,18 +72,8 @@ uint64_t ReadyQueue::random() {  // xorshift
   return random_state;
 }
 
-void ReadyQueue::push(Fiber* fiber) {
-  if (schedule == Schedule::Fifo) {
-    ring[tail++ % MAX_RUNNING] = fiber;
-  } else {
-    const unsigned warp = fiber->cluster_warp;
-    of_warp[warp][count[warp]++] = fiber;
-    ready_warps |= uint64_t(1) << warp;
-  }
-}
-
 Fiber* ReadyQueue::pop() {
-  if (schedule == Schedule::Fifo) return head == tail ? nullptr : ring[head++ % MAX_RUNNING];
+  if (schedule == Schedule::Fifo) return head == tail ? nullptr : ring[head++ & ring_mask];
   if (!ready_warps) return nullptr;
   unsigned first = __builtin_ctzll(ready_warps);
   for (uint64_t rest = ready_warps & (ready_warps - 1); rest; rest &= rest - 1) {
@@ -109,7 +102,7 @@ bool Engine::run_cluster(uint3 first, const Work& work, const Options& options) 
   // The schedule depends on the seed and the first block alone, not on which OS thread runs it.
   const uint64_t number = first.x + uint64_t(grid.x) * (first.y + uint64_t(grid.y) * first.z);
   const unsigned threads = block.x * block.y * block.z, warps = (threads + 31) / 32 * cluster;
-  ready.reset(options.schedule, options.seed * 0x9e3779b97f4a7c15ull + number + 1, warps < MAX_WARPS ? MAX_WARPS : warps);
+  ready.reset(options.schedule, options.seed * 0x9e3779b97f4a7c15ull + number + 1, warps);
   alive = threads * cluster;
   cluster_arrived = 0;
   cluster_waiting.clear();

@@ -52,7 +52,15 @@ constexpr unsigned MAX_RUNNING_WARPS = 64, MAX_RUNNING = MAX_RUNNING_WARPS * 32;
 class ReadyQueue {
  public:
   void reset(Schedule schedule, uint64_t seed, unsigned warps);
-  void push(Fiber* fiber);
+  void push(Fiber* fiber) {
+    if (schedule == Schedule::Fifo) {
+      ring[tail++ & ring_mask] = fiber;
+    } else {
+      const unsigned warp = fiber->cluster_warp;
+      of_warp[warp][count[warp]++] = fiber;
+      ready_warps |= uint64_t(1) << warp;
+    }
+  }
   Fiber* pop();  // null when none can run
   uint64_t random();
 
@@ -60,7 +68,7 @@ class ReadyQueue {
   Schedule schedule;
   uint64_t random_state;
   Fiber* ring[MAX_RUNNING];  // Fifo
-  unsigned head, tail;
+  unsigned head, tail, ring_mask;
   Fiber* of_warp[MAX_RUNNING_WARPS][32];  // Skew
   unsigned count[MAX_RUNNING_WARPS];
   uint32_t priority[MAX_RUNNING_WARPS];
