@@ -81,6 +81,23 @@ fn the_largest_layer_is_planned_as_documented() {
     assert_eq!((plan.stages, plan.smem_bytes, plan.splits), (3, 209_920, 43));
 }
 
+/// Where loads are the limit, and there are two tiles that need the same weights.
+#[test]
+fn layers_of_the_benchmark_models_share_their_weights() {
+    for s in layers() {
+        for pass in [Pass::Forward, Pass::InputGradient] {
+            let plan = TapsPlan::new(&s, DType::Bf16, pass).unwrap();
+            let waves = |plan: &TapsPlan| plan.tiles.div_ceil(MULTIPROCESSORS);
+            let kernel = plan.kernel.strip_suffix("_pair").unwrap_or_else(|| panic!("{plan:?}"));
+            let all = TapsPlan::all(&s, DType::Bf16, pass);
+            let single = all.iter().find(|single| single.kernel == kernel).unwrap();
+            assert!(plan.cluster == 2 && plan.cycles < single.cycles && waves(&plan) <= waves(single), "{plan:?}");
+        }
+    }
+    let one_tile = TapsPlan::new(&conv3x3(1, 8, [64, 64]), DType::Bf16, Pass::Forward).unwrap();
+    assert_eq!((one_tile.kernel, one_tile.cluster), ("conv2d_fwd_sm90_64x128", 1));
+}
+
 /// Images whose rows do not fill a line of tiles share one.
 #[test]
 fn small_images_share_a_tile() {
