@@ -23,7 +23,7 @@
 // The axis (tap, channel) is padded per tap to whole 16-byte chunks, so that a chunk never crosses a tap; where a
 // channel count is no multiple of that, chunks are copied element by element. All divisions of indices stand before
 // the loops, which then only add and compare. dw is long in k and small in m and n: blockIdx.z splits k, each split
-// writes its own sum, and sum_splits adds them in order. The blocks of dw that are first to see a tile of dy (blockIdx.y
+// writes its own sum, and sum_parts adds them in order. The blocks of dw that are first to see a tile of dy (blockIdx.y
 // is 0) sum its columns too: that is dbias.
 #include "common/common.cuh"
 #include "conv2d/operands.cuh"
@@ -164,33 +164,6 @@ __global__ void __launch_bounds__(256, 4)
   }
 }
 
-// Sums over the splits, in order, of dw and dbias. A thread: four successive elements of one of them.
-__global__ void __launch_bounds__(256, 4)
-    conv2d_sum_splits(float* __restrict__ dw,                 // [dw_len]
-                      float* __restrict__ dbias,              // [dbias_len]
-                      const float* __restrict__ dw_parts,     // [splits, dw_len]
-                      const float* __restrict__ dbias_parts,  // [splits, dbias_len]
-                      int dw_len, int dbias_len, int splits) {
-  const int chunk = blockIdx.x * 256 + threadIdx.x, dw_chunks = (dw_len + 3) / 4;
-  const bool is_dw = chunk < dw_chunks;
-  float* const out = is_dw ? dw : dbias;
-  const float* const parts = is_dw ? dw_parts : dbias_parts;
-  const int i = (is_dw ? chunk : chunk - dw_chunks) * 4, len = is_dw ? dw_len : dbias_len;
-  if (i >= len) return;
-  if (rows_are_vectors<float>(len)) {
-    Vec<float> total = load_vec(parts + i);
-#pragma unroll 4
-    for (int s = 1; s < splits; s++) total = sum(total, load_vec(parts + size_t(s) * len + i));
-    store_vec(out + i, total);
-  } else {
-    for (int e = i; e < min(i + 4, len); e++) {
-      float total = parts[e];
-      for (int s = 1; s < splits; s++) total += parts[size_t(s) * len + e];
-      out[e] = total;
-    }
-  }
-}
-
 EXPORT_AS(conv2d_fwd_64_f32, conv2d_fwd<float, 64>)
 EXPORT_AS(conv2d_fwd_128_f32, conv2d_fwd<float, 128>)
 EXPORT_AS(conv2d_fwd_64_bf16, conv2d_fwd<__nv_bfloat16, 64>)
@@ -204,4 +177,3 @@ EXPORT_AS(conv2d_bwd_dw_128_f32, conv2d_bwd_dw<float, 128>)
 EXPORT_AS(conv2d_bwd_dw_64_bf16, conv2d_bwd_dw<__nv_bfloat16, 64>)
 EXPORT_AS(conv2d_bwd_dw_128_bf16, conv2d_bwd_dw<__nv_bfloat16, 128>)
 EXPORT_F32_BF16(conv2d_bwd_dbias)
-EXPORT(conv2d_sum_splits)

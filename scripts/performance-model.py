@@ -32,7 +32,7 @@ KINDS = {
     "noise and loss": (False, "the first and the last launch of the forward pass"),
     "group norm, backward": (True, "last of all: as prologue and epilogue of the data gradients around it"),
     "group norm, forward": (True, "statistics from the epilogue of the convolution before, normalisation in the load of the one after"),
-    "sums of split gradients": (True, "for all layers in one launch, or within clusters of blocks that share their memory"),
+    "sums of split gradients": (True, "within clusters of blocks that share their memory; small ones are made together"),
     "additions": (False, "of a class to the time: a few numbers"),
     "time bias": (True, "where dropout stands between it and the norm; elsewhere the norm adds it and sums its gradient"),
     "dropout": (True, "where it stands before a norm, which would draw the mask twice; after one, the norm drops"),
@@ -44,8 +44,6 @@ KINDS = {
 
 def kind(row: dict) -> str:
     op, kernel = row["op"], row["kernel"]
-    if kernel == "conv2d_sum_splits":
-        return "sums of split gradients"
     if kernel.startswith("attention_bwd_delta"):
         return "attention: delta"
     if op.startswith("group_norm"):
@@ -57,7 +55,8 @@ def kind(row: dict) -> str:
     prefixes = {
         "conv2d": "convolutions", "linear": "projections of attention", "attention": "attention", "adam": "optimiser",
         "grad_norm": "optimiser", "noise": "noise and loss", "loss": "noise and loss", "add": "additions",
-        "dropout": "dropout", "concat": "concatenation", "upsample": "resampling", "avg_pool": "resampling",
+        "dropout": "dropout", "sum_parts": "sums of split gradients", "concat": "concatenation", "upsample": "resampling",
+        "avg_pool": "resampling",
     }  # fmt: skip
     (found,) = {name for prefix, name in prefixes.items() if op.startswith(prefix)}
     return found

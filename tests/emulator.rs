@@ -140,7 +140,7 @@ fn launches_that_do_not_fit_the_kernel_are_errors() {
     assert!(emu.upload(memory.address + 50, &[0; 51]).is_err());
     assert!(emu.download(memory.address - 1, &mut [0; 4]).is_err());
     let args = vec![KernelArg::Pointer { address: memory.address, bytes: 104 }];
-    let call = KernelCall { kernel: "deadlock".into(), grid: [1; 3], block: 32, smem_bytes: 0, args };
+    let call = KernelCall { kernel: "deadlock".into(), layer: "".into(), grid: [1; 3], block: 32, smem_bytes: 0, args };
     let error = emu.launch(&call).unwrap_err().to_string();
     assert!(error.contains("outside every allocation"), "{error}");
 }
@@ -215,7 +215,7 @@ mod sanitized {
             let tensor = |offset, bytes| KernelArg::Pointer { address: arena.address + offset, bytes };
             let args = vec![tensor(0, 128), tensor(512, 128), KernelArg::I32(1)];
             let kernel = "global_out_of_bounds".to_string();
-            let _ = emu.launch(&KernelCall { kernel, grid: [1; 3], block: 32, smem_bytes: 0, args });
+            let _ = emu.launch(&KernelCall { kernel, layer: "".into(), grid: [1; 3], block: 32, smem_bytes: 0, args });
             return;
         }
         let report = report(test, "global_out_of_bounds");

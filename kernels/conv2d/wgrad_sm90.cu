@@ -15,7 +15,7 @@
 // one or two products, each with its own 64 channels. In `_any` each atom has a copy of its own, of whatever tap and
 // channels come next on the axis (tap, 64 channels): any kernel, any stride.
 //
-// The pixels are split over thread blocks; each writes its own sum, and conv2d_sum_splits adds them in order. With 64
+// The pixels are split over thread blocks; each writes its own sum, and sum_parts adds them in order. With 64
 // output channels the two consumer warpgroups halve each block of pixels, and add their sums through shared memory. TMA
 // writes zeros for dy beyond the edges, so that a block of pixels may reach over them.
 //

@@ -101,7 +101,9 @@ std::string run_grid(const Work& work, const Options& options) {
 
 namespace {
 
-const char* name_of(Parameter parameter) {
+std::string name_of(Parameter parameter) {
+  if (parameter > Parameter::Struct)
+    return "a struct of " + std::to_string(unsigned(parameter) - unsigned(Parameter::Struct)) + " bytes";
   switch (parameter) {
     case Parameter::Pointer: return "a pointer";
     case Parameter::Int32: return "a 32-bit integer";

@@ -6,7 +6,8 @@
 namespace emu {
 
 // What a parameter of a kernel is, so that a launch with the wrong arguments is an error and not a wrong result.
-enum class Parameter : uint8_t { Pointer, Int32, Int64, Float, TensorMap, Unknown };
+// A struct by value is Struct plus its size.
+enum class Parameter : uint16_t { Pointer, Int32, Int64, Float, TensorMap, Unknown, Struct = 0x1000 };
 
 template <class T> constexpr Parameter parameter_of() {
   if constexpr (std::is_pointer_v<T>) return Parameter::Pointer;
@@ -14,6 +15,7 @@ template <class T> constexpr Parameter parameter_of() {
   else if constexpr (std::is_integral_v<T> && sizeof(T) == 8) return Parameter::Int64;
   else if constexpr (std::is_same_v<T, float>) return Parameter::Float;
   else if constexpr (std::is_same_v<T, ::TensorMap>) return Parameter::TensorMap;
+  else if constexpr (std::is_class_v<T>) return Parameter(unsigned(Parameter::Struct) + sizeof(T));
   else return Parameter::Unknown;
 }
 

@@ -38,13 +38,12 @@ impl Allocations {
     /// The same for every pointer of a launch that is not null, and every tensor map.
     pub fn check_call(&self, call: &KernelCall) -> Result<(), String> {
         for (i, arg) in call.args.iter().enumerate() {
-            let checked = match *arg {
-                KernelArg::Pointer { address, bytes } if address != 0 => self.check(address, bytes),
-                KernelArg::TensorMap { address, bytes, map } => {
-                    map.check(address, bytes).and_then(|()| self.check(address, bytes))
-                }
+            let map_fits = match arg {
+                KernelArg::TensorMap { address, bytes, map } => map.check(*address, *bytes),
                 _ => Ok(()),
             };
+            let mut extents = arg.extents().into_iter();
+            let checked = map_fits.and_then(|()| extents.try_for_each(|(address, bytes)| self.check(address, bytes)));
             checked.map_err(|reason| format!("argument {i}: {reason}"))?;
         }
         Ok(())

@@ -5,6 +5,7 @@ use super::TensorMap;
 use super::allocations::Allocations;
 use super::driver::{Allocation, Capability, Driver, KernelArg, KernelCall, READ_BACK_BYTES, ReadBack, Recording};
 use super::kernels::{KERNELS, Kernel, MODULES};
+use super::profiler;
 use crate::tensor::DType;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -148,7 +149,7 @@ impl Gpu {
         }
         state.memory.check_call(call).map_err(failed)?;
         let function = state.functions.get_mut(name).expect("it was just loaded");
-        let given: Vec<usize> = call.args.iter().map(|arg| bytes_of(*arg)).collect();
+        let given: Vec<usize> = call.args.iter().map(|arg| bytes_of(arg)).collect();
         if given != function.parameters {
             return Err(failed(format!(
                 "its parameters take {:?} bytes, the launch gives {given:?}",
@@ -196,10 +197,11 @@ impl Gpu {
     /// Puts one launch on the stream.
     fn enqueue(&self, function: &CudaFunction, call: &KernelCall) -> Result<(), DriverError> {
         self.context.bind_to_thread()?;
-        let mut values: Vec<Value> = call.args.iter().map(|&arg| encode(arg)).collect::<Result<_, _>>()?;
+        let mut values: Vec<Value> = call.args.iter().map(encode).collect::<Result<_, _>>()?;
         let address = |value: &mut Value| match value {
             Value::Word(word) => std::ptr::from_mut(word).cast(),
             Value::Map(map) => std::ptr::from_mut(&mut **map).cast(),
+            Value::Struct(bytes) => bytes.as_mut_ptr().cast(),
         };
         let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
         let [x, y, z] = call.grid;
@@ -221,6 +223,7 @@ impl Gpu {
     }
 
     fn enqueue_named(&self, function: &CudaFunction, call: &KernelCall) -> Result<()> {
+        let _range = profiler::range(&call.layer);
         self.enqueue(function, call).map_err(|e| {
             let KernelCall { kernel, grid, block, smem_bytes, .. } = call;
             let geometry = format!("grid {grid:?}, {block} threads, {smem_bytes} bytes of dynamic shared memory");
@@ -243,16 +246,19 @@ enum Value {
     /// Its bits, in the low bytes.
     Word(u64),
     Map(Box<sys::CUtensorMap>),
+    /// Its bytes.
+    Struct(Vec<u8>),
 }
 
-fn encode(arg: KernelArg) -> Result<Value, DriverError> {
-    Ok(Value::Word(match arg {
+fn encode(arg: &KernelArg) -> Result<Value, DriverError> {
+    Ok(Value::Word(match *arg {
         KernelArg::Pointer { address, .. } => address,
         KernelArg::I32(value) => u64::from(value as u32),
         KernelArg::U32(value) => u64::from(value),
         KernelArg::U64(value) => value,
         KernelArg::F32(value) => u64::from(value.to_bits()),
         KernelArg::TensorMap { address, map, .. } => return encode_map(address, &map).map(Value::Map),
+        KernelArg::Struct(ref fields) => return Ok(Value::Struct(KernelArg::struct_bytes(fields))),
     }))
 }
 
@@ -293,11 +299,12 @@ fn encode_map(address: u64, map: &TensorMap) -> Result<Box<sys::CUtensorMap>, Dr
     Ok(encoded)
 }
 
-fn bytes_of(arg: KernelArg) -> usize {
+fn bytes_of(arg: &KernelArg) -> usize {
     match arg {
         KernelArg::Pointer { .. } | KernelArg::U64(_) => 8,
         KernelArg::I32(_) | KernelArg::U32(_) | KernelArg::F32(_) => 4,
         KernelArg::TensorMap { .. } => size_of::<sys::CUtensorMap>(),
+        KernelArg::Struct(fields) => KernelArg::struct_bytes(fields).len(),
     }
 }
 

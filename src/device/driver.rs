@@ -3,9 +3,10 @@
 
 use super::TensorMap;
 use crate::Result;
+use std::sync::Arc;
 
 /// One resolved kernel argument.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KernelArg {
     /// A device address and the extent of the tensor that it points to. Address 0: an absent optional argument.
     Pointer {
@@ -22,6 +23,40 @@ pub enum KernelArg {
     U32(u32),
     U64(u64),
     F32(f32),
+    /// A struct by value: pointers and numbers, its fields in order.
+    Struct(Vec<KernelArg>),
+}
+
+impl KernelArg {
+    /// Addresses and extents of the memory that it lets a kernel touch.
+    pub(super) fn extents(&self) -> Vec<(u64, usize)> {
+        match *self {
+            KernelArg::Pointer { address, bytes } if address != 0 => vec![(address, bytes)],
+            KernelArg::TensorMap { address, bytes, .. } => vec![(address, bytes)],
+            KernelArg::Struct(ref fields) => fields.iter().flat_map(KernelArg::extents).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A struct of these fields as it lies in memory: each at a multiple of its size, and the whole, too, a multiple of
+    /// the largest of these.
+    pub(super) fn struct_bytes(fields: &[KernelArg]) -> Vec<u8> {
+        let (mut bytes, mut align) = (Vec::new(), 1);
+        for field in fields {
+            let value = match *field {
+                KernelArg::Pointer { address: word, .. } | KernelArg::U64(word) => word.to_ne_bytes().to_vec(),
+                KernelArg::I32(value) => value.to_ne_bytes().to_vec(),
+                KernelArg::U32(value) => value.to_ne_bytes().to_vec(),
+                KernelArg::F32(value) => value.to_ne_bytes().to_vec(),
+                KernelArg::TensorMap { .. } | KernelArg::Struct(_) => panic!("a field is a pointer or a number"),
+            };
+            align = align.max(value.len());
+            bytes.resize(bytes.len().next_multiple_of(value.len()), 0);
+            bytes.extend(value);
+        }
+        bytes.resize(bytes.len().next_multiple_of(align), 0);
+        bytes
+    }
 }
 
 /// The instructions that kernels may use.
@@ -46,6 +81,8 @@ impl Capability {
 pub struct KernelCall {
     /// Exported name, e.g. `silu_fwd_bf16`.
     pub kernel: String,
+    /// The layer whose work it is, for messages and profilers; may be empty.
+    pub layer: Arc<str>,
     /// Blocks in x, y, z.
     pub grid: [u32; 3],
     /// Threads per block.

@@ -4,6 +4,7 @@
 
 use super::allocations::Allocations;
 use super::driver::{Allocation, Driver, KernelArg, KernelCall, ReadBack, Recording};
+use super::profiler;
 use crate::{Error, Result};
 use std::alloc::Layout;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -138,12 +139,8 @@ impl Machine {
         let failed = |reason: String| error(format!("kernel {}: {reason}", call.kernel));
         let memory = self.memory();
         memory.check_call(call).map_err(failed)?;
-        let extents = call.args.iter().filter_map(|arg| match *arg {
-            KernelArg::Pointer { address, bytes } if address != 0 => Some((address, bytes)),
-            KernelArg::TensorMap { address, bytes, .. } => Some((address, bytes)),
-            _ => None,
-        });
-        let fence = Fence::around(&memory, extents);
+        let fence = Fence::around(&memory, call.args.iter().flat_map(KernelArg::extents));
+        let _range = profiler::range(&call.layer);
         let result = ffi::launch(call, &self.options).map_err(failed);
         drop(fence);
         result
@@ -332,7 +329,7 @@ mod ffi {
     struct Launch {
         kernel: *const c_char,
         args: *const *const c_void,
-        parameters: *const u8,
+        parameters: *const u16,
         count: usize,
         shared_bytes: usize,
         seed: u64,
@@ -386,10 +383,11 @@ mod ffi {
 
     pub fn launch(call: &KernelCall, options: &EmuOptions) -> std::result::Result<(), String> {
         let kernel = CString::new(call.kernel.as_str()).map_err(|_| "a name with a NUL".to_string())?;
-        let (values, parameters): (Vec<Value>, Vec<u8>) = call.args.iter().map(|&arg| encode(arg)).unzip();
+        let (values, parameters): (Vec<Value>, Vec<u16>) = call.args.iter().map(encode).unzip();
         let address = |value: &Value| match value {
             Value::Word(word) => std::ptr::from_ref(word).cast(),
             Value::Map(map) => std::ptr::from_ref(&**map).cast(),
+            Value::Struct(words) => words.as_ptr().cast(),
         };
         let args: Vec<*const c_void> = values.iter().map(address).collect();
         let launch = Launch {
@@ -416,22 +414,33 @@ mod ffi {
         if failed { Err(text.to_string_lossy().into_owned()) } else { Ok(()) }
     }
 
+    /// `emu::Parameter::Struct`, to which the size is added.
+    const STRUCT: u16 = 0x1000;
+
     /// What an argument's address points to.
     enum Value {
         /// The kernel reads as many bytes as its parameter has, from the low end.
         Word(u64),
         Map(Box<HostTensorMap>),
+        /// Its bytes, aligned for any field.
+        Struct(Vec<u64>),
     }
 
     /// A value and its `emu::Parameter`.
-    fn encode(arg: KernelArg) -> (Value, u8) {
-        match arg {
+    fn encode(arg: &KernelArg) -> (Value, u16) {
+        match *arg {
             KernelArg::Pointer { address, .. } => (Value::Word(address), 0),
             KernelArg::I32(value) => (Value::Word(u64::from(value as u32)), 1),
             KernelArg::U32(value) => (Value::Word(u64::from(value)), 1),
             KernelArg::U64(value) => (Value::Word(value), 2),
             KernelArg::F32(value) => (Value::Word(u64::from(value.to_bits())), 3),
             KernelArg::TensorMap { address, map, .. } => (Value::Map(Box::new(encode_map(address, &map))), 4),
+            KernelArg::Struct(ref fields) => {
+                let mut bytes = KernelArg::struct_bytes(fields);
+                let parameter = STRUCT + u16::try_from(bytes.len()).expect("a struct is at most 4 KB");
+                bytes.resize(bytes.len().next_multiple_of(8), 0);
+                (Value::Struct(bytemuck::pod_collect_to_vec(&bytes)), parameter)
+            }
         }
     }
 

@@ -9,6 +9,7 @@ pub mod kernels;
 mod map_file;
 mod memory;
 mod open;
+pub mod profiler;
 mod tensor_map;
 
 pub use cuda::Cuda;

@@ -3,12 +3,13 @@
 
 use super::config::Shortcut;
 use super::params::{Init, ParamId, ParamSet, Part, Weights};
-use crate::ops::channel_bias::{self, ImageBias};
+use crate::ops::channel_bias::{ImageBias, channel_bias_with};
 use crate::ops::conv_transpose2d::conv_transpose2d;
 use crate::ops::conv2d::{Padding, conv2d_add};
-use crate::ops::dropout::{self, DropoutLayer};
+use crate::ops::dropout::DropoutLayer;
 use crate::ops::group_norm::{Norm, group_norm_with};
 use crate::ops::linear::linear_add;
+use crate::ops::upsample_conv2d::upsample_conv2d;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -44,14 +45,6 @@ impl<'a> Forward<'a> {
         let rng = self.dropout_rng.filter(|_| p > 0.0)?;
         self.dropout_layers += 1;
         Some(DropoutLayer { p, rng, layer: self.dropout_layers - 1 })
-    }
-
-    /// Drops activations with probability `p` while training.
-    pub(crate) fn dropout(&mut self, x: Tensor, p: f32) -> Tensor {
-        match self.dropout_layer(p) {
-            Some(DropoutLayer { p, rng, layer }) => dropout::dropout(self.tape, x, p, rng, layer),
-            None => x,
-        }
     }
 }
 
@@ -112,6 +105,13 @@ impl Conv {
     pub fn forward_add(&self, cx: &mut Forward, x: Tensor, residual: Tensor) -> Tensor {
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
         conv2d_add(cx.tape, x, w, b, self.stride, self.padding, residual)
+    }
+
+    /// What [`Conv::same3x3`] makes of `x` with every pixel repeated: `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
+    pub fn forward_doubled(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+        assert!(self.stride == 1 && self.padding == Padding::same(1), "{self:?}");
+        let (w, b) = (cx.param(self.weight), cx.param(self.bias));
+        upsample_conv2d(cx.tape, x, w, b)
     }
 }
 
@@ -281,16 +281,15 @@ impl ResBlock {
     /// `x [n, h, w, c_in]` and the time projections of all blocks `[n, columns]` to `[n, h, w, c_out]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor, times: Tensor) -> Tensor {
         let h = self.norm1.forward(cx, x);
-        let mut h = self.conv1.forward(cx, h);
+        let h = self.conv1.forward(cx, h);
         let time = ImageBias { values: times, first: self.time };
-        if self.style.dropout_before_norm {
-            h = channel_bias::channel_bias(cx.tape, h, time);
-            h = cx.dropout(h, self.style.dropout);
-            h = self.norm2.forward(cx, h);
+        let dropout = cx.dropout_layer(self.style.dropout);
+        let h = if self.style.dropout_before_norm {
+            let h = channel_bias_with(cx.tape, h, time, dropout);
+            self.norm2.forward(cx, h)
         } else {
-            let dropout = cx.dropout_layer(self.style.dropout);
-            h = self.norm2.forward_with(cx, h, Some(time), dropout);
-        }
+            self.norm2.forward_with(cx, h, Some(time), dropout)
+        };
         let around = self.shortcut.as_ref().map_or(x, |conv| conv.forward(cx, x));
         self.conv2.forward_add(cx, h, around)
     }

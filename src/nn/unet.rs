@@ -48,10 +48,7 @@ impl Resample {
             Resample::Conv(conv) => conv.forward(cx, x),
             Resample::AvgPool => avg_pool::avg_pool(cx.tape, x),
             Resample::Nearest => upsample::upsample_nearest(cx.tape, x),
-            Resample::NearestConv(conv) => {
-                let up = upsample::upsample_nearest(cx.tape, x);
-                conv.forward(cx, up)
-            }
+            Resample::NearestConv(conv) => conv.forward_doubled(cx, x),
             Resample::BilinearConv(conv) => {
                 let up = upsample::upsample_bilinear(cx.tape, x);
                 conv.forward(cx, up)

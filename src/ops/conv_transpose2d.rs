@@ -15,6 +15,7 @@ use crate::ops::conv2d::{BwdDbias, BwdDw, BwdDx, Conv2dFwd, Conv2dShape, Layer, 
 use crate::tape::{Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 
+/// Forwards it is a convolution's data gradient, and the other way round.
 const CONV_TRANSPOSE2D: Names = Names {
     fwd: "conv_transpose2d_bwd_dx",
     bwd_dx: "conv_transpose2d_fwd",
@@ -39,6 +40,19 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: Padding,
 ) -> Tensor {
+    named(tape, x, w, bias, stride, padding, &CONV_TRANSPOSE2D)
+}
+
+/// The same under other names in profiles.
+pub(super) fn named(
+    tape: &mut Tape,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor,
+    stride: usize,
+    padding: Padding,
+    names: &'static Names,
+) -> Tensor {
     assert!(x.rank() == 4 && w.rank() == 4 && x.dim(3) == w.dim(0), "conv_transpose2d of {x:?} with weights {w:?}");
     assert!(x.dtype() == w.dtype() && bias.dtype() == DType::F32, "conv_transpose2d of {x:?}, {w:?}, bias {bias:?}");
     let (kh, kw, c_out) = (w.dim(1), w.dim(2), w.dim(3));
@@ -58,7 +72,7 @@ pub fn conv_transpose2d(
         pad_right: padding.right,
     };
     let y = tape.tensor(&[shape.n, shape.h, shape.w, c_out], x.dtype());
-    let layer = Layer::new(shape, &CONV_TRANSPOSE2D).on(tape, x.dtype());
+    let layer = Layer::new(shape, names).on(tape, x.dtype());
     tape.push(ConvTranspose2dFwd { adjoint: BwdDx { dx: y, dy: x, w, bias, earlier: Tensor::EMPTY, layer } });
     y
 }

@@ -125,7 +125,7 @@ impl Mask {
 const CHUNK: usize = 4096;
 
 /// `y [n, d]` of `x [n, d]`.
-fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
+pub(super) fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
     y.par_chunks_mut(d).zip(x.par_chunks(d)).enumerate().for_each(|(image, (y, x))| {
         y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
             simd::vectorize(

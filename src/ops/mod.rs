@@ -28,6 +28,8 @@ pub mod sampler_step;
 pub mod scale_add;
 pub mod silu;
 pub mod simd;
+pub mod sum_parts;
 pub mod time_input;
 pub mod timestep_embedding;
 pub mod upsample;
+pub mod upsample_conv2d;

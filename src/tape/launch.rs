@@ -4,7 +4,7 @@ use crate::device::{Capability, TensorMap};
 use crate::tensor::{DType, Tensor};
 
 /// One kernel argument.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Arg {
     /// A pointer to a tensor's first element; null for [`Tensor::EMPTY`].
     Tensor(Tensor),
@@ -14,6 +14,8 @@ pub enum Arg {
     U32(u32),
     U64(u64),
     F32(f32),
+    /// A struct by value: pointers and numbers, its fields in order.
+    Struct(Vec<Arg>),
 }
 
 impl From<Tensor> for Arg {

@@ -12,6 +12,7 @@
 mod launch;
 mod plan;
 mod session;
+mod sums;
 mod work;
 
 use crate::ops::add;
@@ -23,6 +24,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+use sums::Waiting;
 use work::Passes;
 pub use work::{Pass, Work};
 
@@ -63,6 +65,10 @@ pub trait Op: Debug + Send {
     /// Records the gradient computation of a forward node. Nodes of the backward pass have none.
     fn backward(&self, _tape: &mut Tape) {
         unreachable!("{} has no gradient", self.name())
+    }
+    /// What stands for the dimensions of the operands in profiles, where these are many.
+    fn shape(&self) -> Option<String> {
+        None
     }
     /// Runs on the CPU.
     fn cpu(&self, mem: &mut Memory);
@@ -106,6 +112,8 @@ pub struct Tape {
     layer: Arc<str>,
     arena: Vec<Tensor>,
     gradients: HashMap<Place, Gradient>,
+    /// Of the gradients: sums that are still to be made.
+    waiting: Waiting,
     needs_grad: HashMap<Place, bool>,
     watched: Vec<Tensor>,
     kept: Vec<Tensor>,
@@ -127,6 +135,7 @@ impl Tape {
             layer: "".into(),
             arena: Vec::new(),
             gradients: HashMap::new(),
+            waiting: Waiting::default(),
             needs_grad: HashMap::new(),
             watched: Vec::new(),
             kept: Vec::new(),
@@ -223,6 +232,12 @@ impl Tape {
 
     /// dL/dy of an op's output, inside [`Op::backward`], or of a watched input afterwards.
     pub fn grad(&self, y: Tensor) -> Tensor {
+        let dy = self.arrived(y);
+        assert!(!self.is_waiting(dy), "the gradient of {y:?} is still to be summed");
+        dy
+    }
+
+    fn arrived(&self, y: Tensor) -> Tensor {
         match self.gradients.get(&y.place) {
             Some(Gradient::Sum(parts)) if parts.len() == 1 => parts[0].reshape(&y.dims()),
             Some(Gradient::Parameter { place, written: true }) => place.reshape(&y.dims()),
@@ -248,6 +263,15 @@ impl Tape {
         }
     }
 
+    /// The same for weights, whose gradient is f32 also where they are no parameter but computed from one.
+    pub fn weight_grad_slot(&mut self, w: Tensor) -> Tensor {
+        match self.gradients.get(&w.place) {
+            Some(Gradient::Parameter { .. }) => self.grad_slot(w),
+            _ if self.needs_grad(w) => self.tensor(&w.dims(), DType::F32),
+            _ => Tensor::EMPTY,
+        }
+    }
+
     /// Adds the contribution `dx` to dL/dx. `dx` may be a tensor that others hold too: it is never changed.
     pub fn accumulate(&mut self, x: Tensor, dx: Tensor) {
         if dx.is_empty() || !self.needs_grad(x) {
@@ -264,6 +288,8 @@ impl Tape {
             }
             Some(Gradient::Parameter { place, .. }) => {
                 let place = *place;
+                self.settle(place);
+                self.settle(dx);
                 add::add_acc(self, place, dx.reshape(&place.dims()));
             }
             Some(Gradient::Columns { .. }) => panic!("a whole gradient for {x:?} and columns of one"),
@@ -308,13 +334,14 @@ impl Tape {
         *whole
     }
 
-    /// Adds up contributions to dL/dx, the first ones, until no more than `most` are left.
+    /// Adds up contributions to dL/dx, the first ones, until no more than `most` are left, and makes sure of these.
     fn add_up(&mut self, x: Tensor, most: usize) {
         let Some(Gradient::Sum(parts)) = self.gradients.get(&x.place) else { return };
+        let parts = parts.clone();
+        parts.iter().for_each(|&part| self.settle(part));
         if parts.len() <= most {
             return;
         }
-        let parts = parts.clone();
         let (added, left) = parts.split_at(parts.len() - most + 1);
         let mut total = added[0];
         for &part in &added[1..] {
@@ -346,6 +373,7 @@ impl Tape {
             }
         }
         std::mem::take(&mut self.watched).into_iter().for_each(|input| self.add_up(input, 1));
+        self.make_sums();
         let backward = std::mem::replace(&mut self.nodes, forward);
         self.nodes.extend(backward);
         self.differentiated_nodes = Some(self.nodes.len());

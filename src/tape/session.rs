@@ -86,6 +86,20 @@ impl Gpu {
             }
         }
     }
+
+    fn argument(&self, arg: &Arg, plan: &Plan) -> KernelArg {
+        match *arg {
+            Arg::Tensor(t) => KernelArg::Pointer { address: self.address(t, plan), bytes: t.bytes() },
+            Arg::TensorMap(t, map) => KernelArg::TensorMap { address: self.address(t, plan), bytes: t.bytes(), map },
+            Arg::I32(v) => KernelArg::I32(v),
+            Arg::U32(v) => KernelArg::U32(v),
+            Arg::U64(v) => KernelArg::U64(v),
+            Arg::F32(v) => KernelArg::F32(v),
+            Arg::Struct(ref fields) => {
+                KernelArg::Struct(fields.iter().map(|field| self.argument(field, plan)).collect())
+            }
+        }
+    }
 }
 
 impl Drop for Gpu {
@@ -232,23 +246,14 @@ impl Session {
         let Executor::Gpu(gpu) = &self.executor else { return };
         program.calls.clear();
         program.first_call = vec![0];
-        for node in &program.nodes {
+        for (node, layer) in program.nodes.iter().zip(&program.layers) {
             let mut launches = Launches::new(self.backend().capability());
             node.launch(&mut launches);
             for launch in launches.list {
-                let args = launch.args.iter().map(|&arg| match arg {
-                    Arg::Tensor(t) => KernelArg::Pointer { address: gpu.address(t, &program.plan), bytes: t.bytes() },
-                    Arg::TensorMap(t, map) => {
-                        KernelArg::TensorMap { address: gpu.address(t, &program.plan), bytes: t.bytes(), map }
-                    }
-                    Arg::I32(v) => KernelArg::I32(v),
-                    Arg::U32(v) => KernelArg::U32(v),
-                    Arg::U64(v) => KernelArg::U64(v),
-                    Arg::F32(v) => KernelArg::F32(v),
-                });
                 program.calls.push(KernelCall {
-                    args: args.collect(),
+                    args: launch.args.iter().map(|arg| gpu.argument(arg, &program.plan)).collect(),
                     kernel: launch.kernel,
+                    layer: layer.clone(),
                     grid: launch.grid,
                     block: launch.block,
                     smem_bytes: launch.smem_bytes,

@@ -32,7 +32,7 @@ pub struct Work {
     pub op: &'static str,
     /// The layer that recorded it, or whose gradient it computes.
     pub layer: Arc<str>,
-    /// Dimensions of the op's main operands and of its result: `2x8x8x4, 6x3x3x4 -> 2x8x8x6`.
+    /// Dimensions of the op's main operands and of its result: `2x8x8x4, 6x3x3x4 -> 2x8x8x6`; or [`Op::shape`].
     pub shape: String,
     /// Floating-point operations, a multiply-add as two.
     pub flops: u64,
@@ -68,7 +68,7 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend:
             pass: passes.of(i),
             op: node.name(),
             layer: layer.clone(),
-            shape: shape(&outputs, &inputs),
+            shape: node.shape().unwrap_or_else(|| shape(&outputs, &inputs)),
             flops: node.flops(),
             bytes: bytes(node.as_ref(), &[&outputs[..], &inputs].concat()),
             launch: None,
@@ -81,7 +81,7 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend:
         node.launch(&mut launches);
         let flops = node.launch_flops().into_iter().chain(std::iter::repeat(0));
         for (launch, flops) in launches.list.into_iter().zip(flops) {
-            let operands: Vec<Tensor> = launch.args.iter().filter_map(operand).collect();
+            let operands: Vec<Tensor> = launch.args.iter().flat_map(operands).collect();
             let bytes = bytes(node.as_ref(), &operands);
             list.push(Work { flops, bytes, launch: Some(launch), ..whole.clone() });
         }
@@ -89,10 +89,11 @@ pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend:
     list
 }
 
-fn operand(arg: &Arg) -> Option<Tensor> {
-    match *arg {
-        Arg::Tensor(tensor) | Arg::TensorMap(tensor, _) => Some(tensor),
-        _ => None,
+fn operands(arg: &Arg) -> Vec<Tensor> {
+    match arg {
+        Arg::Tensor(tensor) | Arg::TensorMap(tensor, _) => vec![*tensor],
+        Arg::Struct(fields) => fields.iter().flat_map(operands).collect(),
+        _ => Vec::new(),
     }
 }
 

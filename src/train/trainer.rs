@@ -9,7 +9,7 @@ use super::program::{OptimizerState, PartInputs, PartTensors, StepPrograms, Step
 use super::random::initial_weights;
 use super::schedule::{ema_decay, learning_rate};
 use super::validation::MeanLoss;
-use crate::device::Device;
+use crate::device::{Device, profiler};
 use crate::nn::{ParamSet, Weights};
 use crate::ops::adam::AdamHyper;
 use crate::ops::philox::RngState;
@@ -192,6 +192,7 @@ impl Trainer {
     /// # Errors
     /// What the device reports.
     pub fn start(&mut self, images: &[f32], labels: &[i32]) -> Result<()> {
+        let _range = profiler::range(&format!("step {}", self.step));
         let batch = Batch { step: self.step, images: images.into(), labels: labels.into() };
         let learning_rate = learning_rate(&self.config.train, self.step);
         for part in 0..self.config.train.accumulate {

@@ -52,7 +52,14 @@ impl Launch<'_> {
             allocations.push(memory);
         }
         let (kernel, smem_bytes) = (self.kernel.to_string(), self.smem_bytes);
-        driver.launch(&KernelCall { kernel, grid: [self.grid, 1, 1], block: self.block, smem_bytes, args })?;
+        driver.launch(&KernelCall {
+            kernel,
+            layer: "".into(),
+            grid: [self.grid, 1, 1],
+            block: self.block,
+            smem_bytes,
+            args,
+        })?;
         let results = outputs.into_iter().map(|(address, n)| {
             let mut words = vec![0u32; n];
             driver.download(address, bytemuck::cast_slice_mut(&mut words)).map(|()| words)

@@ -3,7 +3,8 @@
 use super::Conv2dShape;
 use super::hopper::Plans;
 use crate::device::Capability;
-use crate::tape::{Arg, Launches, Tape};
+use crate::ops::sum_parts::PartSum;
+use crate::tape::{Arg, Backend, Tape};
 use crate::tensor::{DType, Tensor};
 
 /// What the ops of a layer are called in profiles.
@@ -152,23 +153,15 @@ impl Splits {
         Splits { count: pixels.div_ceil(each), pixels: each }
     }
 
-    /// Where the sums of the splits of `total` go, if there is more than one.
-    pub fn scratch(&self, tape: &mut Tape, total: Tensor) -> Tensor {
-        let is_split = self.count > 1 && !total.is_empty();
-        if is_split { tape.scratch(&[self.count, total.numel()], DType::F32) } else { Tensor::EMPTY }
+    /// Where the kernel writes the gradient `total`: in its place, or what each split has found of it.
+    pub fn destination(&self, tape: &mut Tape, total: Tensor) -> Tensor {
+        let is_split = self.count > 1 && !total.is_empty() && tape.backend() != Backend::Cpu;
+        if is_split { tape.tensor(&[self.count, total.numel()], DType::F32) } else { total }
     }
+}
 
-    /// Adds up what the splits wrote: two tensors in one launch, of which the second may be absent.
-    pub fn sum(&self, q: &mut Launches, totals: [Tensor; 2], parts: [Tensor; 2]) {
-        if self.count > 1 {
-            let lengths = totals.map(|total| if total.is_empty() { 0 } else { total.numel() });
-            let operands = totals.into_iter().chain(parts).map(Arg::from);
-            let numbers = lengths.into_iter().chain([self.count]).map(Arg::from);
-            let chunks: usize = lengths.iter().map(|len| len.div_ceil(4)).sum();
-            q.kernel_named("conv2d_sum_splits")
-                .grid([chunks.div_ceil(256), 1, 1])
-                .block(256)
-                .args(&operands.chain(numbers).collect::<Vec<_>>());
-        }
-    }
+/// Has the sums of what splits have written made; what was written in its place needs none.
+pub fn sum_later<const N: usize>(tape: &mut Tape, totals: [Tensor; N], destinations: [Tensor; N]) {
+    let sums = totals.into_iter().zip(destinations).map(|(total, parts)| PartSum { total, parts });
+    tape.sum_later(sums.filter(|sum| sum.parts.place != sum.total.place));
 }

@@ -22,7 +22,7 @@ use crate::device::Memory;
 use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 pub(super) use layer::{Layer, Names};
-use layer::{Splits, dims, phase_pixels, phases, weight_columns};
+use layer::{Splits, dims, phase_pixels, phases, sum_later, weight_columns};
 pub use shape::Conv2dShape;
 
 /// Zeros around the image, in pixels.
@@ -213,18 +213,11 @@ impl Op for BwdDx {
     }
 }
 
-/// The gradients of a layer's parameters, or what the splits of the pixels add to them; that of the bias may be absent.
-#[derive(Clone, Copy, Debug)]
-struct Parameters {
-    dw: Tensor,
-    dbias: Tensor,
-}
-
-/// `dw`, and `dbias` from the same pass over `dy`.
+/// `dw`, and `dbias` from the same pass over `dy`, or what each split of the pixels finds of them; `dbias` may be absent.
 #[derive(Debug)]
 pub(super) struct BwdDw {
-    sums: Parameters,
-    parts: Parameters,
+    dw: Tensor,
+    dbias: Tensor,
     dy: Tensor,
     x: Tensor,
     layer: Layer,
@@ -233,12 +226,13 @@ pub(super) struct BwdDw {
 impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
     pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
-        let sums = Parameters { dw: tape.grad_slot(w), dbias: tape.grad_slot(bias) };
         let splits = Splits::of_weights(&layer);
-        let parts = Parameters { dw: splits.scratch(tape, sums.dw), dbias: splits.scratch(tape, sums.dbias) };
-        tape.push(BwdDw { sums, parts, dy, x, layer });
-        tape.accumulate(w, sums.dw);
-        tape.accumulate(bias, sums.dbias);
+        let totals = [tape.weight_grad_slot(w), tape.grad_slot(bias)];
+        let [dw, dbias] = totals.map(|total| splits.destination(tape, total));
+        tape.push(BwdDw { dw, dbias, dy, x, layer });
+        sum_later(tape, totals, [dw, dbias]);
+        tape.accumulate(w, totals[0]);
+        tape.accumulate(bias, totals[1]);
     }
 }
 
@@ -247,47 +241,43 @@ impl Op for BwdDw {
         self.layer.names.bwd_dw
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.sums.dw, self.sums.dbias, self.parts.dw, self.parts.dbias]
+        vec![self.dw, self.dbias]
     }
     fn inputs(&self) -> Vec<Tensor> {
         vec![self.dy, self.x]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dw, dbias], [dy, x]) = mem.views([self.sums.dw, self.sums.dbias], [self.dy, self.x]);
+        let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x]);
         cpu::backward_weights(dw, dy, x, &self.layer.shape);
         if !dbias.is_empty() {
             cpu::backward_bias(dbias, dy);
         }
     }
     fn launch(&self, q: &mut Launches) {
-        let BwdDw { sums, parts, dy, x, layer } = self;
-        let splits = Splits::of_weights(layer);
-        let Parameters { dw, dbias } = if splits.count > 1 { parts } else { sums };
+        let BwdDw { dw, dbias, dy, x, layer } = self;
         if let Some(plan) = &layer.hopper.bwd_dw {
-            plan.launch(q, [*dw, *dbias], *dy, *x);
-        } else {
-            let (s, tile) = (&layer.shape, layer.bwd_dw);
-            let operands = [*dw, *dbias, *dy, *x].map(Arg::from);
-            let columns = weight_columns(s, dy.dtype());
-            q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
-                .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])
-                .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
-                .block(tile.threads())
-                .smem(tile.smem_bytes())
-                .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
+            return plan.launch(q, [*dw, *dbias], *dy, *x);
         }
-        splits.sum(q, [sums.dw, sums.dbias], [parts.dw, parts.dbias]);
+        let (s, tile, splits) = (&layer.shape, layer.bwd_dw, Splits::of_weights(layer));
+        let operands = [*dw, *dbias, *dy, *x].map(Arg::from);
+        let columns = weight_columns(s, dy.dtype());
+        q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
+            .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])
+            .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
+            .block(tile.threads())
+            .smem(tile.smem_bytes())
+            .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
-/// `dbias` where the weights get no gradient, or where `dy` is not what that reads pixel by pixel.
+/// `dbias` where the weights get no gradient, or where `dy` is not what that reads pixel by pixel; or what each split of
+/// the pixels finds of it.
 #[derive(Debug)]
 pub(super) struct BwdDbias {
     dbias: Tensor,
-    parts: Tensor,
     dy: Tensor,
     name: &'static str,
 }
@@ -295,10 +285,11 @@ pub(super) struct BwdDbias {
 impl BwdDbias {
     /// Records the gradient of `bias`: the sum of `dy` over all pixels.
     pub fn record(tape: &mut Tape, bias: Tensor, dy: Tensor, name: &'static str) {
-        let dbias = tape.grad_slot(bias);
-        let parts = Splits::of_bias(dy).scratch(tape, dbias);
-        tape.push(BwdDbias { dbias, parts, dy, name });
-        tape.accumulate(bias, dbias);
+        let (total, splits) = (tape.grad_slot(bias), Splits::of_bias(dy));
+        let dbias = splits.destination(tape, total);
+        tape.push(BwdDbias { dbias, dy, name });
+        sum_later(tape, [total], [dbias]);
+        tape.accumulate(bias, total);
     }
 }
 
@@ -307,7 +298,7 @@ impl Op for BwdDbias {
         self.name
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dbias, self.parts]
+        vec![self.dbias]
     }
     fn inputs(&self) -> Vec<Tensor> {
         vec![self.dy]
@@ -317,12 +308,10 @@ impl Op for BwdDbias {
         cpu::backward_bias(dbias, dy);
     }
     fn launch(&self, q: &mut Launches) {
-        let BwdDbias { dbias, parts, dy, .. } = *self;
+        let BwdDbias { dbias, dy, .. } = *self;
         let (c, splits) = (dy.last_dim(), Splits::of_bias(dy));
-        let out = if splits.count > 1 { parts } else { dbias };
-        let args = [out.into(), dy.into(), (dy.numel() / c).into(), c.into(), splits.pixels.into()];
+        let args = [dbias.into(), dy.into(), (dy.numel() / c).into(), c.into(), splits.pixels.into()];
         q.kernel("conv2d_bwd_dbias", dy.dtype()).grid([c.div_ceil(64), splits.count, 1]).block(256).args(&args);
-        splits.sum(q, [dbias, Tensor::EMPTY], [parts, Tensor::EMPTY]);
     }
 }
 

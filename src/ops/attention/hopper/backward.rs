@@ -124,15 +124,15 @@ impl BackwardPlan {
             Queries::Again => Arg::TensorMap(dqkv, qkv_boxes(s)),
         };
         let [dqkv, qkv] = [dqkv, qkv].map(|t| Arg::TensorMap(t, qkv_boxes(s)));
-        let rows = [Arg::TensorMap(dout, out_boxes(s)), qkv, dout.into(), out.into(), lse.into()];
-        let [n, l, heads] = [s.n, s.l, s.heads].map(Arg::from);
-        let numbers = [l, heads, i32::from(keeps_ds).into(), self.splits.into(), self.dkv_stages.into()];
+        let rows = [Arg::TensorMap(dout, out_boxes(s)), qkv.clone(), dout.into(), out.into(), lse.into()];
+        let numbers =
+            [s.l.into(), s.heads.into(), i32::from(keeps_ds).into(), self.splits.into(), self.dkv_stages.into()];
         q.kernel_named(self.dkv_kernel)
             .grid([self.groups.count * self.splits, 1, 1])
             .block(THREADS)
             .smem(self.dkv_smem_bytes)
             .wanted(self.groups.wanted(s, BOX, BOX))
-            .args(&[&[dqkv, ds], &rows[..], &numbers].concat());
+            .args(&[&[dqkv.clone(), ds.clone()], &rows[..], &numbers].concat());
         let wanted = self.groups.wanted(s, self.groups.queries(), BOX);
         let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
         match self.queries {
@@ -140,14 +140,14 @@ impl BackwardPlan {
                 dqkv,
                 ds,
                 qkv,
-                n,
-                l,
-                heads,
+                s.n.into(),
+                s.l.into(),
+                s.heads.into(),
                 self.dq_stages.into(),
             ]),
-            Queries::Again => {
-                dq.wanted(wanted).args(&[&[dqkv], &rows[..], &[l, heads, self.dq_stages.into()]].concat())
-            }
+            Queries::Again => dq
+                .wanted(wanted)
+                .args(&[&[dqkv], &rows[..], &[s.l.into(), s.heads.into(), self.dq_stages.into()]].concat()),
         };
     }
 }
