@@ -83,12 +83,13 @@ fn with_images(layer: &Layer, n: usize) -> Layer {
     Layer { shape, hopper, ..*layer }
 }
 
-/// Images that fill a tile of every kernel.
+/// Images that fill a tile of every kernel, one for each block of a cluster.
 fn images(layer: &Layer) -> usize {
     let Plans { fwd, bwd_dx, bwd_dw } = &layer.hopper;
-    let planned = [fwd.map(|p| p.tile), bwd_dx.map(|p| p.tile), bwd_dw.map(|p| p.tile)];
+    let taps = [fwd, bwd_dx].into_iter().flatten().map(|plan| plan.tile.pixels() * plan.cluster);
+    let wgrad = bwd_dw.map(|plan| plan.tile.pixels());
     let s = &layer.shape;
-    let pixels = planned.into_iter().flatten().map(|tile| tile.pixels()).chain([layer.fwd.side()]).max().unwrap_or(0);
+    let pixels = taps.chain(wgrad).chain([layer.fwd.side()]).max().unwrap_or(0);
     pixels.div_ceil(s.out_h() * s.out_w()).min(s.n)
 }
 
