@@ -1,5 +1,7 @@
 // What runs beside the threads of a block on Hopper: the tensor copy engine, as far as it writes to this block's shared
-// memory, with the block's barriers, and the tensor cores of the warpgroups. Their operations take effect at once or as late as is allowed (AsyncCopies, see engine.h):
+// memory, with the block's barriers, and the tensor cores of the warpgroups.
+//
+// Their operations take effect at once or as late as is allowed (AsyncCopies, see engine.h):
 //
 //   a load    when it is issued                        or when no thread can go on without it
 //   a store   when it is issued                        or when the thread waits for its group

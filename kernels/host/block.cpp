@@ -58,15 +58,16 @@ void Block::take_leave(const Fiber& thread) {
 
 void* Block::dynamic_shared(size_t wanted_bytes) {
   if (wanted_bytes > shared_bytes)
-    engine->fail("the kernel uses at least %zu bytes of dynamic shared memory, the launch gives %zu", wanted_bytes, shared_bytes);
+    engine->fail("the kernel uses at least %zu bytes of dynamic shared memory, the launch gives %zu", wanted_bytes,
+                 shared_bytes);
   return shared;
 }
 
 uint32_t Block::shared_address(const void* p, size_t bytes, const char* operation, Where at) {
   const size_t offset = static_cast<const unsigned char*>(p) - shared;
   if (offset > shared_bytes || bytes > shared_bytes - offset)
-    engine->fail("%s at %s:%d: %zu bytes at offset %td of dynamic shared memory, which has %zu", operation, at.file, at.line, bytes,
-         ptrdiff_t(offset), shared_bytes);
+    engine->fail("%s at %s:%d: %zu bytes at offset %td of dynamic shared memory, which has %zu", operation, at.file, at.line,
+                 bytes, ptrdiff_t(offset), shared_bytes);
   return SHARED_BASE + uint32_t(offset);
 }
 
@@ -79,8 +80,8 @@ void Block::barrier(unsigned id, unsigned wanted, const char* operation, Where a
     barrier.operation = operation;
     barrier.at = at;
   } else if (!(barrier.at == at) || barrier.threads != wanted) {
-    engine->fail("divergent barrier: thread %u is in %s at %s:%d, others in %s at %s:%d", running->index, operation, at.file,
-         at.line, barrier.operation, barrier.at.file, barrier.at.line);
+    engine->fail("divergent barrier: thread %u is in %s at %s:%d, others in %s at %s:%d", running->index, operation,
+                 at.file, at.line, barrier.operation, barrier.at.file, barrier.at.line);
   }
   char* mark = &barrier.mark[barrier.round % 2];
   sanitizer::release(mark);
@@ -97,15 +98,15 @@ void Block::release(Barrier& barrier) {
 }
 
 void Block::warp_collective(unsigned mask, void* operand, void (*combine)(void** operands), const char* operation,
-                             Where at) {
+                            Where at) {
   Fiber* me = running;
   unsigned& arrived = warp_arrived[me->warp];
   Fiber* lanes = &fibers[me->warp * 32];
   if (!(mask >> me->lane & 1))
     engine->fail("%s at %s:%d: lane %u is not in its own mask %08x", operation, at.file, at.line, me->lane, mask);
   if (mask & warp_exited[me->warp])
-    engine->fail("%s at %s:%d: mask %08x names lanes %08x of warp %u, which have returned or do not exist", operation, at.file,
-         at.line, mask, mask & warp_exited[me->warp], me->warp);
+    engine->fail("%s at %s:%d: mask %08x names lanes %08x of warp %u, which have returned or do not exist", operation,
+                 at.file, at.line, mask, mask & warp_exited[me->warp], me->warp);
   me->operand = operand;
   me->mask = mask;
   me->waits_in = operation;
@@ -123,10 +124,10 @@ void Block::warp_collective(unsigned mask, void* operand, void (*combine)(void**
     const unsigned lane = __builtin_ctz(rest);
     const Fiber& other = lanes[lane];
     if (other.mask != mask || other.waits_in != operation || !(other.waits_at == at))
-      engine->fail("divergent warp operation: lane %u of warp %u is in %s at %s:%d with mask %08x, lane %u in %s at %s:%d with mask "
-           "%08x",
-           me->lane, me->warp, operation, at.file, at.line, mask, lane, other.waits_in, other.waits_at.file,
-           other.waits_at.line, other.mask);
+      engine->fail("divergent warp operation: lane %u of warp %u is in %s at %s:%d with mask %08x, lane %u in %s at %s:%d "
+                   "with mask %08x",
+                   me->lane, me->warp, operation, at.file, at.line, mask, lane, other.waits_in, other.waits_at.file,
+                   other.waits_at.line, other.mask);
     operands[lane] = other.operand;
   }
   if (combine) combine(operands);
