@@ -20,32 +20,32 @@
 // Both passes reduce per channel, which gives dgamma and dbeta of one image for free; the block that is the last of its
 // slab, over all images, adds them up. The variance is a sum of squares around a pivot, the value of the channel in the
 // middle pixel: it cannot cancel as E[x^2] - E[x]^2 does. The bias is constant for a thread's channel: x + b - mean is
-// x - (mean - b), and no loop over pixels knows of it. docs/kernels/group-norm.md has the whole story.
+// x - (mean - b), and no loop over pixels knows of it. x may be two tensors, the channels of one after those of the other;
+// then dx is two as well, while y, dy and what is added to dx are whole. docs/kernels/group-norm.md has the whole story.
 #include "common/common.cuh"
 #include "group_norm/forward.cuh"
 #include "group_norm/backward.cuh"
 
 namespace group_norm {
 
-template <int VEC, bool DROPS, class T>
-__device__ __forceinline__ void forward(T* __restrict__ y, float* __restrict__ stats, const T* __restrict__ x,
+template <int VEC, bool DROPS, bool JOINED, class T>
+__device__ __forceinline__ void forward(T* __restrict__ y, float* __restrict__ stats, const Input<const T, JOINED>& x,
                                         const Columns<const T>& biases, const float* __restrict__ gamma,
                                         const float* __restrict__ beta, const Mask<DROPS>& mask, const Dims& dims,
                                         float eps, bool silu) {
   DYNAMIC_SMEM(float2, shared);
   Slab<T, VEC> slab(shared, dims);
   const Bias<T> bias{biases.of(slab)};
-  const T* const pivots = x + slab.offset(slab.pixels / 2, 0);
-  add_moments(slab, x, pivots);
-  find_statistics(slab, stats + slab.image * stats_width(dims, biases.values), pivots, bias, dims.groups, eps);
+  add_moments(slab, x);
+  find_statistics(slab, stats + slab.image * stats_width(dims, biases.values), x, bias, dims.groups, eps);
   normalize(slab, y, x, gamma, beta, bias, mask, silu);
 }
 
-template <int VEC, bool DROPS, class T>
-__device__ __forceinline__ void backward(T* __restrict__ dx, const Columns<T>& dbiases, float* __restrict__ dgamma,
+template <int VEC, bool DROPS, bool JOINED, class T>
+__device__ __forceinline__ void backward(const Input<T, JOINED>& dx, const Columns<T>& dbiases, float* __restrict__ dgamma,
                                          float* __restrict__ dbeta, float2* __restrict__ channel_sums,
                                          unsigned* __restrict__ counters, const T* __restrict__ dy,
-                                         const T* __restrict__ x, const Columns<const T>& biases,
+                                         const Input<const T, JOINED>& x, const Columns<const T>& biases,
                                          const float* __restrict__ gamma, const float* __restrict__ beta,
                                          const float* __restrict__ stats, const T* __restrict__ first,
                                          const T* __restrict__ second, const Mask<DROPS>& mask, const Dims& dims, int n,
@@ -64,7 +64,7 @@ __device__ __forceinline__ void backward(T* __restrict__ dx, const Columns<T>& d
     // Before dx is written: the fences have these few sums to wait for, not the whole of it.
     if (last_block(counters + slab.index, n)) add_images(slab, dgamma, dbeta, channel_sums, n);
   }
-  if (second)
+  if (dx.EARLIER > 1 && second)
     write_dx<2>(slab, dx, dy, x, gamma, beta, group_stats, first, second, bias, mask, silu);
   else if (first)
     write_dx<1>(slab, dx, dy, x, gamma, beta, group_stats, first, second, bias, mask, silu);
@@ -75,36 +75,40 @@ __device__ __forceinline__ void backward(T* __restrict__ dx, const Columns<T>& d
 }  // namespace group_norm
 
 // One block per (image, slab of `slab_groups` groups).
-template <class T, bool DROPS>
+template <class T, bool DROPS, bool JOINED = false>
 __global__ void __launch_bounds__(256, 3)
     group_norm_fwd(T* __restrict__ y,                 // [n, pixels, c]
                    float* __restrict__ stats,         // [n, 2 groups]: mean, rstd of each; with a bias [n, 2 groups + c]
-                   const T* __restrict__ x,           // [n, pixels, c]
+                   const T* __restrict__ x,           // [n, pixels, split]
+                   const T* __restrict__ x_second,    // [n, pixels, c - split]: the channels after those of x; may be absent
                    const T* __restrict__ bias,        // [n, bias_columns], of which c from bias_first on; may be absent
                    const float* __restrict__ gamma,   // [c]
                    const float* __restrict__ beta,    // [c]
                    const uint32_t* __restrict__ rng,  // [4], of dropout
-                   int pixels, int c, int groups, int slab_groups, int bias_columns, int bias_first, float eps, int silu,
-                   uint32_t stream, uint32_t threshold, float scale) {  // of dropout
+                   int pixels, int c, int split, int groups, int slab_groups, int bias_columns, int bias_first,
+                   float eps, int silu, uint32_t stream, uint32_t threshold, float scale) {  // of dropout
   using namespace group_norm;
-  const Dims dims{pixels, c, groups, slab_groups};
+  const Dims dims{pixels, c, split, groups, slab_groups};
   const Columns<const T> biases{bias, bias_columns, bias_first};
   const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
-  if (dims.vectorizes<T>()) forward<Vec<T>::SIZE>(y, stats, x, biases, gamma, beta, mask, dims, eps, silu);
-  else forward<1>(y, stats, x, biases, gamma, beta, mask, dims, eps, silu);
+  const Input<const T, JOINED> input{x, x_second};
+  if (dims.vectorizes<T>()) forward<Vec<T>::SIZE>(y, stats, input, biases, gamma, beta, mask, dims, eps, silu);
+  else forward<1>(y, stats, input, biases, gamma, beta, mask, dims, eps, silu);
 }
 
 // One block per (image, slab of `slab_groups` groups).
-template <class T, bool DROPS>
+template <class T, bool DROPS, bool JOINED = false>
 __global__ void __launch_bounds__(256, 2)
-    group_norm_bwd(T* __restrict__ dx,                 // [n, pixels, c]
+    group_norm_bwd(T* __restrict__ dx,                 // as x
+                   T* __restrict__ dx_second,          // as x_second
                    T* __restrict__ dbias,              // as bias; may be absent
                    float* __restrict__ dgamma,         // [c], may be absent
                    float* __restrict__ dbeta,          // [c], may be absent
                    float2* __restrict__ channel_sums,  // [n, c]: sum of dz, sum of dz * xhat
                    unsigned* __restrict__ counters,    // [slabs]: zero before and after; absent with dgamma and dbeta
                    const T* __restrict__ dy,           // [n, pixels, c]
-                   const T* __restrict__ x,            // [n, pixels, c]
+                   const T* __restrict__ x,            // [n, pixels, split]
+                   const T* __restrict__ x_second,     // [n, pixels, c - split]; may be absent
                    const T* __restrict__ bias,         // [n, bias_columns]; may be absent
                    const float* __restrict__ gamma,    // [c]
                    const float* __restrict__ beta,     // [c]
@@ -112,25 +116,31 @@ __global__ void __launch_bounds__(256, 2)
                    const float* __restrict__ stats,    // as group_norm_fwd writes them
                    const T* __restrict__ first,        // [n, pixels, c]: is added to dx; may be absent
                    const T* __restrict__ second,       // [n, pixels, c]: likewise, only if the first is there
-                   int n, int pixels, int c, int groups, int slab_groups, int bias_columns, int bias_first, int silu,
-                   uint32_t stream, uint32_t threshold, float scale) {  // of dropout
+                   int n, int pixels, int c, int split, int groups, int slab_groups, int bias_columns, int bias_first,
+                   int silu, uint32_t stream, uint32_t threshold, float scale) {  // of dropout
   using namespace group_norm;
-  const Dims dims{pixels, c, groups, slab_groups};
+  const Dims dims{pixels, c, split, groups, slab_groups};
   const Columns<T> dbiases{dbias, bias_columns, bias_first};
   const Columns<const T> biases{bias, bias_columns, bias_first};
   const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
+  const Input<T, JOINED> gradient{dx, dx_second};
+  const Input<const T, JOINED> input{x, x_second};
   if (dims.vectorizes<T>())
-    backward<Vec<T>::SIZE>(dx, dbiases, dgamma, dbeta, channel_sums, counters, dy, x, biases, gamma, beta, stats, first,
-                           second, mask, dims, n, silu);
+    backward<Vec<T>::SIZE>(gradient, dbiases, dgamma, dbeta, channel_sums, counters, dy, input, biases, gamma,
+                           beta, stats, first, second, mask, dims, n, silu);
   else
-    backward<1>(dx, dbiases, dgamma, dbeta, channel_sums, counters, dy, x, biases, gamma, beta, stats, first, second, mask,
-                dims, n, silu);
+    backward<1>(gradient, dbiases, dgamma, dbeta, channel_sums, counters, dy, input, biases, gamma, beta, stats,
+                first, second, mask, dims, n, silu);
 }
 
 EXPORT_AS(group_norm_fwd_f32, group_norm_fwd<float, false>)
 EXPORT_AS(group_norm_fwd_bf16, group_norm_fwd<__nv_bfloat16, false>)
 EXPORT_AS(group_norm_bwd_f32, group_norm_bwd<float, false>)
 EXPORT_AS(group_norm_bwd_bf16, group_norm_bwd<__nv_bfloat16, false>)
+EXPORT_AS(group_norm_joined_fwd_f32, group_norm_fwd<float, false, true>)
+EXPORT_AS(group_norm_joined_fwd_bf16, group_norm_fwd<__nv_bfloat16, false, true>)
+EXPORT_AS(group_norm_joined_bwd_f32, group_norm_bwd<float, false, true>)
+EXPORT_AS(group_norm_joined_bwd_bf16, group_norm_bwd<__nv_bfloat16, false, true>)
 EXPORT_AS(group_norm_dropout_fwd_f32, group_norm_fwd<float, true>)
 EXPORT_AS(group_norm_dropout_fwd_bf16, group_norm_fwd<__nv_bfloat16, true>)
 EXPORT_AS(group_norm_dropout_bwd_f32, group_norm_bwd<float, true>)

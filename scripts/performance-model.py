@@ -30,14 +30,13 @@ KINDS = {
     "attention: delta": (True, "a sum over each row, which the kernels for Hopper compute on the way; left are heads of 512"),
     "optimiser": (False, "one launch over all weights, after one for the norm of all gradients"),
     "noise and loss": (False, "the first and the last launch of the forward pass"),
-    "group norm, backward": (True, "last of all: as prologue and epilogue of the data gradients around it"),
-    "group norm, forward": (True, "statistics from the epilogue of the convolution before, normalisation in the load of the one after"),
-    "sums of split gradients": (True, "within clusters of blocks that share their memory; small ones are made together"),
+    "group norm, backward": (False, "its sums stand between the data gradients before and after it: nothing to fuse it into"),
+    "group norm, forward": (False, "in the load of the convolution after it, it would be computed three times over, and be missing for the weight gradient: [weighed](kernels/group-norm.md)"),
+    "sums of split gradients": (False, "of several layers at once, as many as the L2 cache holds: more at once would read them back from memory (`src/tape/sums.rs`)"),
     "additions": (False, "of a class to the time: a few numbers"),
-    "time bias": (True, "where dropout stands between it and the norm; elsewhere the norm adds it and sums its gradient"),
-    "dropout": (True, "where it stands before a norm, which would draw the mask twice; after one, the norm drops"),
-    "concatenation": (True, "the norm and the convolution after it read two tensors, their gradients write two"),
-    "resampling": (True, "nearest: the convolution after it reads each pixel four times; pooling and bilinear stay"),
+    "time bias": (True, "where dropout stands between it and the norm, which would draw the mask twice; elsewhere the norm adds it and sums its gradient"),
+    "concatenation": (True, "where its readers are not a norm and a 1x1 shortcut: these read two tensors"),
+    "resampling": (False, "pooling, bilinear, and nearest without a convolution after it; with one, only its weights are added up"),
     "time embedding": (False, "two small layers, and one of stacked weights for the projections of all blocks"),
 }  # fmt: skip
 
@@ -52,10 +51,12 @@ def kind(row: dict) -> str:
         return "time bias"
     if "time_emb" in row["layer"] and op.startswith(("linear", "add", "silu", "timestep")):
         return "time embedding"
+    if op.startswith("upsample_conv2d") and "weights" not in op:
+        return "convolutions"
     prefixes = {
         "conv2d": "convolutions", "linear": "projections of attention", "attention": "attention", "adam": "optimiser",
         "grad_norm": "optimiser", "noise": "noise and loss", "loss": "noise and loss", "add": "additions",
-        "dropout": "dropout", "sum_parts": "sums of split gradients", "concat": "concatenation", "upsample": "resampling",
+        "sum_parts": "sums of split gradients", "concat": "concatenation", "upsample": "resampling",
         "avg_pool": "resampling",
     }  # fmt: skip
     (found,) = {name for prefix, name in prefixes.items() if op.startswith(prefix)}

@@ -44,6 +44,8 @@ pub(crate) enum Place {
     Arena(u32),
     /// A byte offset among the counters that kernels leave at zero.
     Counters(u64),
+    /// No place of its own, numbered: a name for what other tensors hold.
+    Unstored(u32),
 }
 
 /// Most dimensions a tensor has: `[n, h, w, c]`.
@@ -112,6 +114,11 @@ impl Tensor {
         self.place == Place::Nowhere
     }
 
+    /// Whether it has bytes: it is neither absent nor a name for what [other tensors](crate::ops::concat::Joined) hold.
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.place, Place::Nowhere | Place::Unstored(_))
+    }
+
     /// The same bytes seen with other dimensions of the same product.
     pub fn reshape(&self, dims: &[usize]) -> Tensor {
         let view = Tensor::new(self.place, dims, self.dtype);
@@ -127,6 +134,7 @@ impl fmt::Debug for Tensor {
             Place::Persistent(_) => write!(f, "{}{:?}", self.dtype.suffix(), self.dims()),
             Place::Arena(i) => write!(f, "%{i}:{}{:?}", self.dtype.suffix(), self.dims()),
             Place::Counters(at) => write!(f, "#{at}:{}{:?}", self.dtype.suffix(), self.dims()),
+            Place::Unstored(i) => write!(f, "&{i}:{}{:?}", self.dtype.suffix(), self.dims()),
         }
     }
 }

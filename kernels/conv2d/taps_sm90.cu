@@ -23,6 +23,9 @@
 //         D += weights of the tap * pixels of the copy, from the tap's row on
 //     y = bf16(D + bias) + addend
 //
+// x may be two tensors, the channels of one after those of the other: the first one's are whole blocks of k, so a block
+// of k belongs to one of them.
+//
 // With stride 2 a copy holds every second row and column, and serves the taps of one parity. dx with stride 2 falls
 // into four phases as in conv2d.cu, each a convolution with stride 1; a tile belongs to one phase.
 //
@@ -55,12 +58,13 @@ template <int CHANNELS, int PIXELS, bool BACKWARD, int CLUSTER>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     conv2d_taps_sm90(__nv_bfloat16* __restrict__ out,           // y [n, out_h, out_w, c_out], or dx [n, h, width, c_in]
                      const __grid_constant__ TensorMap in,      // x or dy, as [channel, column, image, row]
+                     const __grid_constant__ TensorMap second,  // likewise, of x: the channels from `split` on, if any
                      const __grid_constant__ TensorMap w,       // [c_in, tap, c_out]
                      const float* __restrict__ bias,            // [channels of out] or null
                      const __nv_bfloat16* __restrict__ addend,  // as out, or null
                      int n, int h, int width, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left,
-                     int out_h, int out_w, int tile_columns, int tile_images, int tile_rows, int pixel_stages,
-                     int weight_stages) {
+                     int out_h, int out_w, int split, int tile_columns, int tile_images, int tile_rows,
+                     int pixel_stages, int weight_stages) {
   constexpr int GROUPS = CHANNELS / 64;           // of 64 channels: one a warpgroup, or both share one
   constexpr int N = PIXELS * GROUPS / CONSUMERS;  // pixels of a warpgroup
   constexpr int WEIGHT_BYTES = CHANNELS * ROW;
@@ -123,16 +127,20 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     setmaxnreg_dec<LOADER_REGISTERS>();
     if (threadIdx.x != CONSUMERS * WARPGROUP) return;
     tma_prefetch(&in);
+    if (!BACKWARD) tma_prefetch(&second);
     tma_prefetch(&w);
     for (int index = cluster; index < tiles; index += clusters) {
       const TapsTile tile = tile_at(index);
       const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
       const int row = tile.row * rows.stride + rows.start, column = tile.column * columns.stride + columns.start;
-      for (int k = 0; k < k_blocks; k++)
+      for (int k = 0; k < k_blocks; k++) {
+        const bool in_second = !BACKWARD && k * 64 >= split;
+        const TensorMap* const map = in_second ? &second : &in;
+        const int channel = k * 64 - (in_second ? split : 0);
         for (int q = 0; q < columns.count; q++)
           for (int parity = 0; parity < min(rows.stride, rows.count); parity++) {
             pixels.begin_load(copy_bytes);
-            tma_load_4d(pixels.buffer(), &in, pixels.full(), k * 64, column + q, tile.image, row + parity);
+            tma_load_4d(pixels.buffer(), map, pixels.full(), channel, column + q, tile.image, row + parity);
             pixels.advance();
             for (int r = parity; r < rows.count; r += rows.stride) {
               const int tap = (rows.first + r * rows.step) * kw + columns.first + q * columns.step;
@@ -149,6 +157,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
               weights.advance();
             }
           }
+      }
     }
     return;
   }

@@ -82,12 +82,14 @@ __device__ __forceinline__ void sum_dy(float* __restrict__ dbias,  // of the war
 // Block (x, y, z): CHANNELS output channels, PRODUCTS x ATOMS atoms, split z of the blocks of pixels.
 template <int CHANNELS, int PRODUCTS, int ATOMS, bool COLUMN>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
-    conv2d_bwd_dw_sm90(float* __restrict__ dw,                // [splits, c_out, kh, kw, c_in]
-                       float* __restrict__ dbias,             // [splits, c_out] or null
-                       const __grid_constant__ TensorMap dy,  // [channel, column, image, row]
-                       const __grid_constant__ TensorMap x,   // likewise
+    conv2d_bwd_dw_sm90(float* __restrict__ dw,                    // [splits, c_out, kh, kw, c_in]
+                       float* __restrict__ dbias,                 // [splits, c_out] or null
+                       const __grid_constant__ TensorMap dy,      // [channel, column, image, row]
+                       const __grid_constant__ TensorMap x,       // likewise
+                       const __grid_constant__ TensorMap second,  // likewise: the channels of x from `split` on, if any
                        int n, int c_in, int c_out, int kh, int kw, int stride, int pad_top, int pad_left, int out_h,
-                       int out_w, int tile_columns, int tile_images, int tile_rows, int stages, int split_blocks) {
+                       int out_w, int split, int tile_columns, int tile_images, int tile_rows, int stages,
+                       int split_blocks) {
   constexpr int GROUPS = CHANNELS / 64;  // of 64 output channels: one a warpgroup, or both share one and halve the pixels
   constexpr int COPIES = COLUMN ? PRODUCTS : PRODUCTS * ATOMS;
   DYNAMIC_SMEM(WgradShared, shared);
@@ -133,6 +135,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     }
     tma_prefetch(&dy);
     tma_prefetch(&x);
+    tma_prefetch(&second);
     int column = begin % column_tiles * tile_columns, row = begin / column_tiles % row_tiles * tile_rows;
     int image = begin / column_tiles / row_tiles * tile_images;
     for (int block = begin; block < end; block++) {
@@ -143,7 +146,9 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 #pragma unroll
       for (int i = 0; i < COPIES; i++) {
         const auto atom = COLUMN ? atom_at(i, 0) : atom_at(i / ATOMS, i % ATOMS);
-        tma_load_4d(ring.buffer() + dy_bytes + i * copy_bytes, &x, ring.full(), atom.c,
+        const bool in_second = atom.c >= split;
+        tma_load_4d(ring.buffer() + dy_bytes + i * copy_bytes, in_second ? &second : &x, ring.full(),
+                    atom.c - (in_second ? split : 0),
                     column * stride - pad_left + atom.q, image, row * stride - pad_top + atom.r);
       }
       ring.advance();

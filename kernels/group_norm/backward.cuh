@@ -16,9 +16,9 @@ template <class T, int VEC, int EARLIER> struct Loaded {
   Vec<T, VEC> x, dy, earlier[EARLIER > 0 ? EARLIER : 1];
 
   Loaded() = default;
-  __device__ __forceinline__ Loaded(size_t at, const T* __restrict__ x, const T* __restrict__ dy,
+  __device__ __forceinline__ Loaded(const T* __restrict__ x, size_t at, const T* __restrict__ dy,
                                     const T* __restrict__ first, const T* __restrict__ second)
-      : x(load_vec<VEC>(x + at)), dy(load_vec<VEC>(dy + at)) {
+      : x(load_vec<VEC>(x)), dy(load_vec<VEC>(dy + at)) {
     if (EARLIER > 0) earlier[0] = load_vec<VEC>(first + at);
     if (EARLIER > 1) earlier[1] = load_vec<VEC>(second + at);
   }
@@ -30,8 +30,8 @@ template <class T, int VEC, int EARLIER> struct Loaded {
 };
 
 // Per channel: the sums of dz and of dz * xhat over the pixels.
-template <class T, int VEC, bool DROPS>
-__device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __restrict__ dy, const T* __restrict__ x,
+template <class T, int VEC, bool DROPS, class X>
+__device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __restrict__ dy, const X& x,
                                               const float* __restrict__ gamma, const float* __restrict__ beta,
                                               const float* __restrict__ group_stats, const Bias<T>& bias,
                                               const Mask<DROPS>& mask, bool silu) {
@@ -47,8 +47,9 @@ __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __res
         scale[e] = group_stats[g * 2 + 1] * gamma[slab.first + channel];
         shift[e] = beta[slab.first + channel];
       }
+      const Column<const T> column = x.column(slab, v * VEC);
       for_pixels<2>(
-          slab, [&](int p) { return Loaded<T, VEC, 0>(slab.offset(p, v), x, dy, nullptr, nullptr); },
+          slab, [&](int p) { return Loaded<T, VEC, 0>(column.at(p), slab.offset(p, v), dy, nullptr, nullptr); },
           [&](int p, const Loaded<T, VEC, 0>& loaded) {
             float gradient[VEC];
             loaded.gradient(gradient);
@@ -136,9 +137,9 @@ struct InputGradient {
 };
 
 // dx, to which `EARLIER` contributions of other consumers of x are added, (dx + first) + second, before it is rounded.
-template <int EARLIER, class T, int VEC, bool DROPS>
-__device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict__ dx, const T* __restrict__ dy,
-                                         const T* __restrict__ x, const float* __restrict__ gamma,
+template <int EARLIER, class T, int VEC, bool DROPS, class DX, class X>
+__device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, const DX& dx, const T* __restrict__ dy,
+                                         const X& x, const float* __restrict__ gamma,
                                          const float* __restrict__ beta, const float* __restrict__ group_stats,
                                          const T* __restrict__ first, const T* __restrict__ second,
                                          const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
@@ -153,8 +154,10 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
       slope[e] = constants.slope;
       shift[e] = beta[slab.first + v * VEC + e];
     }
+    const Column<const T> column = x.column(slab, v * VEC);
+    const Column<T> results = dx.column(slab, v * VEC);
     for_pixels<2>(
-        slab, [&](int p) { return Loaded<T, VEC, EARLIER>(slab.offset(p, v), x, dy, first, second); },
+        slab, [&](int p) { return Loaded<T, VEC, EARLIER>(column.at(p), slab.offset(p, v), dy, first, second); },
         [&](int p, const Loaded<T, VEC, EARLIER>& loaded) {
           float gradient[VEC], result[VEC];
           loaded.gradient(gradient);
@@ -167,7 +170,7 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, T* __restrict
 #pragma unroll
             for (int i = 0; i < EARLIER; i++) result[e] += to_float(loaded.earlier[i][e]);
           }
-          store_floats(dx + slab.offset(p, v), result);
+          store_floats(results.at(p), result);
         });
   }
 }

@@ -6,16 +6,17 @@ namespace group_norm {
 
 // Per channel: the sums of x - pivot and of its square over the pixels. A bias of the channel moves x and pivot alike, so
 // these sums do not know of it.
-template <class T, int VEC>
-__device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restrict__ x, const T* __restrict__ pivots) {
+template <class T, int VEC, class X>
+__device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const X& x) {
   for (int v0 = 0; v0 < slab.vectors; v0 += slab.columns) {
     const int v = v0 + slab.column;
     float s[VEC] = {}, q[VEC] = {};
     if (slab.owns(v)) {
+      const Column<const T> column = x.column(slab, v * VEC);
       float pivot[VEC];
-      load_floats(pivot, pivots + v * VEC);
-      for_pixels<4>(
-          slab, [&](int p) { return load_vec<VEC>(x + slab.offset(p, v)); },
+      load_floats(pivot, column.at(slab.middle()));
+      for_pixels<X::BATCH>(
+          slab, [&](int p) { return load_vec<VEC>(column.at(p)); },
           [&](int, const Vec<T, VEC>& values) {
 #pragma unroll
             for (int e = 0; e < VEC; e++) {
@@ -31,10 +32,11 @@ __device__ __forceinline__ void add_moments(Slab<T, VEC>& slab, const T* __restr
 
 // Mean and reciprocal standard deviation of each group, one warp each; with a bias also how far each channel's mean lies
 // from its group's, of which the backward pass makes the gradient of the bias.
-template <class T, int VEC>
+template <class T, int VEC, class X>
 __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __restrict__ stats,
-                                                const T* __restrict__ pivots, const Bias<T>& bias, int all_groups,
+                                                const X& x, const Bias<T>& bias, int all_groups,
                                                 float eps) {
+  auto pivot = [&](int channel) { return to_float(*x.column(slab, channel).at(slab.middle())); };
   float* const shifts = stats + 2 * all_groups + slab.first;
   const int lane = threadIdx.x % 32, width = slab.width;
   const float pixels = slab.pixels, per_pixel = 1.f / pixels;
@@ -42,12 +44,12 @@ __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __res
     float mean = 0.f, squares = 0.f;
 #pragma unroll 1
     for (int i = g * width + lane; i < (g + 1) * width; i += 32)
-      mean += to_float(pivots[i]) + bias[i] + slab.sums[i].x * per_pixel;
+      mean += pivot(i) + bias[i] + slab.sums[i].x * per_pixel;
     mean = warp_sum(mean) / width;
 #pragma unroll 1
     for (int i = g * width + lane; i < (g + 1) * width; i += 32) {
       const float2 t = slab.sums[i];
-      const float shift = to_float(pivots[i]) + bias[i] + t.x * per_pixel - mean;
+      const float shift = pivot(i) + bias[i] + t.x * per_pixel - mean;
       squares += t.y - t.x * (t.x * per_pixel) + pixels * shift * shift;
       if (bias.values) shifts[i] = shift;
     }
@@ -62,8 +64,8 @@ __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __res
   __syncthreads();
 }
 
-template <class T, int VEC, bool DROPS>
-__device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const T* __restrict__ x,
+template <class T, int VEC, bool DROPS, class X>
+__device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const X& x,
                                           const float* __restrict__ gamma, const float* __restrict__ beta,
                                           const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
@@ -76,8 +78,9 @@ __device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restric
       scale[e] = group.y * gamma[slab.first + channel];
       shift[e] = beta[slab.first + channel];
     }
-    for_pixels<DROPS ? 2 : 4>(
-        slab, [&](int p) { return load_vec<VEC>(x + slab.offset(p, v)); },
+    const Column<const T> column = x.column(slab, v * VEC);
+    for_pixels<DROPS ? 2 : X::BATCH>(
+        slab, [&](int p) { return load_vec<VEC>(column.at(p)); },
         [&](int p, const Vec<T, VEC>& values) {
           float result[VEC];
 #pragma unroll

@@ -3,12 +3,13 @@
 
 namespace group_norm {
 
-// The dimensions of a launch: a block for each image and `slab_groups` groups of it.
+// The dimensions of a launch: a block for each image and `slab_groups` groups of it. Of a joined input the channels from
+// `split` on lie in the second tensor.
 struct Dims {
-  int pixels, c, groups, slab_groups;
+  int pixels, c, split, groups, slab_groups;
 
   __device__ __forceinline__ int slabs() const { return (groups + slab_groups - 1) / slab_groups; }
-  // Whether the channels of every slab are whole vectors of 16 bytes.
+  // Whether the channels of every slab are whole vectors of 16 bytes. Those before the split always are.
   template <class T> __device__ __forceinline__ bool vectorizes() const {
     return c % Vec<T>::SIZE == 0 && slab_groups * (c / groups) % Vec<T>::SIZE == 0;
   }
@@ -19,7 +20,8 @@ struct Dims {
 template <class T, int VEC> struct Slab {
   int image, index;                     // which slab of the image
   int first_group, groups, width;       // width: channels of a group
-  int c, first, channels;               // of the tensor, before the slab, in the slab
+  int c, split;                         // channels of x, and of those in its first tensor
+  int first, channels;                  // before the slab, in the slab
   size_t base;                          // of the slab's first channel in the image's first pixel
   int pixels, vectors, columns, rows, column, row;
   float2* partial;  // [rows, columns * VEC]
@@ -27,7 +29,7 @@ template <class T, int VEC> struct Slab {
   float2* group;    // [groups]
 
   __device__ __forceinline__ Slab(float2* shared, const Dims& dims)
-      : width(dims.c / dims.groups), c(dims.c), pixels(dims.pixels) {
+      : width(dims.c / dims.groups), c(dims.c), split(dims.split), pixels(dims.pixels) {
     image = blockIdx.x / dims.slabs();
     index = blockIdx.x % dims.slabs();
     first_group = index * dims.slab_groups;
@@ -47,6 +49,8 @@ template <class T, int VEC> struct Slab {
 
   __device__ __forceinline__ bool owns(int vector) const { return row < rows && vector < vectors; }
   __device__ __forceinline__ size_t offset(int pixel, int vector) const { return base + size_t(pixel) * c + vector * VEC; }
+  // The pixel whose values are the channels' pivots.
+  __device__ __forceinline__ int middle() const { return pixels / 2; }
   // Of a vector's first channel, within its image: what the counters of dropout go by.
   __device__ __forceinline__ uint32_t element(int pixel, int vector) const {
     return uint32_t(pixel) * c + first + vector * VEC;
@@ -77,6 +81,33 @@ template <class T, int VEC> struct Slab {
       sums[vector0 * VEC + i] = total;
     }
     __syncthreads();
+  }
+};
+
+// A channel, and those next to it in its vector, of every pixel of an image.
+template <class T> struct Column {
+  T* tensor;
+  size_t image;  // the element of its first pixel's first channel
+  int channel, pitch;
+
+  __device__ __forceinline__ T* at(int pixel) const { return tensor + (image + size_t(pixel) * pitch + channel); }
+};
+
+// x or dx: [n, pixels, c], or JOINED two tensors that stand for it, [n, pixels, split] and [n, pixels, c - split]. A thread
+// keeps its channels, so it finds out once in which of the two they lie; what that takes of registers is had from the
+// loads that are under way.
+template <class T, bool JOINED> struct Input {
+  static constexpr int BATCH = JOINED ? 3 : 4;    // pixels, forward
+  static constexpr int EARLIER = JOINED ? 1 : 2;  // contributions to dx from before, at most
+  T *first, *second;
+
+  template <class Slab> __device__ __forceinline__ Column<T> column(const Slab& slab, int channel) const {
+    if (!JOINED) return {first, slab.base, channel, slab.c};
+    const int at = slab.first + channel, rest = slab.c - slab.split;
+    const size_t pixel = size_t(slab.image) * slab.pixels;
+    const bool in_second = at >= slab.split;
+    return {in_second ? second + pixel * rest : first + pixel * slab.split, 0, in_second ? at - slab.split : at,
+            in_second ? rest : slab.split};
   }
 };
 

@@ -55,7 +55,7 @@ impl Memory {
             Place::Nowhere => return (false, 0, 0),
             Place::Persistent(offset) => (false, offset, &self.persistent),
             Place::Arena(i) => (true, self.offsets[i as usize].expect("a planned tensor"), &self.arena),
-            Place::Counters(_) => unreachable!("counters are for kernels"),
+            Place::Counters(_) | Place::Unstored(_) => unreachable!("{t:?} is for kernels"),
         };
         let (first, len) = (offset as usize / 4, t.numel());
         assert!(first + len <= region.0.len() * 16, "{t:?} lies outside its region");

@@ -4,10 +4,11 @@
 use super::config::Shortcut;
 use super::params::{Init, ParamId, ParamSet, Part, Weights};
 use crate::ops::channel_bias::{ImageBias, channel_bias_with};
+use crate::ops::concat::Joined;
 use crate::ops::conv_transpose2d::conv_transpose2d;
-use crate::ops::conv2d::{Padding, conv2d_add};
+use crate::ops::conv2d::{self, Padding, conv2d_add};
 use crate::ops::dropout::DropoutLayer;
-use crate::ops::group_norm::{Norm, group_norm_with};
+use crate::ops::group_norm::{self, Norm, group_norm_with};
 use crate::ops::linear::linear_add;
 use crate::ops::upsample_conv2d::upsample_conv2d;
 use crate::tape::Tape;
@@ -97,14 +98,20 @@ impl Conv {
     }
 
     /// `[n, h, w, c_in]` to `[n, h', w', c_out]`.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
+    pub fn forward(&self, cx: &mut Forward, x: impl Into<Joined>) -> Tensor {
         self.forward_add(cx, x, Tensor::EMPTY)
     }
 
     /// The same with a tensor like the result added to it.
-    pub fn forward_add(&self, cx: &mut Forward, x: Tensor, residual: Tensor) -> Tensor {
+    pub fn forward_add(&self, cx: &mut Forward, x: impl Into<Joined>, residual: Tensor) -> Tensor {
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
         conv2d_add(cx.tape, x, w, b, self.stride, self.padding, residual)
+    }
+
+    /// Whether it can read two tensors that nobody has concatenated.
+    fn reads_joined(&self, cx: &mut Forward, parts: [Tensor; 2]) -> bool {
+        let w = cx.param(self.weight);
+        conv2d::reads_joined(cx.tape, parts, w, self.stride, self.padding)
     }
 
     /// What [`Conv::same3x3`] makes of `x` with every pixel repeated: `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
@@ -197,7 +204,7 @@ impl GroupNorm {
     fn forward_with(
         &self,
         cx: &mut Forward,
-        x: Tensor,
+        x: impl Into<Joined>,
         bias: Option<ImageBias>,
         dropout: Option<DropoutLayer>,
     ) -> Tensor {
@@ -278,9 +285,16 @@ impl ResBlock {
         ResBlock { norm1, conv1, time, norm2, conv2, shortcut, style }
     }
 
+    /// Whether it can read two tensors that nobody has concatenated: its first norm and the way around can.
+    pub fn reads_joined(&self, cx: &mut Forward, [a, b]: [Tensor; 2]) -> bool {
+        let around = self.shortcut.as_ref().is_some_and(|conv| conv.reads_joined(cx, [a, b]));
+        around && group_norm::reads_joined(cx.tape, a, b)
+    }
+
     /// `x [n, h, w, c_in]` and the time projections of all blocks `[n, columns]` to `[n, h, w, c_out]`.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor, times: Tensor) -> Tensor {
-        let h = self.norm1.forward(cx, x);
+    pub fn forward(&self, cx: &mut Forward, x: impl Into<Joined>, times: Tensor) -> Tensor {
+        let x = x.into();
+        let h = self.norm1.forward_with(cx, x, None, None);
         let h = self.conv1.forward(cx, h);
         let time = ImageBias { values: times, first: self.time };
         let dropout = cx.dropout_layer(self.style.dropout);
@@ -290,7 +304,7 @@ impl ResBlock {
         } else {
             self.norm2.forward_with(cx, h, Some(time), dropout)
         };
-        let around = self.shortcut.as_ref().map_or(x, |conv| conv.forward(cx, x));
+        let around = self.shortcut.as_ref().map_or(x.whole, |conv| conv.forward(cx, x));
         self.conv2.forward_add(cx, h, around)
     }
 }

@@ -13,9 +13,9 @@ use super::layers::{BlockStyle, Conv, Forward, GroupNorm, Linear, ResBlock, Star
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
 use crate::Result;
+use crate::ops::concat::{Joined, concat, join};
 use crate::ops::conv2d::Padding;
-use crate::ops::{avg_pool, concat, silu, upsample};
-use crate::tape::Tape;
+use crate::ops::{avg_pool, silu, upsample};
 use crate::tensor::Tensor;
 
 /// One residual block and the attention that may stand after it (or, in a decoder of [`Layout::Paired`], before it).
@@ -192,6 +192,19 @@ impl UNet {
     /// `classes` is the null label, exactly where the model is conditional. The result is
     /// `[n, h, w, out_channels]`.
     pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
+        self.record(cx, x, t, labels, ResBlock::reads_joined)
+    }
+
+    /// [`UNet::forward`] where `reads_joined` says which blocks of the decoder read a skip that is not stored again beside
+    /// their input.
+    fn record(
+        &self,
+        cx: &mut Forward,
+        x: Tensor,
+        t: Tensor,
+        labels: Option<Tensor>,
+        reads_joined: impl Fn(&ResBlock, &mut Forward, [Tensor; 2]) -> bool,
+    ) -> Tensor {
         let paired = self.config.layout == Layout::Paired;
         let time = self.time_embedding.forward(cx, t, labels);
         let time = silu::silu(cx.tape, time);
@@ -216,9 +229,11 @@ impl UNet {
         h = self.mid_attention.as_ref().map_or(h, |a| a.forward(cx, h));
         h = self.middle[1].forward(cx, h, times);
 
-        let mut join = |tape: &mut Tape, block: usize, h| {
-            tape.enter_layer(&format!("up_blocks.{block}.join"));
-            concat::concat(tape, h, skips.pop().expect("a skip"))
+        let mut add_skip = |cx: &mut Forward, block: usize, h, reader: Option<&ResBlock>| -> Joined {
+            let skip = skips.pop().expect("a skip");
+            let joined = reader.is_some_and(|reader| reads_joined(reader, cx, [h, skip]));
+            cx.tape.enter_layer(&format!("up_blocks.{block}.join"));
+            if joined { join(cx.tape, h, skip) } else { concat(cx.tape, h, skip).into() }
         };
         for (i, level) in self.decoder.iter().enumerate() {
             for layer in &level.layers {
@@ -226,8 +241,8 @@ impl UNet {
                     Some(attention) if paired => h = attention.forward(cx, h),
                     _ => {}
                 }
-                h = join(cx.tape, i, h);
-                h = layer.residual.forward(cx, h, times);
+                let x = add_skip(cx, i, h, Some(&layer.residual));
+                h = layer.residual.forward(cx, x, times);
                 match &layer.attention {
                     Some(attention) if !paired => h = attention.forward(cx, h),
                     _ => {}
@@ -235,7 +250,7 @@ impl UNet {
             }
             if let Some(up) = &level.resample {
                 if paired {
-                    h = join(cx.tape, i, h);
+                    h = add_skip(cx, i, h, None).whole;
                 }
                 cx.tape.enter_layer(&format!("up_blocks.{i}.upsamplers.0.resize"));
                 h = up.forward(cx, h);
@@ -249,9 +264,14 @@ impl UNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{Capability, Device};
     use crate::nn::{Shortcut, Weights};
-    use crate::tape::Backend;
+    use crate::ops::check::hopper_targets;
+    use crate::ops::philox::{Philox, RngState, Stream};
+    use crate::profile::Step;
+    use crate::tape::{Backend, Session, Tape};
     use crate::tensor::{DType, Store};
+    use crate::train::presets;
 
     fn count(config: &UNetConfig) -> usize {
         let mut params = ParamSet::default();
@@ -306,6 +326,79 @@ mod tests {
         let out = unet.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, None);
         assert_eq!(out.dims(), [1, 32, 32, 2]);
         assert_eq!(tape.nodes().iter().filter(|node| node.name() == "concat_fwd").count(), 11);
+    }
+
+    /// Where kernels read two tensors, nobody stores a skip again.
+    #[test]
+    fn skips_are_concatenated_where_a_reader_wants_one_tensor() {
+        let concatenations = |preset: &str, capability| {
+            let mut config = presets::get(preset).unwrap();
+            config.train.batch_size = 128;
+            let step = Step::plan(&config, Backend::Gpu(capability), DType::Bf16).unwrap();
+            let count = |op: &str| step.work.iter().filter(|work| work.op == op).count();
+            [count("concat_fwd"), count("concat_bwd")]
+        };
+        assert_eq!(concatenations("ddpm-cifar10", Capability::Hopper), [0, 0]);
+        assert_eq!(concatenations("ddpm-cifar10", Capability::Ampere), [12, 12]);
+        // Three resampling layers read skips too.
+        assert_eq!(concatenations("mnist-123", Capability::Hopper), [3, 3]);
+    }
+
+    /// The result and all gradients of a small network, joined skips against concatenated ones: a group that lies in both
+    /// tensors, a skip with another number of channels than what it joins.
+    #[test]
+    fn joined_skips_change_no_bit() {
+        let config = UNetConfig {
+            image_size: 8,
+            channels: vec![64, 128],
+            layers_per_level: 1,
+            attention_levels: vec![],
+            mid_attention: false,
+            ..UNetConfig::default()
+        };
+        let mut params = ParamSet::default();
+        let unet = UNet::new(&config, &mut params).unwrap();
+        let philox = Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, Stream::Init);
+        let initial = params.initial(|p, _, values| {
+            philox.fill_normal(p as u32, 0, values);
+            values.iter_mut().for_each(|v| *v *= 0.1);
+        });
+        let run = |device: Device, learns: bool, reads: fn(&ResBlock, &mut Forward, [Tensor; 2]) -> bool| {
+            let mut store = Store::new();
+            let weights = Weights::reserve(&mut store, &params, DType::Bf16, learns);
+            let [x, dy] = [(); 2].map(|()| store.tensor(&[2, 8, 8, 3], DType::Bf16));
+            let t = store.tensor(&[2], DType::F32);
+            let mut session = Session::new(device, &store).unwrap();
+            let mut tape = Tape::new(session.backend(), DType::Bf16);
+            let y = unet.record(&mut Forward::evaluate(&mut tape, &weights), x, t, None, reads);
+            tape.keep(y);
+            if learns {
+                tape.seed_grad(y, dy);
+                tape.backward();
+            }
+            let joins = tape.nodes().iter().filter(|node| node.name() == "join").count();
+            weights.write(&mut session, &initial).unwrap();
+            session.write(t, &[3.0, 700.0]).unwrap();
+            for (image, t) in [x, dy].into_iter().enumerate() {
+                let mut values = vec![0.0; t.numel()];
+                philox.fill_normal(1000 + image as u32, 0, &mut values);
+                session.write(t, &values).unwrap();
+            }
+            let mut program = session.load(tape).unwrap();
+            session.run(&mut program).unwrap();
+            let y = session.read_in(&program, y).unwrap();
+            let gradients = if learns { session.read(weights.gradients).unwrap() } else { Vec::new() };
+            (joins, y, gradients)
+        };
+        for target in hopper_targets().into_iter().take(1) {
+            let (joins, y, gradients) = run(target.open(), true, ResBlock::reads_joined);
+            let (none, wanted_y, wanted_gradients) = run(target.open(), true, |_, _, _| false);
+            assert!(joins == 2 && none == 0, "{joins} and {none} joins");
+            assert!(gradients.iter().filter(|g| **g != 0.0).count() > gradients.len() / 2);
+            assert!(y == wanted_y && gradients == wanted_gradients);
+            // Nothing outlives its last reader here.
+            assert!(run(target.open(), false, ResBlock::reads_joined).1 == y);
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Concatenation along channels: `y = a` beside `b`, as the decoder joins its skips. The gradients are the two slices
 //! of `dy`.
+//!
+//! Kernels that find out where a channel lies can do without `y`: [`join`] names it without storing it.
 
 use crate::device::Memory;
-use crate::tape::{Launches, Op, Tape};
+use crate::tape::{Backend, Launches, Op, Tape};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -11,13 +13,101 @@ use rayon::prelude::*;
 /// # Shapes
 /// `a [n, h, w, ca]`, `b [n, h, w, cb]`, result `[n, h, w, ca + cb]`. Nothing is saved for backward.
 pub fn concat(tape: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    let y = tape.tensor(&joined_dims(a, b), a.dtype());
+    tape.push(ConcatFwd { y, a, b });
+    y
+}
+
+/// The dimensions of the concatenation.
+pub(super) fn joined_dims(a: Tensor, b: Tensor) -> Vec<usize> {
     let last = a.rank() - 1;
     assert!(a.rank() == b.rank() && a.dims()[..last] == b.dims()[..last], "concat of {a:?} and {b:?}");
     let mut dims = a.dims();
     dims[last] += b.last_dim();
-    let y = tape.tensor(&dims, a.dtype());
-    tape.push(ConcatFwd { y, a, b });
-    y
+    dims
+}
+
+/// An operand for ops that read one tensor, or two as if they were beside each other in one.
+#[derive(Clone, Copy, Debug)]
+pub struct Joined {
+    /// The one tensor; or a name for the two together, which has their shape and gathers gradients but no bytes.
+    pub whole: Tensor,
+    /// The one tensor, or the first channels.
+    pub first: Tensor,
+    /// The channels after those; absent where there is one tensor.
+    pub second: Tensor,
+}
+
+impl From<Tensor> for Joined {
+    fn from(whole: Tensor) -> Joined {
+        Joined { whole, first: whole, second: Tensor::EMPTY }
+    }
+}
+
+impl Joined {
+    /// Whether it is two tensors.
+    pub fn is_pair(&self) -> bool {
+        !self.second.is_empty()
+    }
+
+    /// The channels of the first tensor: those from there on lie in the second, if there is one.
+    pub fn split(&self) -> usize {
+        self.first.last_dim()
+    }
+
+    /// For an op that writes the gradients of both: [`Tape::grad_sum`] of the whole, with two places to write the sum to.
+    /// Of what has arrived for one of them alone it knows nothing.
+    pub fn grad_sum<const N: usize>(&self, tape: &mut Tape) -> ([Tensor; 2], [Tensor; N]) {
+        let (dx, earlier) = tape.grad_sum(self.whole);
+        let slots = if self.is_pair() { self.parts().map(|part| tape.grad_slot(part)) } else { [dx, Tensor::EMPTY] };
+        (slots, earlier)
+    }
+
+    /// Reports what [`Joined::grad_sum`] gave places for.
+    pub fn set_grad(&self, tape: &mut Tape, gradients: [Tensor; 2]) {
+        if self.is_pair() {
+            tape.set_grad(self.whole, Tensor::EMPTY);
+            self.parts().into_iter().zip(gradients).for_each(|(part, gradient)| tape.accumulate(part, gradient));
+        } else {
+            tape.set_grad(self.whole, gradients[0]);
+        }
+    }
+
+    fn parts(&self) -> [Tensor; 2] {
+        [self.first, self.second]
+    }
+}
+
+/// `a` and `b` as one operand, which nobody stores: for kernels that take it.
+///
+/// # Shapes
+/// Those of [`concat`]. A gradient of the whole that no reader has taken apart is sliced as that of [`concat`].
+pub fn join(tape: &mut Tape, a: Tensor, b: Tensor) -> Joined {
+    assert!(tape.backend() != Backend::Cpu, "the CPU reads one tensor, not {a:?} and {b:?}");
+    let joined = Joined { whole: tape.unstored(&joined_dims(a, b), a.dtype()), first: a, second: b };
+    tape.push(Join(joined));
+    joined
+}
+
+/// Launches nothing: it passes the gradient on.
+#[derive(Debug)]
+struct Join(Joined);
+
+impl Op for Join {
+    fn name(&self) -> &'static str {
+        "join"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.0.whole]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        self.0.parts().to_vec()
+    }
+    fn backward(&self, tape: &mut Tape) {
+        ConcatBwd::record(tape, self.0.whole, self.0.parts());
+    }
+    fn cpu(&self, _: &mut Memory) {}
+    fn launch(&self, _: &mut Launches) {}
 }
 
 #[derive(Debug)]
@@ -38,11 +128,7 @@ impl Op for ConcatFwd {
         vec![self.a, self.b]
     }
     fn backward(&self, tape: &mut Tape) {
-        let (da, db) = (tape.grad_slot(self.a), tape.grad_slot(self.b));
-        let dy = tape.grad(self.y);
-        tape.push(ConcatBwd { da, db, dy, split: [self.a.last_dim(), self.b.last_dim()] });
-        tape.accumulate(self.a, da);
-        tape.accumulate(self.b, db);
+        ConcatBwd::record(tape, self.y, [self.a, self.b]);
     }
     fn cpu(&self, mem: &mut Memory) {
         let split @ [ca, cb] = [self.a.last_dim(), self.b.last_dim()];
@@ -65,6 +151,17 @@ struct ConcatBwd {
     db: Tensor,
     dy: Tensor,
     split: [usize; 2],
+}
+
+impl ConcatBwd {
+    /// Slices the gradient of `y`, which is `a` beside `b`.
+    fn record(tape: &mut Tape, y: Tensor, [a, b]: [Tensor; 2]) {
+        let (da, db) = (tape.grad_slot(a), tape.grad_slot(b));
+        let dy = tape.grad(y);
+        tape.push(ConcatBwd { da, db, dy, split: [a.last_dim(), b.last_dim()] });
+        tape.accumulate(a, da);
+        tape.accumulate(b, db);
+    }
 }
 
 impl Op for ConcatBwd {

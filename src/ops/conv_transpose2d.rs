@@ -96,14 +96,14 @@ impl Op for ConvTranspose2dFwd {
         let BwdDx { dx: y, dy: x, w, bias, layer, .. } = self.adjoint;
         let dy = tape.grad(y);
         if tape.needs_grad(w) {
-            BwdDw::record(tape, w, Tensor::EMPTY, x, dy, layer);
+            BwdDw::record(tape, w, Tensor::EMPTY, x, dy.into(), layer);
         }
         if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
         let (dx, [earlier]) = tape.grad_sum(x);
         if !dx.is_empty() {
-            tape.push(Conv2dFwd { y: dx, x: dy, w, bias: Tensor::EMPTY, residual: earlier, layer });
+            tape.push(Conv2dFwd { y: dx, x: dy.into(), w, bias: Tensor::EMPTY, residual: earlier, layer });
             tape.set_grad(x, dx);
         }
     }

@@ -31,7 +31,7 @@ pub fn linear_add(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, residual:
     let y = tape.tensor(&dims, x.dtype());
     let shape = Conv2dShape::linear(x.numel() / c_in, c_in, c_out);
     let layer = Layer::new(shape, &LINEAR).on(tape, x.dtype());
-    Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
+    Conv2dFwd { y, x: x.into(), w, bias, residual, layer }.record(tape)
 }
 
 #[cfg(test)]

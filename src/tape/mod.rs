@@ -118,6 +118,7 @@ pub struct Tape {
     watched: Vec<Tensor>,
     kept: Vec<Tensor>,
     counter_bytes: u64,
+    unstored: u32,
     forward_nodes: Option<usize>,
     /// Nodes of the forward and the reverse pass; what is recorded later updates weights.
     differentiated_nodes: Option<usize>,
@@ -140,6 +141,7 @@ impl Tape {
             watched: Vec::new(),
             kept: Vec::new(),
             counter_bytes: 0,
+            unstored: 0,
             forward_nodes: None,
             differentiated_nodes: None,
         }
@@ -173,6 +175,12 @@ impl Tape {
             Backend::Cpu => Tensor::EMPTY,
             Backend::Gpu(_) => self.tensor(dims, dtype),
         }
+    }
+
+    /// A name under which ops may find the gradient of several tensors that they read as one. It has no bytes.
+    pub fn unstored(&mut self, dims: &[usize], dtype: DType) -> Tensor {
+        self.unstored += 1;
+        Tensor::new(Place::Unstored(self.unstored), dims, dtype)
     }
 
     /// Counters by which the blocks of a launch find out who is last: zero before every launch, and the kernel leaves

@@ -84,6 +84,7 @@ impl Gpu {
             Place::Counters(offset) => {
                 self.counters.as_ref().expect("a loaded program has its counters").address + offset
             }
+            Place::Unstored(_) => unreachable!("{t:?} has no bytes"),
         }
     }
 
@@ -329,7 +330,7 @@ impl Session {
                 }
             }
             for output in program.nodes[i].outputs() {
-                if output.dtype() == DType::I32 || output.is_empty() {
+                if output.dtype() == DType::I32 || !output.is_stored() {
                     continue;
                 }
                 let columns = program.nodes[i].columns(output).unwrap_or(0..output.last_dim());

@@ -19,6 +19,7 @@ mod layer;
 mod shape;
 
 use crate::device::Memory;
+use crate::ops::concat::{Joined, joined_dims};
 use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 pub(super) use layer::{Layer, Names};
@@ -63,21 +64,39 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
 ///
 /// # Shapes
 /// Those of [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+/// `x` may be two tensors [joined](crate::ops::concat::join), of which [`reads_joined`] says whether it can.
 pub fn conv2d_add(
     tape: &mut Tape,
-    x: Tensor,
+    x: impl Into<Joined>,
     w: Tensor,
     bias: Tensor,
     stride: usize,
     padding: Padding,
     residual: Tensor,
 ) -> Tensor {
-    assert!(x.rank() == 4 && w.rank() == 4 && x.dim(3) == w.dim(3), "conv2d of {x:?} with weights {w:?}");
-    let shape = Conv2dShape {
-        n: x.dim(0),
-        h: x.dim(1),
-        w: x.dim(2),
-        c_in: x.dim(3),
+    let x = x.into();
+    let dtype = x.whole.dtype();
+    let shape = shape_of(&x.whole.dims(), w, stride, padding);
+    let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], dtype);
+    let layer = Layer::new(shape, &CONV2D).on(tape, dtype);
+    Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
+}
+
+/// Whether [`conv2d_add`] can read `a` and `b` [joined](crate::ops::concat::join): the kernels for Hopper can, where they
+/// take the shape and the channels of `a` are whole blocks of 64.
+pub fn reads_joined(tape: &Tape, [a, b]: [Tensor; 2], w: Tensor, stride: usize, padding: Padding) -> bool {
+    let shape = shape_of(&joined_dims(a, b), w, stride, padding);
+    Layer::new(shape, &CONV2D).on(tape, a.dtype()).hopper.read_joined(a.last_dim())
+}
+
+fn shape_of(x: &[usize], w: Tensor, stride: usize, padding: Padding) -> Conv2dShape {
+    let &[n, h, width, c_in] = x else { panic!("conv2d of {x:?}") };
+    assert!(w.rank() == 4 && c_in == w.dim(3), "conv2d of {x:?} with weights {w:?}");
+    Conv2dShape {
+        n,
+        h,
+        w: width,
+        c_in,
         c_out: w.dim(0),
         kh: w.dim(1),
         kw: w.dim(2),
@@ -86,10 +105,7 @@ pub fn conv2d_add(
         pad_left: padding.left,
         pad_bottom: padding.bottom,
         pad_right: padding.right,
-    };
-    let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], x.dtype());
-    let layer = Layer::new(shape, &CONV2D).on(tape, x.dtype());
-    Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
+    }
 }
 
 const CONV2D: Names =
@@ -99,7 +115,7 @@ const CONV2D: Names =
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conv2dFwd {
     pub y: Tensor,
-    pub x: Tensor,
+    pub x: Joined,
     pub w: Tensor,
     pub bias: Tensor,
     pub residual: Tensor,
@@ -111,10 +127,14 @@ impl Conv2dFwd {
     pub fn record(self, tape: &mut Tape) -> Tensor {
         let Conv2dFwd { y, x, w, bias, residual, layer } = self;
         let (op, c_out) = (layer.names.fwd, layer.shape.c_out);
-        assert!(x.dtype() == w.dtype() && bias.dtype() == DType::F32, "{op} of {x:?}, weights {w:?}, bias {bias:?}");
+        assert!(
+            x.first.dtype() == w.dtype() && bias.dtype() == DType::F32,
+            "{op} of {x:?}, weights {w:?}, bias {bias:?}"
+        );
         assert!(bias.is_empty() || bias.numel() == c_out, "{op}: bias {bias:?} for {c_out} channels");
         let fits = residual.dims() == y.dims() && residual.dtype() == y.dtype();
         assert!(residual.is_empty() || fits, "{op}: residual {residual:?} for {y:?}");
+        assert!(!x.is_pair() || layer.hopper.read_joined(x.split()), "{op} of {x:?}");
         tape.push(self);
         y
     }
@@ -128,7 +148,7 @@ impl Op for Conv2dFwd {
         vec![self.y]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.w, self.bias, self.residual]
+        vec![self.x.first, self.x.second, self.w, self.bias, self.residual]
     }
     fn backward(&self, tape: &mut Tape) {
         let Conv2dFwd { y, x, w, bias, residual, layer } = *self;
@@ -139,23 +159,23 @@ impl Op for Conv2dFwd {
         } else if tape.needs_grad(bias) {
             BwdDbias::record(tape, bias, dy, layer.names.bwd_dbias);
         }
-        let (dx, [earlier]) = tape.grad_sum(x);
+        let (dx, [earlier]) = tape.grad_sum(x.whole);
         if !dx.is_empty() {
             tape.push(BwdDx { dx, dy, w, bias: Tensor::EMPTY, earlier, layer });
-            tape.set_grad(x, dx);
+            tape.set_grad(x.whole, dx);
         }
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y], [x, w, bias, residual]) = mem.views([self.y], [self.x, self.w, self.bias, self.residual]);
+        let ([y], [x, w, bias, residual]) = mem.views([self.y], [self.x.first, self.w, self.bias, self.residual]);
         cpu::forward(y, x, w, bias, &self.layer.shape);
         cpu::add(y, residual);
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.layer.hopper.fwd {
-            return plan.launch(q, self.y, [self.x, self.w, self.bias, self.residual]);
+            return plan.launch(q, self.y, self.x, [self.w, self.bias, self.residual]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.fwd);
-        let operands = [self.y, self.x, self.w, self.bias, self.residual].map(Arg::from);
+        let operands = [self.y, self.x.first, self.w, self.bias, self.residual].map(Arg::from);
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
             .tiles(tile.side(), s.out_pixels(), s.c_out)
@@ -197,7 +217,7 @@ impl Op for BwdDx {
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.layer.hopper.bwd_dx {
-            return plan.launch(q, self.dx, [self.dy, self.w, self.bias, self.earlier]);
+            return plan.launch(q, self.dx, self.dy.into(), [self.w, self.bias, self.earlier]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
         let operands = [self.dx, self.dy, self.w, self.bias, self.earlier].map(Arg::from);
@@ -219,13 +239,13 @@ pub(super) struct BwdDw {
     dw: Tensor,
     dbias: Tensor,
     dy: Tensor,
-    x: Tensor,
+    x: Joined,
     layer: Layer,
 }
 
 impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
-    pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Tensor, layer: Layer) {
+    pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Joined, layer: Layer) {
         let splits = Splits::of_weights(&layer);
         let totals = [tape.weight_grad_slot(w), tape.grad_slot(bias)];
         let [dw, dbias] = totals.map(|total| splits.destination(tape, total));
@@ -244,10 +264,10 @@ impl Op for BwdDw {
         vec![self.dw, self.dbias]
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.x]
+        vec![self.dy, self.x.first, self.x.second]
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x]);
+        let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x.first]);
         cpu::backward_weights(dw, dy, x, &self.layer.shape);
         if !dbias.is_empty() {
             cpu::backward_bias(dbias, dy);
@@ -259,7 +279,7 @@ impl Op for BwdDw {
             return plan.launch(q, [*dw, *dbias], *dy, *x);
         }
         let (s, tile, splits) = (&layer.shape, layer.bwd_dw, Splits::of_weights(layer));
-        let operands = [*dw, *dbias, *dy, *x].map(Arg::from);
+        let operands = [*dw, *dbias, *dy, x.first].map(Arg::from);
         let columns = weight_columns(s, dy.dtype());
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
             .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])

@@ -55,7 +55,7 @@ fn check_with(x: [usize; 4], c_out: usize, [kh, kw]: [usize; 2], stride: usize, 
         &[Input::activation(&x), weights, Input::parameter(&[c_out])],
         |tape, t| {
             let y = tape.tensor(&[n, shape.out_h(), shape.out_w(), c_out], t[0].dtype());
-            Conv2dFwd { y, x: t[0], w: t[1], bias: t[2], residual: Tensor::EMPTY, layer }.record(tape)
+            Conv2dFwd { y, x: t[0].into(), w: t[1], bias: t[2], residual: Tensor::EMPTY, layer }.record(tape)
         },
         |x| oracle(&shape, &x[0], &x[1], &x[2]),
     );

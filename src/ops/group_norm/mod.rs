@@ -24,8 +24,9 @@ mod slabs;
 
 use crate::device::Memory;
 use crate::ops::channel_bias::ImageBias;
+use crate::ops::concat::Joined;
 use crate::ops::dropout::DropoutLayer;
-use crate::tape::{Arg, Launches, Op, Tape};
+use crate::tape::{Arg, Backend, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
 use slabs::Slabs;
 use std::ops::Range;
@@ -60,7 +61,8 @@ pub fn group_norm(
 
 /// [`group_norm`] of `x + bias`, followed by dropout: what [`channel_bias`](super::channel_bias::channel_bias), the norm
 /// and [`dropout`](super::dropout::dropout) compute one after the other, in one pass. The bias is added in f32; the mask is
-/// that of the separate op, bit for bit.
+/// that of the separate op, bit for bit. `x` may be two tensors [joined](super::concat::join), of which [`reads_joined`]
+/// says whether it can; then nothing is dropped.
 ///
 /// # Shapes
 /// `x` and the result `[n, .., c]`, `gamma` and `beta` `[c]` (f32), `c` a multiple of the groups; `c` columns of the bias'
@@ -68,14 +70,16 @@ pub fn group_norm(
 /// the mean of each channel lies from its group's.
 pub fn group_norm_with(
     tape: &mut Tape,
-    x: Tensor,
+    x: impl Into<Joined>,
     gamma: Tensor,
     beta: Tensor,
     norm: Norm,
     bias: Option<ImageBias>,
     dropout: Option<DropoutLayer>,
 ) -> Tensor {
-    let (n, c, Norm { groups, eps, silu }) = (x.dim(0), x.last_dim(), norm);
+    let of = x.into();
+    let (x, Norm { groups, eps, silu }) = (of.whole, norm);
+    let (n, c) = (x.dim(0), x.last_dim());
     assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
     assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
     if let Some(ImageBias { values, first }) = bias {
@@ -83,12 +87,20 @@ pub fn group_norm_with(
         assert!(fits && values.dtype() == x.dtype(), "group_norm: bias {values:?} from column {first} on for {x:?}");
     }
     assert!(dropout.is_none_or(|layer| (0.0..1.0).contains(&layer.p)), "group_norm: {dropout:?}");
+    let can_read = !of.is_pair() || dropout.is_none() && reads_joined(tape, of.first, of.second);
+    assert!(can_read, "group_norm: {of:?}, {dropout:?}");
     let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
     let y = tape.tensor(&x.dims(), x.dtype());
     let stats = tape.tensor(&[n, shape.stats_width(bias.is_some())], DType::F32);
     let bias = bias.unwrap_or(ImageBias::NONE);
-    tape.push(GroupNormFwd { y, stats, of: Operands { x, bias, gamma, beta, dropout, shape }, eps });
+    tape.push(GroupNormFwd { y, stats, of: Operands { x: of, bias, gamma, beta, dropout, shape }, eps });
     y
+}
+
+/// Whether the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b` begin a
+/// vector.
+pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
+    tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +127,7 @@ impl Shape {
 /// What both passes read.
 #[derive(Clone, Copy, Debug)]
 struct Operands {
-    x: Tensor,
+    x: Joined,
     /// May be absent.
     bias: ImageBias,
     gamma: Tensor,
@@ -131,8 +143,8 @@ impl Operands {
     }
 
     /// In the kernels' order.
-    fn tensors(&self) -> [Tensor; 5] {
-        [self.x, self.bias.values, self.gamma, self.beta, self.rng()]
+    fn tensors(&self) -> [Tensor; 6] {
+        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.rng()]
     }
 
     fn bias_columns(&self) -> Range<usize> {
@@ -149,7 +161,7 @@ impl Operands {
     fn scalars(&self, slabs: &Slabs, own: &[Arg]) -> Vec<Arg> {
         let Shape { pixels, c, groups, silu, .. } = self.shape;
         let columns = if self.bias.values.is_empty() { 0 } else { self.bias.values.last_dim() };
-        let dims = [pixels, c, groups, slabs.groups, columns, self.bias.first].map(Arg::from);
+        let dims = [pixels, c, self.x.split(), groups, slabs.groups, columns, self.bias.first].map(Arg::from);
         let dropout: [Arg; 3] = match self.dropout {
             Some(layer) => [layer.stream().id().into(), layer.threshold().into(), layer.scale().into()],
             None => [0u32.into(), 0u32.into(), 1f32.into()],
@@ -157,16 +169,25 @@ impl Operands {
         [&dims[..], own, &[(silu as i32).into()], &dropout].concat()
     }
 
-    /// The kernel of a pass, which is another one where there is dropout.
-    fn kernel(&self, plain: &'static str, with_dropout: &'static str) -> &'static str {
-        if self.dropout.is_some() { with_dropout } else { plain }
+    /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
+    fn kernel(&self, [plain, joined, with_dropout]: [&'static str; 3]) -> &'static str {
+        match self.dropout {
+            Some(_) => with_dropout,
+            None if self.x.is_pair() => joined,
+            None => plain,
+        }
     }
 
-    fn on_cpu<'a>(&self, [x, bias, gamma, beta, rng]: [&'a [f32]; 5]) -> cpu::Inputs<'a> {
+    /// Of [`Operands::tensors`]; on the CPU `x` is one tensor.
+    fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
         let mask = self.dropout.map(|layer| layer.mask(rng));
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
     }
 }
+
+/// Kernels of the passes: plain, of two tensors, with dropout.
+const FORWARD: [&str; 3] = ["group_norm_fwd", "group_norm_joined_fwd", "group_norm_dropout_fwd"];
+const BACKWARD: [&str; 3] = ["group_norm_bwd", "group_norm_joined_bwd", "group_norm_dropout_bwd"];
 
 #[derive(Debug)]
 struct GroupNormFwd {
@@ -192,19 +213,28 @@ impl Op for GroupNormFwd {
     fn backward(&self, tape: &mut Tape) {
         let Operands { x, bias, gamma, beta, shape, .. } = self.of;
         let dy = tape.grad(self.y);
-        let (wanted, earlier) = tape.grad_sum(x);
-        let dx = if wanted.is_empty() { tape.tensor(&x.dims(), x.dtype()) } else { wanted };
+        let (wanted, earlier) = if x.is_pair() {
+            let (wanted, [earlier]) = x.grad_sum(tape);
+            (wanted, [earlier, Tensor::EMPTY])
+        } else {
+            x.grad_sum(tape)
+        };
+        let mut written = |x: Tensor, dx: Tensor| {
+            let is_wanted = x.is_empty() || !dx.is_empty();
+            if is_wanted { dx } else { tape.tensor(&x.dims(), x.dtype()) }
+        };
+        let dx = [written(x.first, wanted[0]), written(x.second, wanted[1])];
         let dbias = tape.grad_columns(bias.values, self.of.bias_columns());
         let (dgamma, dbeta) = (tape.grad_slot(gamma), tape.grad_slot(beta));
         let (channel_sums, counters) = if dgamma.is_empty() && dbeta.is_empty() {
             (Tensor::EMPTY, Tensor::EMPTY)
         } else {
-            let slabs = Slabs::new(shape, x.dtype());
+            let slabs = Slabs::new(shape, dy.dtype());
             (tape.scratch(&[shape.n, shape.c, 2], DType::F32), tape.counters(slabs.count))
         };
         let (stats, of) = (self.stats, self.of);
         tape.push(GroupNormBwd { dx, dbias, dgamma, dbeta, channel_sums, counters, dy, stats, of, earlier });
-        tape.set_grad(x, wanted);
+        x.set_grad(tape, wanted);
         tape.accumulate(gamma, dgamma);
         tape.accumulate(beta, dbeta);
     }
@@ -213,7 +243,7 @@ impl Op for GroupNormFwd {
         cpu::forward(y, stats, self.of.on_cpu(inputs), self.of.shape, self.eps);
     }
     fn launch(&self, q: &mut Launches) {
-        let (dtype, kernel) = (self.y.dtype(), self.of.kernel("group_norm_fwd", "group_norm_dropout_fwd"));
+        let (dtype, kernel) = (self.y.dtype(), self.of.kernel(FORWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
         let tensors = [&[self.y, self.stats][..], &self.of.tensors()].concat();
         let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
@@ -224,7 +254,8 @@ impl Op for GroupNormFwd {
 
 #[derive(Debug)]
 struct GroupNormBwd {
-    dx: Tensor,
+    /// As `x`, one tensor or two.
+    dx: [Tensor; 2],
     dbias: Tensor,
     dgamma: Tensor,
     dbeta: Tensor,
@@ -235,7 +266,7 @@ struct GroupNormBwd {
     dy: Tensor,
     stats: Tensor,
     of: Operands,
-    /// Gradients of x that have arrived before, which are added to dx; either may be absent.
+    /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
     earlier: [Tensor; 2],
 }
 
@@ -244,7 +275,7 @@ impl Op for GroupNormBwd {
         "group_norm_bwd"
     }
     fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx, self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters]
+        [&self.dx[..], &[self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters]].concat()
     }
     fn inputs(&self) -> Vec<Tensor> {
         // The last block reads what all have written.
@@ -254,21 +285,21 @@ impl Op for GroupNormBwd {
         self.of.columns(operand, self.dbias)
     }
     fn cpu(&self, mem: &mut Memory) {
-        let [x, bias, gamma, beta, rng] = self.of.tensors();
+        let [x, none, bias, gamma, beta, rng] = self.of.tensors();
         let [first, second] = self.earlier;
-        let ([dx, dbias, dgamma, dbeta], [dy, x, bias, gamma, beta, rng, stats, first, second]) = mem.views(
-            [self.dx, self.dbias, self.dgamma, self.dbeta],
-            [self.dy, x, bias, gamma, beta, rng, self.stats, first, second],
+        let ([dx, dbias, dgamma, dbeta], [dy, x, none, bias, gamma, beta, rng, stats, first, second]) = mem.views(
+            [self.dx[0], self.dbias, self.dgamma, self.dbeta],
+            [self.dy, x, none, bias, gamma, beta, rng, self.stats, first, second],
         );
         let gradients = cpu::Gradients { dx, dbias, dgamma, dbeta };
-        let inputs = self.of.on_cpu([x, bias, gamma, beta, rng]);
+        let inputs = self.of.on_cpu([x, none, bias, gamma, beta, rng]);
         cpu::backward(gradients, dy, inputs, stats, [first, second], self.of.shape);
     }
     fn launch(&self, q: &mut Launches) {
-        let (dtype, kernel) = (self.dx.dtype(), self.of.kernel("group_norm_bwd", "group_norm_dropout_bwd"));
+        let (dtype, kernel) = (self.dy.dtype(), self.of.kernel(BACKWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
-        let outputs = [self.dx, self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
-        let tensors = [&outputs[..], &self.of.tensors(), &[self.stats], &self.earlier].concat();
+        let outputs = [self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
+        let tensors = [&self.dx[..], &outputs, &self.of.tensors(), &[self.stats], &self.earlier].concat();
         let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
         args.push(self.of.shape.n.into());
         args.extend(self.of.scalars(&slabs, &[]));

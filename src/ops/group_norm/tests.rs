@@ -9,6 +9,8 @@ use crate::ops::silu::silu;
 use crate::tape::{Backend, Session};
 use crate::tensor::Store;
 
+mod joined;
+
 const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 3, first_image: 11 };
 
 /// `x [n, pixels, c]`, gamma and beta `[c]`, and as often as wanted `[n, c]` biases.

@@ -6,7 +6,9 @@ mod wgrad;
 
 use super::Conv2dShape;
 use crate::device::TensorMap;
-use crate::tensor::DType;
+use crate::ops::concat::Joined;
+use crate::tape::Arg;
+use crate::tensor::{DType, Tensor};
 pub use taps::{Pass, TapsPlan};
 pub use wgrad::WgradPlan;
 
@@ -19,6 +21,12 @@ pub struct Plans {
 }
 
 impl Plans {
+    /// Whether the kernels that read `x` can read two tensors, of which the first has so many channels: then every block of
+    /// channels lies in one of them. The input gradient is written as one tensor by any kernel.
+    pub fn read_joined(&self, channels: usize) -> bool {
+        self.fwd.is_some() && self.bwd_dw.is_some() && channels.is_multiple_of(CHANNEL_BLOCK)
+    }
+
     /// For activations stored as `dtype`.
     pub fn new(s: &Conv2dShape, dtype: DType) -> Plans {
         Plans {
@@ -44,6 +52,8 @@ pub const MULTIPROCESSORS: usize = 132;
 pub const SHARED_BYTES: usize = 227 * 1024;
 /// As in the kernels: a loading warpgroup and two that multiply.
 pub const THREADS: usize = 384;
+/// Input channels that a box holds.
+const CHANNEL_BLOCK: usize = 64;
 /// Bytes of 64 bf16 channels, the innermost extent of every box.
 const ROW: usize = 128;
 /// Stages that a ring has barriers for.
@@ -99,11 +109,21 @@ impl PixelTile {
     /// Boxes of `n` images `[h, w, c]`, each of 64 channels of so many rows of the tile, every `stride`-th pixel. The
     /// images come before the rows: shared memory holds the boxes so.
     fn boxes(&self, [n, h, w, c]: [usize; 4], rows: usize, stride: usize) -> TensorMap {
-        let extents = [64, self.columns * stride, self.images, rows * stride];
+        let extents = [CHANNEL_BLOCK, self.columns * stride, self.images, rows * stride];
         TensorMap::new(DType::Bf16, &[c, w, n, h], &extents)
             .strides(&[c, h * w * c, w * c])
             .element_strides(&[1, stride, 1, stride])
             .swizzle_128()
+    }
+}
+
+/// `x` as the kernels take it: the boxes of its first tensor and of its second, for which the first stands in where there is
+/// none, and the channel with which the second begins. `boxes(c)` are those of a tensor with so many channels.
+fn input_args(x: Joined, boxes: impl Fn(usize) -> TensorMap) -> ([Arg; 2], Arg) {
+    let map = |tensor: Tensor| Arg::TensorMap(tensor, boxes(tensor.last_dim()));
+    match x.is_pair() {
+        true => ([map(x.first), map(x.second)], x.split().into()),
+        false => ([(); 2].map(|()| map(x.first)), i32::MAX.into()),
     }
 }
 

@@ -2,8 +2,7 @@
 
 use super::super::layer::dims;
 use super::*;
-use crate::tape::{Arg, Launches};
-use crate::tensor::Tensor;
+use crate::tape::Launches;
 
 /// Which product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,25 +155,24 @@ impl TapsPlan {
     }
 
     /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`; bias and addend may be absent.
-    pub fn launch(&self, q: &mut Launches, out: Tensor, [input, w, bias, addend]: [Tensor; 4]) {
+    pub fn launch(&self, q: &mut Launches, out: Tensor, input: Joined, [w, bias, addend]: [Tensor; 3]) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let own_rows = self.channels / self.cluster; // of a stage of weights
-        let (pixels, weight_rows) = match self.pass {
-            Pass::Forward => (self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride), own_rows),
-            Pass::InputGradient => {
-                (self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], self.box_rows, 1), own_rows.min(64))
-            }
+        let (image, stride, weight_rows) = match self.pass {
+            Pass::Forward => ([s.h, s.w], s.stride, own_rows),
+            Pass::InputGradient => ([s.out_h(), s.out_w()], 1, own_rows.min(64)),
         };
+        let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
+        let (pixels, split) = input_args(input, boxes);
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, weight_rows]).swizzle_128();
-        let maps = [Arg::TensorMap(input, pixels), Arg::TensorMap(w, weights)];
-        let operands = [&[out.into()], &maps[..], &[bias.into(), addend.into()]].concat();
+        let operands = [&[out.into()], &pixels[..], &[Arg::TensorMap(w, weights), bias.into(), addend.into()]].concat();
         let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
-            .args(&[&operands[..], &dims(s), &tile].concat());
+            .args(&[&operands[..], &dims(s), &[split], &tile].concat());
     }
 
     /// The part of the multiprocessors' turns that have a tile to compute.

@@ -1,8 +1,7 @@
 //! Weight gradient: `kernels/conv2d/wgrad_sm90.cu`.
 
 use super::*;
-use crate::tape::{Arg, Launches};
-use crate::tensor::Tensor;
+use crate::tape::Launches;
 
 /// How the weight gradient of one shape runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,23 +80,20 @@ impl WgradPlan {
     }
 
     /// Launches the kernel, which writes a sum for each split to `dw`, and to `dbias` unless that is absent.
-    pub fn launch(&self, q: &mut Launches, [dw, dbias]: [Tensor; 2], dy: Tensor, x: Tensor) {
+    pub fn launch(&self, q: &mut Launches, [dw, dbias]: [Tensor; 2], dy: Tensor, x: Joined) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
-        let operands = [
-            dw.into(),
-            dbias.into(),
-            Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1)),
-            Arg::TensorMap(x, self.tile.boxes([s.n, s.h, s.w, s.c_in], self.box_rows, s.stride)),
-        ];
+        let dy = Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1));
+        let (x, split) = input_args(x, |c| self.tile.boxes([s.n, s.h, s.w, c], self.box_rows, s.stride));
+        let operands = [&[dw.into(), dbias.into(), dy], &x[..]].concat();
         let dims = [s.n, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()];
         let tile = [columns, images, rows, self.stages, self.split_tiles];
-        let numbers: Vec<Arg> = dims.into_iter().chain(tile).map(Arg::from).collect();
+        let (dims, tile) = (dims.map(Arg::from), tile.map(Arg::from));
         q.kernel_named(self.kernel)
             .grid([s.c_out.div_ceil(self.channels), self.atom_groups, self.splits])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64)
-            .args(&[&operands[..], &numbers].concat());
+            .args(&[&operands[..], &dims, &[split], &tile].concat());
     }
 
     /// Thread blocks.

@@ -4,6 +4,7 @@
 use super::*;
 use crate::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::ops::check::{Input, compare, few};
+use crate::ops::concat::join;
 use crate::ops::conv2d::{CONV2D, Conv2dFwd, Layer, cpu};
 use crate::tape::{Session, Tape};
 use crate::tensor::{Store, Tensor};
@@ -52,30 +53,56 @@ impl Case {
     /// Result, gradients of the input, the weights and the bias, computed as planned: with residual and earlier gradient added,
     /// if they are wanted.
     pub fn run(&self, layer: &Layer, options: EmuOptions, with_addends: bool) -> [Vec<f32>; 4] {
+        self.run_split(layer, options, with_addends, None)
+    }
+
+    /// The same with the input in two tensors, of which the first has so many channels.
+    pub fn run_split(
+        &self,
+        layer: &Layer,
+        options: EmuOptions,
+        with_addends: bool,
+        split: Option<usize>,
+    ) -> [Vec<f32>; 4] {
         let s = &self.shape;
         let mut store = Store::new();
-        let x = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
+        let parts = match split {
+            Some(channels) => vec![channels, s.c_in - channels],
+            None => vec![s.c_in],
+        };
+        let parts: Vec<Tensor> = parts.into_iter().map(|c| store.tensor(&[s.n, s.h, s.w, c], DType::Bf16)).collect();
         let w = store.tensor(&[s.c_out, s.kh, s.kw, s.c_in], DType::Bf16);
         let [dw, bias, dbias] = [w.dims(), vec![s.c_out], vec![s.c_out]].map(|dims| store.tensor(&dims, DType::F32));
         let [dy, residual] = [(); 2].map(|()| store.tensor(&[s.n, s.out_h(), s.out_w(), s.c_out], DType::Bf16));
-        let earlier = store.tensor(&x.dims(), DType::Bf16);
+        let earlier = store.tensor(&[s.n, s.h, s.w, s.c_in], DType::Bf16);
         let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
         let mut tape = Tape::new(session.backend(), DType::Bf16);
         tape.parameter(w, dw);
         tape.parameter(bias, dbias);
-        tape.watch(x);
+        parts.iter().for_each(|&part| tape.watch(part));
+        let x = match parts[..] {
+            [a, b] => join(&mut tape, a, b),
+            _ => parts[0].into(),
+        };
         let y = tape.tensor(&dy.dims(), DType::Bf16);
         let added = if with_addends { residual } else { Tensor::EMPTY };
         Conv2dFwd { y, x, w, bias, residual: added, layer: *layer }.record(&mut tape);
         tape.keep(y);
         tape.seed_grad(y, dy);
         if with_addends {
-            tape.accumulate(x, earlier);
+            tape.accumulate(x.whole, earlier);
         }
         tape.backward();
-        let dx = tape.grad(x);
-        tape.keep(dx);
-        for (tensor, values) in [x, w, bias, dy, residual, earlier].into_iter().zip(&self.inputs) {
+        let dx: Vec<Tensor> = parts.iter().map(|&part| tape.grad(part)).collect();
+        dx.iter().for_each(|&dx| tape.keep(dx));
+        let [values, inputs @ ..] = &self.inputs;
+        for (part, first) in parts.iter().zip([0, split.unwrap_or(0)]) {
+            let channels = first..first + part.last_dim();
+            session
+                .write(*part, &values.chunks(s.c_in).flat_map(|x| x[channels.clone()].to_vec()).collect::<Vec<_>>())
+                .unwrap();
+        }
+        for (tensor, values) in [w, bias, dy, residual, earlier].into_iter().zip(inputs) {
             session.write(tensor, values).unwrap();
         }
         let mut program = session.load(tape).unwrap();
@@ -84,7 +111,11 @@ impl Case {
         }
         assert!(!program.kernels().any(|k| k.contains("dbias")), "the kernels of the weight gradient sum dy");
         session.run(&mut program).unwrap_or_else(|e| panic!("{layer:?} with {options:?}: {e}"));
-        [y, dx, dw, dbias].map(|t| session.read_in(&program, t).unwrap())
+        let [y, dw, dbias] = [y, dw, dbias].map(|t| session.read_in(&program, t).unwrap());
+        let dx: Vec<Vec<f32>> = dx.iter().map(|&dx| session.read_in(&program, dx).unwrap()).collect();
+        let pixels = dx.iter().zip(&parts).map(|(dx, part)| dx.chunks(part.last_dim()));
+        let pixel = |i: usize| pixels.clone().flat_map(move |mut pixels| pixels.nth(i).unwrap().to_vec());
+        [y, (0..s.n * s.h * s.w).flat_map(pixel).collect(), dw, dbias]
     }
 
     /// The sums of such results and the addends, each rounded to bf16.
@@ -104,29 +135,34 @@ impl Case {
     }
 }
 
-/// Every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two tiles:
-/// against the CPU; and with addends in every schedule, against sums made apart. Clusters give the bits of single blocks.
+/// Plans of every kernel that takes the shape, `blocks` persistent blocks or a cluster more, weight gradients in two splits
+/// where there are two tiles.
+fn layers(shape: Conv2dShape, blocks: usize) -> Vec<Layer> {
+    let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
+    let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
+    let of = |plans: &[TapsPlan], i: usize| {
+        let blocks = |plan: &TapsPlan| plan.tiles.min(blocks).next_multiple_of(plan.cluster);
+        plans.get(i).map(|plan| TapsPlan { blocks: blocks(plan), ..*plan })
+    };
+    let plans =
+        |i: usize| Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
+    let count = fwd.len().max(bwd_dx.len()).max(bwd_dw.len());
+    (0..count).map(|i| Layer { hopper: plans(i), ..Layer::new(shape, &CONV2D) }).collect()
+}
+
+/// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart. Clusters
+/// give the bits of single blocks.
 fn check(shape: Conv2dShape, blocks: usize) {
     if Emu::new(EmuOptions::default()).is_err() {
         return;
     }
     let case = Case::new(shape);
-    let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
-    let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
-    let of = |plans: &[TapsPlan], i: usize| {
-        plans.get(i).map(|plan| {
-            let blocks = plan.tiles.min(blocks).next_multiple_of(plan.cluster);
-            TapsPlan { blocks, ..*plan }
-        })
-    };
     let mut bits_of: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
-    for i in 0..fwd.len().max(bwd_dw.len()) {
-        let plans = Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
-        let layer = Layer { hopper: plans, ..Layer::new(shape, &CONV2D) };
+    for layer in layers(shape, blocks) {
         let result = case.run(&layer, schedules()[0], false);
         case.compare(&result, &layer);
-        for (plan, bits) in [plans.fwd, plans.bwd_dx].into_iter().zip(&result).filter_map(|(p, bits)| Some((p?, bits)))
-        {
+        let plans = [layer.hopper.fwd, layer.hopper.bwd_dx];
+        for (plan, bits) in plans.into_iter().zip(&result).filter_map(|(plan, bits)| Some((plan?, bits))) {
             let single = plan.kernel.strip_suffix("_pair").unwrap_or(plan.kernel);
             let bits_of_single = bits_of.entry(single).or_insert_with(|| bits.clone());
             assert!(bits_of_single == bits, "{} and {single} give the same bits for {shape:?}", plan.kernel);
@@ -169,4 +205,31 @@ fn other_kernels_match_the_cpu() {
         conv(1, [6, 8], [40, 40], [1, 1], 2),
     ];
     few(shapes).for_each(|s| check(s, 2));
+}
+
+/// Two tensors joined against one, bit for bit in every schedule: the second with whole blocks of 64 channels and without, with
+/// several taps and strides, and the input gradient added to.
+#[test]
+fn two_tensors_are_convolved_as_one() {
+    if Emu::new(EmuOptions::default()).is_err() {
+        return;
+    }
+    let shapes = [
+        (conv(2, [7, 5], [192, 72], [1, 1], 1), 128),
+        (conv3x3(2, 8, [136, 64]), 64),
+        (conv(1, [6, 8], [168, 40], [3, 3], 2), 128),
+    ];
+    for (shape, split) in few(shapes) {
+        let case = Case::new(shape);
+        let both = |layer: &&Layer| layer.hopper.fwd.is_some() && layer.hopper.bwd_dw.is_some();
+        let layers = layers(shape, 2);
+        assert!(layers.iter().any(|layer| both(&layer)));
+        for layer in layers.iter().filter(both) {
+            let whole = case.run(layer, schedules()[0], true);
+            for options in schedules() {
+                let joined = case.run_split(layer, options, true, Some(split));
+                assert!(joined == whole, "{layer:?} split at {split} with {options:?}");
+            }
+        }
+    }
 }
