@@ -107,6 +107,10 @@ fn exports(text: &str) -> Result<Vec<Export>, String> {
             ("EXPORT_AS", Some((name, instance))) => {
                 exports.push(Export { name: name.into(), instance: instance.into() });
             }
+            ("EXPORT_CLUSTER_AS", Some((name, rest))) => {
+                let (_blocks, instance) = rest.split_once(',').ok_or_else(malformed)?;
+                exports.push(Export { name: name.into(), instance: instance.into() });
+            }
             _ => return Err(malformed()),
         }
     }

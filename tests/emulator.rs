@@ -2,6 +2,8 @@
 //! under every schedule.
 #![cfg(ddpm_emu)]
 
+#[path = "emu/cluster.rs"]
+mod cluster;
 #[path = "emu/hopper.rs"]
 mod hopper;
 mod launch;

@@ -4,6 +4,7 @@
 //   EXPORT_F32_BF16(silu_fwd)          silu_fwd<float> as silu_fwd_f32, silu_fwd<__nv_bfloat16> as silu_fwd_bf16
 //   EXPORT_T(silu_fwd, float)          one of the two
 //   EXPORT_AS(conv_fwd_64, conv_fwd<float, 64>)   any instantiation under any name; literal template arguments only
+//   EXPORT_CLUSTER_AS(conv_fwd_64_pair, 2, conv_fwd<float, 64>)   the same, in clusters of two blocks along x
 //
 // One at the start of each line, not from within another macro: build.rs reads the lines as they stand.
 //
@@ -19,10 +20,13 @@
 #if defined(__CUDACC__)
 #define EXPORT(kernel) static_assert(sizeof(&kernel) != 0, "a kernel");
 #define EXPORT_AS(name, ...) template __global__ decltype(__VA_ARGS__) __VA_ARGS__;
+#define EXPORT_CLUSTER_AS(name, blocks, ...) \
+  template __global__ __cluster_dims__(blocks, 1, 1) decltype(__VA_ARGS__) __VA_ARGS__;
 #else
 #define EXPORT(kernel) EXPORT_AS(kernel, kernel)
-#define EXPORT_AS(name, ...)                                                                         \
-  static emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name, __FILE__);  \
+#define EXPORT_AS(name, ...) EXPORT_CLUSTER_AS(name, 1, __VA_ARGS__)
+#define EXPORT_CLUSTER_AS(name, blocks, ...)                                                                \
+  static emu::Kernel kernel_##name = emu::describe<emu::Signature<&__VA_ARGS__>>(#name, __FILE__, blocks); \
   EMU_AT_START static void enter_##name() { emu::enter(kernel_##name); }
 #endif
 

@@ -31,7 +31,7 @@ __device__ __forceinline__ uint32_t smem_u32(const void* p EMU_AT) {
 #if defined(__CUDACC__)
   return uint32_t(__cvta_generic_to_shared(p));
 #else
-  return emu::engine->shared_address(p, 0, "smem_u32", at);
+  return emu::this_block().shared_address(p, 0, "smem_u32", at);
 #endif
 }
 
@@ -95,6 +95,52 @@ __device__ __forceinline__ void mbar_wait(uint64_t* bar, unsigned parity EMU_AT)
 #endif
 }
 
+// Clusters (EXPORT_CLUSTER_AS): blocks that run at the same time and reach each other's shared memory, which has the same
+// layout in each. A block's rank in its cluster is blockIdx.x modulo the cluster's size.
+__device__ __forceinline__ unsigned cluster_rank() {
+#if defined(__CUDACC__)
+  unsigned rank = 0;
+  PTX_SM90("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+#else
+  return emu::this_block().rank;
+#endif
+}
+
+// A barrier of all threads of the cluster that have not returned: those that arrive must wait before they arrive again or
+// return. What was written before the arrival, barriers that were made included, is seen after the wait. It comes before
+// the first use of another block's shared memory, and after the last use by another block, before this one ends.
+__device__ __forceinline__ void cluster_arrive(EMU_HERE) {
+#if defined(__CUDACC__)
+  PTX_SM90("barrier.cluster.arrive.release;" ::: "memory");
+#else
+  emu::engine->cluster_arrive(at);
+#endif
+}
+__device__ __forceinline__ void cluster_wait(EMU_HERE) {
+#if defined(__CUDACC__)
+  PTX_SM90("barrier.cluster.wait.acquire;" ::: "memory");
+#else
+  emu::engine->cluster_wait(at);
+#endif
+}
+
+// Arrives at the barrier that lies where `bar` does in the cluster's block of such a rank, which may be this one. Between
+// blocks it orders products and tensor copies, not ordinary reads and writes: for these there is .release.cluster, before
+// which the thread would wait until all its stores have reached memory.
+__device__ __forceinline__ void mbar_arrive_cluster(uint64_t* bar, unsigned rank EMU_AT) {
+#if defined(__CUDACC__)
+  PTX_SM90(
+      "{\n.reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(smem_u32(bar)),
+      "r"(rank)
+      : "memory");
+#else
+  emu::mbar_arrive_cluster(bar, rank, at);
+#endif
+}
+
 // Tensor copies, started by one thread. Coordinates count elements from the innermost dimension outwards and may lie
 // outside the tensor: loads give zeros there, stores leave it alone. Shared memory holds the box densely, aligned to 128
 // bytes; with the 128-byte swizzle the innermost extent of the box is 128 bytes at most, the box is aligned to 1024, and
@@ -151,6 +197,33 @@ __device__ __forceinline__ void tma_load_5d(void* dst, const TensorMap* map, uin
       : "memory");
 #else
   emu::tma_load(dst, map, bar, {c0, c1, c2, c3, c4}, at);
+#endif
+}
+
+// The same into every block of the cluster whose rank is set in `ranks`: the box to the same place of its shared memory,
+// where its bytes complete on its own `bar`, to which that block must announce them.
+__device__ __forceinline__ void tma_load_3d_multicast(void* dst, const TensorMap* map, uint64_t* bar, uint16_t ranks,
+                                                      int c0, int c1, int c2 EMU_AT) {
+#if defined(__CUDACC__)
+  PTX_SM90(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(smem_u32(dst)),
+      "l"(map), "r"(smem_u32(bar)), "h"(ranks), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+#else
+  emu::tma_load_multicast(dst, map, bar, ranks, {c0, c1, c2}, at);
+#endif
+}
+__device__ __forceinline__ void tma_load_4d_multicast(void* dst, const TensorMap* map, uint64_t* bar, uint16_t ranks,
+                                                      int c0, int c1, int c2, int c3 EMU_AT) {
+#if defined(__CUDACC__)
+  PTX_SM90(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%4, %5, %6, %7}], [%2], %3;" ::"r"(smem_u32(dst)),
+      "l"(map), "r"(smem_u32(bar)), "h"(ranks), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+#else
+  emu::tma_load_multicast(dst, map, bar, ranks, {c0, c1, c2, c3}, at);
 #endif
 }
 

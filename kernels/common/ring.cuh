@@ -56,7 +56,10 @@ struct Ring {
   __device__ __forceinline__ void wait_loaded() const { mbar_wait(full(), parity); }
 };
 
-// One lane of each reading warp says that its warp has left a buffer; null: none was held.
-__device__ __forceinline__ void leave(uint64_t* empty) {
-  if (empty && threadIdx.x % 32 == 0) mbar_arrive(empty);
+// One lane of each reading warp says that its warp has left a buffer; null: none was held. In a cluster of CLUSTER blocks
+// that load for each other, one lane for each of them.
+template <int CLUSTER = 1> __device__ __forceinline__ void leave(uint64_t* empty) {
+  const int lane = threadIdx.x % 32;
+  if (CLUSTER == 1 && empty && lane == 0) mbar_arrive(empty);
+  if (CLUSTER > 1 && empty && lane < CLUSTER) mbar_arrive_cluster(empty, lane);
 }

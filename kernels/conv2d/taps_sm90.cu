@@ -28,6 +28,11 @@
 //
 // With stride 2 a copy holds every second row and column, and serves the taps of one parity. dx with stride 2 falls
 // into four phases as in conv2d.cu, each a convolution with stride 1; a tile belongs to one phase.
+//
+// In clusters of two blocks, each takes one of two tiles of pixels that are neighbours, of the same output channels and
+// phase: the blocks need the same weights in the same order. Each loads half of every stage of weights, for both; a stage
+// is loaded over when the warps of both have left it. Their pixels are their own. Of an odd number of tiles the last
+// one's neighbour lies outside the images: zeros are loaded for it, and nothing is stored.
 #include "common/common.cuh"
 #include "conv2d/taps.cuh"
 
@@ -49,7 +54,7 @@ struct TapsTile {
   int row_phase, column_phase, image, row, column, channel;
 };
 
-template <int CHANNELS, int PIXELS, bool BACKWARD>
+template <int CHANNELS, int PIXELS, bool BACKWARD, int CLUSTER>
 __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     conv2d_taps_sm90(__nv_bfloat16* __restrict__ out,           // y [n, out_h, out_w, c_out], or dx [n, h, width, c_in]
                      const __grid_constant__ TensorMap in,      // x or dy, as [channel, column, image, row]
@@ -63,9 +68,12 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   constexpr int GROUPS = CHANNELS / 64;           // of 64 channels: one a warpgroup, or both share one
   constexpr int N = PIXELS * GROUPS / CONSUMERS;  // pixels of a warpgroup
   constexpr int WEIGHT_BYTES = CHANNELS * ROW;
+  constexpr int BOXES = BACKWARD && GROUPS > CLUSTER ? GROUPS : CLUSTER;  // of a stage of weights
+  static_assert(BOXES % CLUSTER == 0, "each block loads as much as the others");
   constexpr int STORES = STORE_PIXELS * 8 / WARPGROUP;  // 16 bytes each, that a thread stores of the staged pixels
   DYNAMIC_SMEM(TapsShared<PIXELS>, shared);
   const int warpgroup = threadIdx.x / WARPGROUP;
+  const int rank = CLUSTER == 1 ? 0 : cluster_rank(), cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
 
   const int channels = BACKWARD ? c_in : c_out, k_blocks = ((BACKWARD ? c_out : c_in) + 63) / 64;
   const int phases = BACKWARD ? stride : 1;  // along each axis
@@ -73,13 +81,16 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   const int grid_w = BACKWARD ? (width + stride - 1) / stride : out_w;
   const int channel_tiles = (channels + CHANNELS - 1) / CHANNELS, image_tiles = (n + tile_images - 1) / tile_images;
   const int column_tiles = (grid_w + tile_columns - 1) / tile_columns, row_tiles = (grid_h + tile_rows - 1) / tile_rows;
-  const int tiles = channel_tiles * column_tiles * row_tiles * image_tiles * phases * phases;
+  // Of a channel tile and a phase, as many tiles at a time as a cluster has blocks.
+  const int turns = (column_tiles * row_tiles * image_tiles + CLUSTER - 1) / CLUSTER;
+  const int tiles = channel_tiles * turns * phases * phases;
   auto tile_at = [&](int index) {
     TapsTile tile;
     tile.channel = index % channel_tiles * CHANNELS, index /= channel_tiles;
-    tile.column = index % column_tiles * tile_columns, index /= column_tiles;
-    tile.row = index % row_tiles * tile_rows, index /= row_tiles;
-    tile.image = index % image_tiles * tile_images, index /= image_tiles;
+    int place = index % turns * CLUSTER + rank;
+    tile.column = place % column_tiles * tile_columns, place /= column_tiles;
+    tile.row = place % row_tiles * tile_rows, place /= row_tiles;
+    tile.image = place * tile_images, index /= turns;
     // The phases with most taps come first: the last tiles that blocks take are the shortest.
     tile.row_phase = (index / phases + phases - pad_top % phases) % phases;
     tile.column_phase = (index % phases + phases - pad_left % phases) % phases;
@@ -101,11 +112,16 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     shared->place[p] = p / line << 20 | p % line / tile_columns << 10 | p % tile_columns;
   if (threadIdx.x == 0) {
     shared->pixels.init();
-    shared->weights.init();
+    shared->weights.init(CLUSTER * CONSUMERS * WARPGROUP / 32);
     mbar_init(&shared->lag, WARPGROUP / 32);
     fence_mbar_init();
   }
-  __syncthreads();
+  if (CLUSTER == 1) {
+    __syncthreads();
+  } else {
+    cluster_arrive();
+    cluster_wait();
+  }
 
   if (warpgroup == CONSUMERS) {
     setmaxnreg_dec<LOADER_REGISTERS>();
@@ -113,7 +129,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     tma_prefetch(&in);
     if (!BACKWARD) tma_prefetch(&second);
     tma_prefetch(&w);
-    for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+    for (int index = cluster; index < tiles; index += clusters) {
       const TapsTile tile = tile_at(index);
       const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
       const int row = tile.row * rows.stride + rows.start, column = tile.column * columns.stride + columns.start;
@@ -129,11 +145,14 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
             for (int r = parity; r < rows.count; r += rows.stride) {
               const int tap = (rows.first + r * rows.step) * kw + columns.first + q * columns.step;
               weights.begin_load(WEIGHT_BYTES);
-              if (BACKWARD) {
-                for (int g = 0; g < GROUPS; g++)
-                  tma_load_3d(weights.buffer() + g * 64 * ROW, &w, weights.full(), tile.channel + g * 64, tap, k * 64);
-              } else {
-                tma_load_3d(weights.buffer(), &w, weights.full(), k * 64, tap, tile.channel);
+              for (int box = 0; box < BOXES / CLUSTER; box++) {
+                // The stage's rows are output channels (forward), or for each 64 channels the 64 of k (dx).
+                const int first = (box * CLUSTER + rank) * (CHANNELS / BOXES);
+                unsigned char* const at = weights.buffer() + first * ROW;
+                const int c_in_at = BACKWARD ? tile.channel + first / 64 * 64 : k * 64;
+                const int c_out_at = BACKWARD ? k * 64 + first % 64 : tile.channel + first;
+                if (CLUSTER == 1) tma_load_3d(at, &w, weights.full(), c_in_at, tap, c_out_at);
+                else tma_load_3d_multicast(at, &w, weights.full(), (1 << CLUSTER) - 1, c_in_at, tap, c_out_at);
               }
               weights.advance();
             }
@@ -149,8 +168,8 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
   unsigned char* const staging = shared->staging[warpgroup];
   float d[N / 2];
   int ahead = warpgroup == 0 ? LAG : 0;  // taps until the other may begin
-  if (warpgroup == 1 && blockIdx.x < tiles) mbar_wait(&shared->lag, 0);
-  for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+  if (warpgroup == 1 && cluster < tiles) mbar_wait(&shared->lag, 0);
+  for (int index = cluster; index < tiles; index += clusters) {
     const TapsTile tile = tile_at(index);
     const TapLine rows = taps_of(kh, pad_top, tile.row_phase), columns = taps_of(kw, pad_left, tile.column_phase);
     // Of the warp's 16 channels this thread holds numbers lane / 4 and lane / 4 + 8.
@@ -183,7 +202,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           }
           wgmma_commit();
           wgmma_wait<1>();
-          leave(left_weights);
+          leave<CLUSTER>(left_weights);
           leave(left_pixels);
           left_weights = weights.empty();
           left_pixels = r + rows.stride < rows.count ? nullptr : pixels.empty();
@@ -219,7 +238,7 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     };
     fetch_added(0);
     wgmma_wait<0>(d);
-    leave(left_weights);
+    leave<CLUSTER>(left_weights);
     leave(left_pixels);
     if (ahead > 0) leave(&shared->lag);
     ahead = 0;
@@ -248,15 +267,30 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
       if (p0 + STORE_PIXELS < N) fetch_added(p0 + STORE_PIXELS);
     }
   }
+  // The other block may still load into this one, and its warps leave this one's stages.
+  if (CLUSTER > 1) {
+    cluster_arrive();
+    cluster_wait();
+  }
 }
 
-EXPORT_AS(conv2d_fwd_sm90_128x256, conv2d_taps_sm90<128, 256, false>)
-EXPORT_AS(conv2d_fwd_sm90_128x128, conv2d_taps_sm90<128, 128, false>)
-EXPORT_AS(conv2d_fwd_sm90_64x512, conv2d_taps_sm90<64, 512, false>)
-EXPORT_AS(conv2d_fwd_sm90_64x256, conv2d_taps_sm90<64, 256, false>)
-EXPORT_AS(conv2d_fwd_sm90_64x128, conv2d_taps_sm90<64, 128, false>)
-EXPORT_AS(conv2d_bwd_dx_sm90_128x256, conv2d_taps_sm90<128, 256, true>)
-EXPORT_AS(conv2d_bwd_dx_sm90_128x128, conv2d_taps_sm90<128, 128, true>)
-EXPORT_AS(conv2d_bwd_dx_sm90_64x512, conv2d_taps_sm90<64, 512, true>)
-EXPORT_AS(conv2d_bwd_dx_sm90_64x256, conv2d_taps_sm90<64, 256, true>)
-EXPORT_AS(conv2d_bwd_dx_sm90_64x128, conv2d_taps_sm90<64, 128, true>)
+EXPORT_AS(conv2d_fwd_sm90_128x256, conv2d_taps_sm90<128, 256, false, 1>)
+EXPORT_CLUSTER_AS(conv2d_fwd_sm90_128x256_pair, 2, conv2d_taps_sm90<128, 256, false, 2>)
+EXPORT_AS(conv2d_fwd_sm90_128x128, conv2d_taps_sm90<128, 128, false, 1>)
+EXPORT_CLUSTER_AS(conv2d_fwd_sm90_128x128_pair, 2, conv2d_taps_sm90<128, 128, false, 2>)
+EXPORT_AS(conv2d_fwd_sm90_64x512, conv2d_taps_sm90<64, 512, false, 1>)
+EXPORT_CLUSTER_AS(conv2d_fwd_sm90_64x512_pair, 2, conv2d_taps_sm90<64, 512, false, 2>)
+EXPORT_AS(conv2d_fwd_sm90_64x256, conv2d_taps_sm90<64, 256, false, 1>)
+EXPORT_CLUSTER_AS(conv2d_fwd_sm90_64x256_pair, 2, conv2d_taps_sm90<64, 256, false, 2>)
+EXPORT_AS(conv2d_fwd_sm90_64x128, conv2d_taps_sm90<64, 128, false, 1>)
+EXPORT_CLUSTER_AS(conv2d_fwd_sm90_64x128_pair, 2, conv2d_taps_sm90<64, 128, false, 2>)
+EXPORT_AS(conv2d_bwd_dx_sm90_128x256, conv2d_taps_sm90<128, 256, true, 1>)
+EXPORT_CLUSTER_AS(conv2d_bwd_dx_sm90_128x256_pair, 2, conv2d_taps_sm90<128, 256, true, 2>)
+EXPORT_AS(conv2d_bwd_dx_sm90_128x128, conv2d_taps_sm90<128, 128, true, 1>)
+EXPORT_CLUSTER_AS(conv2d_bwd_dx_sm90_128x128_pair, 2, conv2d_taps_sm90<128, 128, true, 2>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x512, conv2d_taps_sm90<64, 512, true, 1>)
+EXPORT_CLUSTER_AS(conv2d_bwd_dx_sm90_64x512_pair, 2, conv2d_taps_sm90<64, 512, true, 2>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x256, conv2d_taps_sm90<64, 256, true, 1>)
+EXPORT_CLUSTER_AS(conv2d_bwd_dx_sm90_64x256_pair, 2, conv2d_taps_sm90<64, 256, true, 2>)
+EXPORT_AS(conv2d_bwd_dx_sm90_64x128, conv2d_taps_sm90<64, 128, true, 1>)
+EXPORT_CLUSTER_AS(conv2d_bwd_dx_sm90_64x128_pair, 2, conv2d_taps_sm90<64, 128, true, 2>)

@@ -1,7 +1,9 @@
-// What runs beside the threads of a block on Hopper: the tensor copy engine with its barriers, and the tensor cores of
-// the warpgroups. Their operations take effect at once or as late as is allowed (AsyncCopies, see engine.h):
+// What runs beside the threads of a block on Hopper: the tensor copy engine, as far as it writes to this block's shared
+// memory, with the block's barriers, and the tensor cores of the warpgroups.
 //
-//   a load    when it is issued                        or when no thread of the block can go on without it
+// Their operations take effect at once or as late as is allowed (AsyncCopies, see engine.h):
+//
+//   a load    when it is issued                        or when no thread can go on without it
 //   a store   when it is issued                        or when the thread waits for its group
 //   products  when the warpgroup commits their group   or when a warp waits for it: that warp's rows
 //
@@ -61,13 +63,15 @@ struct Warpgroup {
 
 class AsyncUnits {
  public:
+  explicit AsyncUnits(Block& block) : block(block) {}
   void reset();
   // Errors if something is outstanding when a thread returns, when the last has returned.
   void check_thread_is_done(const Fiber& thread);
   void check_block_is_done();
 
   void start(const BoxLoad& load);
-  bool complete_one_load();  // false if none has been put off
+  bool has_loads() const { return !loads.empty(); }  // that have been put off
+  void complete_one_load();
 
   void publish() { behind = true; }
   // The view's byte of a 32-bit shared address; prepare_view() comes first.
@@ -95,6 +99,7 @@ class AsyncUnits {
   void perform(const BoxLoad& load);
   void finish_phase(MBarrier& barrier);
 
+  Block& block;
   std::vector<unsigned char> view;
   size_t slack = 0;  // that aligns it
   bool fresh = true, behind = false;  // the block has not used the view; a fence has come since the view was last used

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdarg>
 
 #if !defined(__x86_64__)
@@ -50,12 +51,15 @@ uint64_t mix(uint64_t x) {  // splitmix64's finaliser
 
 // ReadyQueue
 
-void ReadyQueue::reset(Schedule schedule, uint64_t seed) {
+void ReadyQueue::reset(Schedule schedule, uint64_t seed, unsigned warps) {
   this->schedule = schedule;
   random_state = mix(seed) | 1;
-  head = tail = ready_warps = 0;
+  head = tail = 0;
+  ring_mask = 31;
+  while (ring_mask < warps * 32 - 1) ring_mask = 2 * ring_mask + 1;
+  ready_warps = 0;
   if (schedule == Schedule::Fifo) return;
-  for (unsigned warp = 0; warp < MAX_WARPS; warp++) {
+  for (unsigned warp = 0; warp < std::max(warps, MAX_WARPS); warp++) {
     count[warp] = 0;
     priority[warp] = uint32_t(random() >> 32);
   }
@@ -68,91 +72,59 @@ uint64_t ReadyQueue::random() {  // xorshift
   return random_state;
 }
 
-void ReadyQueue::push(Fiber* fiber) {
-  if (schedule == Schedule::Fifo) {
-    ring[tail++ % MAX_BLOCK] = fiber;
-  } else {
-    of_warp[fiber->warp][count[fiber->warp]++] = fiber;
-    ready_warps |= 1u << fiber->warp;
-  }
-}
-
 Fiber* ReadyQueue::pop() {
-  if (schedule == Schedule::Fifo) return head == tail ? nullptr : ring[head++ % MAX_BLOCK];
+  if (schedule == Schedule::Fifo) return head == tail ? nullptr : ring[head++ & ring_mask];
   if (!ready_warps) return nullptr;
-  unsigned first = __builtin_ctz(ready_warps);
-  for (uint32_t rest = ready_warps & (ready_warps - 1); rest; rest &= rest - 1) {
-    const unsigned warp = __builtin_ctz(rest);
+  unsigned first = __builtin_ctzll(ready_warps);
+  for (uint64_t rest = ready_warps & (ready_warps - 1); rest; rest &= rest - 1) {
+    const unsigned warp = __builtin_ctzll(rest);
     if (priority[warp] > priority[first]) first = warp;
   }
   const uint64_t r = random();
   Fiber*& chosen = of_warp[first][(r >> 20) % count[first]];
   Fiber* fiber = chosen;
   chosen = of_warp[first][--count[first]];
-  if (count[first] == 0) ready_warps &= ~(1u << first);
+  if (count[first] == 0) ready_warps &= ~(uint64_t(1) << first);
   if ((r & 1023) == 0) priority[first] = uint32_t(random() >> 32);
   return fiber;
 }
 
-// Engine: running a block
+// Engine: running blocks
 
-bool Engine::run_block(uint3 block_idx, dim3 grid, dim3 block, size_t shared_bytes, void (*kernel)(void** args),
-                       void** args, const Options& options) {
-  this->block_idx = block_idx;
-  this->grid = grid;
-  this->kernel = kernel;
-  this->args = args;
+bool Engine::run_cluster(uint3 first, const Work& work, const Options& options) {
+  grid = work.grid;
+  block = work.block;
+  cluster = work.cluster;
+  kernel = work.kernel;
+  args = work.args;
   async = options.async;
   error.clear();
-  if (shared_bytes != this->shared_bytes) {
-    free(shared);
-    shared = nullptr;
-    this->shared_bytes = shared_bytes;
-    if (shared_bytes && posix_memalign(reinterpret_cast<void**>(&shared), 1024, shared_bytes)) abort();
+  // The schedule depends on the seed and the first block alone, not on which OS thread runs it.
+  const uint64_t number = first.x + uint64_t(grid.x) * (first.y + uint64_t(grid.y) * first.z);
+  const unsigned threads = block.x * block.y * block.z, warps = (threads + 31) / 32 * cluster;
+  ready.reset(options.schedule, options.seed * 0x9e3779b97f4a7c15ull + number + 1, warps);
+  alive = threads * cluster;
+  cluster_arrived = 0;
+  cluster_waiting.clear();
+  while (blocks.size() < cluster) blocks.emplace_back(new Block);
+  for (unsigned rank = 0; rank < cluster; rank++) {
+    blocks[rank]->prepare({first.x + rank, first.y, first.z}, rank, block, work.shared_bytes);
+    for (unsigned i = 0; i < threads; i++) ready.push(&blocks[rank]->fibers[i]);
   }
-  if (shared_bytes) memset(shared, 0xff, shared_bytes);  // NaN as float and as bfloat16
-
-  // The schedule depends on the seed and the block alone, not on which OS thread runs it.
-  const uint64_t block_number = block_idx.x + uint64_t(grid.x) * (block_idx.y + uint64_t(grid.y) * block_idx.z);
-  ready.reset(options.schedule, options.seed * 0x9e3779b97f4a7c15ull + block_number + 1);
-  prepare(block);
   engine = this;
   running = &root;
   sanitizer::adopt_os_thread(root.sanitizer_state);
-  sanitizer::release(&block_begins);
+  sanitizer::release(&launch_begins);
   switch_to(ready.pop());
-  sanitizer::acquire(&block_ends);
+  sanitizer::acquire(&launch_ends);
   engine = nullptr;
   running = nullptr;
-  return error.empty();
-}
-
-void Engine::prepare(dim3 block) {
-  this->block = block;
-  threads = alive = block.x * block.y * block.z;
-  if (fibers.size() < threads) fibers.resize(threads);
-  for (unsigned i = 0; i < threads; i++) {
-    Fiber& fiber = fibers[i];
-    fiber.thread_idx = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
-    fiber.index = i;
-    fiber.lane = i % 32;
-    fiber.warp = i / 32;
-    // A block that failed left its fibers where they were: their stacks are free again.
-    if (fiber.started && !fiber.done && !EMU_TSAN) free_stacks.push_back(fiber.stack);
-    fiber.started = fiber.done = false;
-    fiber.copies.clear();
-    fiber.stores.clear();
-    fiber.products = fiber.groups = fiber.waited_products = fiber.waited_groups = 0;
-    fiber.fenced = false;
-    ready.push(&fiber);
-  }
-  for (Barrier& barrier : barriers) barrier.arrived = 0;
-  units.reset();
-  for (unsigned warp = 0; warp * 32 < threads; warp++) {
-    warp_arrived[warp] = 0;
-    const unsigned lanes = threads - warp * 32;
-    warp_exited[warp] = lanes < 32 ? ~0u << lanes : 0;
-  }
+  if (error.empty()) return true;
+  // A failure leaves the fibers where they were: their stacks are free again.
+  for (unsigned rank = 0; rank < cluster && !EMU_TSAN; rank++)
+    for (unsigned i = 0; i < threads; i++)
+      if (const Fiber& fiber = blocks[rank]->fibers[i]; fiber.started && !fiber.done) free_stacks.push_back(fiber.stack);
+  return false;
 }
 
 void Engine::switch_to(Fiber* next) {
@@ -194,7 +166,7 @@ void Engine::fiber_main() {
     engine->root.stack = {static_cast<char*>(const_cast<void*>(from_stack)), from_bytes};
   }
   for (;;) {
-    sanitizer::acquire(&engine->block_begins);
+    sanitizer::acquire(&engine->launch_begins);
     engine->kernel(engine->args);
     Fiber* next = engine->finish_running();
     if (next->started || next == &engine->root || EMU_TSAN) {
@@ -213,21 +185,11 @@ Fiber* Engine::finish_running() {
   Fiber* me = running;
   me->done = true;
   alive--;
-  warp_exited[me->warp] |= 1u << me->lane;
-  sanitizer::release(&block_ends);
-  units.check_thread_is_done(*me);
-  if (alive == 0) {
-    units.check_block_is_done();
-    return &root;
-  }
-  for (unsigned waiting = warp_arrived[me->warp]; waiting; waiting &= waiting - 1) {
-    const Fiber& fiber = fibers[me->warp * 32 + __builtin_ctz(waiting)];
-    if (fiber.mask >> me->lane & 1)
-      fail("%s at %s:%d waits for lane %u of warp %u, which has returned", fiber.waits_in, fiber.waits_at.file,
-           fiber.waits_at.line, me->lane, me->warp);
-  }
-  Barrier& whole_block = barriers[0];
-  if (whole_block.arrived && whole_block.threads == 0 && whole_block.arrived == alive) release(whole_block);
+  sanitizer::release(&launch_ends);
+  me->block->take_leave(*me);
+  if (me->at_cluster_barrier) fail("thread %u returned without cluster_wait(), having arrived", me->index);
+  if (alive == 0) return &root;
+  if (cluster_arrived == alive) finish_cluster_round();
   return next_fiber();
 }
 
@@ -235,25 +197,35 @@ Fiber* Engine::finish_running() {
 Fiber* Engine::next_fiber() {
   for (;;) {
     if (Fiber* next = ready.pop()) return next;
-    if (!units.complete_one_load()) report_deadlock();
+    if (!complete_one_load()) report_deadlock();
   }
+}
+
+bool Engine::complete_one_load() {
+  Block* waiting[MAX_RUNNING_WARPS];
+  size_t n = 0;
+  for (unsigned rank = 0; rank < cluster; rank++)
+    if (blocks[rank]->units.has_loads()) waiting[n++] = blocks[rank].get();
+  if (n) waiting[n > 1 ? choose(n) : 0]->units.complete_one_load();
+  return n > 0;
 }
 
 void Engine::wait() {
   Fiber* next = next_fiber();
-  sanitizer::release(&block_ends);  // should the block fail before this thread runs again
+  sanitizer::release(&launch_ends);  // should the block fail before this thread runs again
   switch_to(next);
 }
 
 void Engine::fail(const char* format, ...) {
-  char text[512];
+  char text[1024];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  error = text;
+  const uint3 at = this_block().index;
+  error = text + (" [block (" + std::to_string(at.x)) + "," + std::to_string(at.y) + "," + std::to_string(at.z) + ")]";
   sanitizer::Unseen::end_all();
-  sanitizer::release(&block_ends);
+  sanitizer::release(&launch_ends);
   switch_to(&root);
   __builtin_unreachable();
 }
@@ -264,12 +236,14 @@ void Engine::report_deadlock() {
     unsigned threads;
   };
   std::vector<Site> sites;
-  for (unsigned i = 0; i < threads; i++) {
-    const Fiber& fiber = fibers[i];
+  for (unsigned i = 0; i < cluster * blocks[0]->threads; i++) {
+    const Fiber& fiber = blocks[i / blocks[0]->threads]->fibers[i % blocks[0]->threads];
     if (fiber.done) continue;
     Site* known = nullptr;
     for (Site& site : sites)
-      if (site.example->waits_in == fiber.waits_in && site.example->waits_at == fiber.waits_at) known = &site;
+      if (site.example->waits_in == fiber.waits_in && site.example->waits_at == fiber.waits_at &&
+          site.example->block == fiber.block)
+        known = &site;
     if (known) known->threads++;
     else sites.push_back({&fiber, 1});
   }
@@ -277,25 +251,12 @@ void Engine::report_deadlock() {
   for (const Site& site : sites)
     text += (&site == &sites[0] ? " " : ", ") + std::to_string(site.threads) + " threads wait in " +
             site.example->waits_in + " at " + site.example->waits_at.file + ":" +
-            std::to_string(site.example->waits_at.line);
+            std::to_string(site.example->waits_at.line) +
+            (cluster > 1 ? " (block " + std::to_string(site.example->block->rank) + " of the cluster)" : "");
   fail("%s", text.c_str());
 }
 
 // Engine: what a kernel calls
-
-void* Engine::dynamic_shared(size_t wanted_bytes) {
-  if (wanted_bytes > shared_bytes)
-    fail("the kernel uses at least %zu bytes of dynamic shared memory, the launch gives %zu", wanted_bytes, shared_bytes);
-  return shared;
-}
-
-uint32_t Engine::shared_address(const void* p, size_t bytes, const char* operation, Where at) {
-  const size_t offset = static_cast<const unsigned char*>(p) - shared;
-  if (offset > shared_bytes || bytes > shared_bytes - offset)
-    fail("%s at %s:%d: %zu bytes at offset %td of dynamic shared memory, which has %zu", operation, at.file, at.line, bytes,
-         ptrdiff_t(offset), shared_bytes);
-  return SHARED_BASE + uint32_t(offset);
-}
 
 void Engine::sleep(const char* operation, Where at) {
   running->waits_in = operation;
@@ -303,70 +264,44 @@ void Engine::sleep(const char* operation, Where at) {
   wait();
 }
 
-void Engine::barrier(unsigned id, unsigned wanted, const char* operation, Where at) {
-  if (id >= BARRIERS || wanted % 32) fail("%s at %s:%d: barrier %u of %u threads", operation, at.file, at.line, id, wanted);
-  Barrier& barrier = barriers[id];
-  if (barrier.arrived == 0) {
-    barrier.threads = wanted;
-    barrier.operation = operation;
-    barrier.at = at;
-  } else if (!(barrier.at == at) || barrier.threads != wanted) {
-    fail("divergent barrier: thread %u is in %s at %s:%d, others in %s at %s:%d", running->index, operation, at.file,
-         at.line, barrier.operation, barrier.at.file, barrier.at.line);
-  }
-  char* mark = &barrier.mark[barrier.round % 2];
-  sanitizer::release(mark);
-  running->waits_in = operation;
-  running->waits_at = at;
-  barrier.waiting[barrier.arrived++] = running;
-  if (barrier.arrived == (wanted ? wanted : alive)) release(barrier);
-  wait();
-  sanitizer::acquire(mark);
+Block& Engine::block_of_cluster(unsigned rank, const char* operation, Where at) {
+  if (rank >= cluster)
+    fail("%s at %s:%d: block %u of a cluster that has %u", operation, at.file, at.line, rank, cluster);
+  Block& block = *blocks[rank];
+  if (block.alive == 0)
+    fail("%s at %s:%d: block %u of the cluster has ended, its shared memory is gone", operation, at.file, at.line, rank);
+  return block;
 }
 
-void Engine::release(Barrier& barrier) {
-  for (unsigned i = 0; i < barrier.arrived; i++) ready.push(barrier.waiting[i]);
-  barrier.arrived = 0;
-  barrier.round++;
+void Engine::cluster_arrive(Where at) {
+  Fiber& me = *running;
+  if (me.at_cluster_barrier)
+    fail("cluster_arrive at %s:%d: thread %u has not waited since it arrived last", at.file, at.line, me.index);
+  me.at_cluster_barrier = true;
+  me.cluster_round = cluster_round;
+  sanitizer::release(&cluster_mark[cluster_round % 2]);
+  if (++cluster_arrived == alive) finish_cluster_round();
 }
 
-void Engine::warp_collective(unsigned mask, void* operand, void (*combine)(void** operands), const char* operation,
-                             Where at) {
-  Fiber* me = running;
-  unsigned& arrived = warp_arrived[me->warp];
-  Fiber* lanes = &fibers[me->warp * 32];
-  if (!(mask >> me->lane & 1))
-    fail("%s at %s:%d: lane %u is not in its own mask %08x", operation, at.file, at.line, me->lane, mask);
-  if (mask & warp_exited[me->warp])
-    fail("%s at %s:%d: mask %08x names lanes %08x of warp %u, which have returned or do not exist", operation, at.file,
-         at.line, mask, mask & warp_exited[me->warp], me->warp);
-  me->operand = operand;
-  me->mask = mask;
-  me->waits_in = operation;
-  me->waits_at = at;
-  arrived |= 1u << me->lane;
-  sanitizer::release(&arrived);
-  if ((arrived & mask) != mask) {
-    wait();
-    sanitizer::acquire(&arrived);
-    return;
+void Engine::cluster_wait(Where at) {
+  Fiber& me = *running;
+  if (!me.at_cluster_barrier) fail("cluster_wait at %s:%d: thread %u has not arrived", at.file, at.line, me.index);
+  me.at_cluster_barrier = false;
+  if (me.cluster_round == cluster_round) {
+    {
+      const sanitizer::Unseen unseen;
+      cluster_waiting.push_back(&me);
+    }
+    sleep("cluster_wait", at);
   }
-  sanitizer::acquire(&arrived);
-  void* operands[32] = {};
-  for (unsigned rest = mask; rest; rest &= rest - 1) {
-    const unsigned lane = __builtin_ctz(rest);
-    const Fiber& other = lanes[lane];
-    if (other.mask != mask || other.waits_in != operation || !(other.waits_at == at))
-      fail("divergent warp operation: lane %u of warp %u is in %s at %s:%d with mask %08x, lane %u in %s at %s:%d with mask "
-           "%08x",
-           me->lane, me->warp, operation, at.file, at.line, mask, lane, other.waits_in, other.waits_at.file,
-           other.waits_at.line, other.mask);
-    operands[lane] = other.operand;
-  }
-  if (combine) combine(operands);
-  arrived &= ~mask;
-  sanitizer::release(&arrived);
-  for (unsigned rest = mask & ~(1u << me->lane); rest; rest &= rest - 1) ready.push(&lanes[__builtin_ctz(rest)]);
+  sanitizer::acquire(&cluster_mark[me.cluster_round % 2]);
+}
+
+void Engine::finish_cluster_round() {
+  cluster_arrived = 0;
+  cluster_round++;
+  for (Fiber* fiber : cluster_waiting) wake(fiber);
+  cluster_waiting.clear();
 }
 
 bool Engine::copies_wait() {

@@ -1,12 +1,12 @@
 // Runs a kernel's blocks on the CPU, one fiber a CUDA thread.
 //
-// Each OS thread has an Engine, which runs one block at a time. A fiber runs until it meets an operation that waits for
-// others (a barrier, a warp operation), then hands the CPU to the next fiber that can run. Which one that is, the
-// schedule says:
+// Each OS thread has an Engine, which runs one block at a time, or the blocks of one cluster together. A fiber runs until
+// it meets an operation that waits for others (a barrier, a warp operation), then hands the CPU to the next fiber that can
+// run. Which one that is, the schedule says:
 //
 //   Fifo  threads take turns in order: fast, and every thread advances evenly.
 //   Skew  each warp has a random priority, redrawn now and then: one warp runs as far ahead as barriers allow, which is
-//         what exposes a barrier that is missing.
+//         what exposes a barrier that is missing. In a cluster so does one block.
 //
 // An asynchronous copy is performed when it is issued (Early), when it is waited for (Late), or as a coin decides each
 // time (Coin): reading before the wait, or overwriting a buffer whose copy is pending, gives a wrong result. The same
@@ -14,9 +14,15 @@
 //
 // A kernel whose result differs between schedules has a race. Reported as errors with file and line: deadlock, a barrier
 // or warp operation that diverges, a warp operation that names lanes which have exited, misaligned vector and
-// asynchronous accesses. Dynamic shared memory holds NaN when a block starts.
+// asynchronous accesses, whatever reaches for a block of the cluster that has ended. Dynamic shared memory holds NaN when
+// a block starts.
+//
+// Static shared memory belongs to the OS thread, so the blocks of a cluster would share it: a kernel that runs in
+// clusters has dynamic shared memory alone.
 #pragma once
-#include "async_units.h"
+#include <memory>
+
+#include "block.h"
 
 namespace emu {
 
@@ -30,102 +36,98 @@ struct Options {
   unsigned os_threads = 1;
 };
 
-constexpr unsigned BARRIERS = 16;
+// What is launched.
+struct Work {
+  void (*kernel)(void** args);
+  void** args;
+  dim3 grid, block;
+  unsigned cluster;  // blocks of a cluster, neighbours along x
+  size_t shared_bytes;
+};
+
+// Of the blocks that run together.
+constexpr unsigned MAX_RUNNING_WARPS = 64, MAX_RUNNING = MAX_RUNNING_WARPS * 32;
 
 // The fibers that can run, in the order that the schedule gives them.
 class ReadyQueue {
  public:
-  void reset(Schedule schedule, uint64_t seed);
-  void push(Fiber* fiber);
+  void reset(Schedule schedule, uint64_t seed, unsigned warps);
+  void push(Fiber* fiber) {
+    if (schedule == Schedule::Fifo) {
+      ring[tail++ & ring_mask] = fiber;
+    } else {
+      const unsigned warp = fiber->cluster_warp;
+      of_warp[warp][count[warp]++] = fiber;
+      ready_warps |= uint64_t(1) << warp;
+    }
+  }
   Fiber* pop();  // null when none can run
   uint64_t random();
 
  private:
   Schedule schedule;
   uint64_t random_state;
-  Fiber* ring[MAX_BLOCK];  // Fifo
-  unsigned head, tail;
-  Fiber* of_warp[MAX_WARPS][32];  // Skew
-  unsigned count[MAX_WARPS];
-  uint32_t priority[MAX_WARPS], ready_warps;
+  Fiber* ring[MAX_RUNNING];  // Fifo
+  unsigned head, tail, ring_mask;
+  Fiber* of_warp[MAX_RUNNING_WARPS][32];  // Skew
+  unsigned count[MAX_RUNNING_WARPS];
+  uint32_t priority[MAX_RUNNING_WARPS];
+  uint64_t ready_warps;
 };
 
 class Engine {
  public:
-  Engine() = default;
-  Engine(const Engine&) = delete;
-  ~Engine() {
-    for (Fiber& fiber : fibers) sanitizer::destroy(fiber.sanitizer_state);
-  }
-  uint3 block_idx;
   dim3 grid, block;
 
-  // Runs one block of `kernel(args)`. Returns false if it failed; `error` then says how.
-  bool run_block(uint3 block_idx, dim3 grid, dim3 block, size_t shared_bytes, void (*kernel)(void** args), void** args,
-                 const Options& options);
+  // Runs the blocks of one cluster, of which `first` has rank 0. Returns false if one failed; `error` then says how.
+  bool run_cluster(uint3 first, const Work& work, const Options& options);
   std::string error;
 
   // What follows is called by the running kernel.
   [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
-  void* dynamic_shared(size_t wanted_bytes);
-  void barrier(unsigned id, unsigned threads, const char* operation, Where at);
-  // Every lane of `mask` brings an operand; the last to arrive runs `combine` on those of the warp's lanes (null for
-  // lanes outside the mask).
-  void warp_collective(unsigned mask, void* operand, void (*combine)(void** operands), const char* operation, Where at);
   bool copies_wait();
   size_t choose(size_t n);  // one of n operations that have waited: the oldest, or any
-  // The 32-bit address of an object of so many bytes in dynamic shared memory, and back.
-  uint32_t shared_address(const void* p, size_t bytes, const char* operation, Where at);
-  unsigned char* shared_pointer(uint32_t address) { return shared + (address - SHARED_BASE); }
-  size_t shared_end() const { return SHARED_BASE + shared_bytes; }
-  unsigned block_threads() const { return threads; }
   // The running thread waits until another calls wake().
   void sleep(const char* operation, Where at);
   void wake(Fiber* fiber) { ready.push(fiber); }
-  AsyncUnits units;
+  // The running thread's cluster: how many blocks it has, one of those that have not ended, its barrier.
+  unsigned cluster_blocks() const { return cluster; }
+  Block& block_of_cluster(unsigned rank, const char* operation, Where at);
+  void cluster_arrive(Where at);
+  void cluster_wait(Where at);
 
  private:
-  struct Barrier {
-    unsigned arrived, threads;
-    const char* operation;
-    Where at;
-    // For the thread sanitizer: which of two marks orders this round. A thread that is slow to leave a round must not be
-    // ordered after those that have already arrived at the next.
-    unsigned round = 0;
-    char mark[2];
-    Fiber* waiting[MAX_BLOCK];
-  };
-
-  void prepare(dim3 block);
   void switch_to(Fiber* next);
   void start_on_own_stack(Fiber* fiber);
   void wait();
-  void release(Barrier& barrier);
   Fiber* finish_running();
   Fiber* next_fiber();
+  bool complete_one_load();
+  void finish_cluster_round();
   [[noreturn]] void report_deadlock();
   [[noreturn]] static void fiber_main();
 
   Fiber root{};  // the OS thread itself
-  char block_begins, block_ends;  // for the thread sanitizer: what orders the root and the fibers
-  std::vector<Fiber> fibers;
+  char launch_begins, launch_ends;  // for the thread sanitizer: what orders the root and the fibers
+  std::vector<std::unique_ptr<Block>> blocks;  // the first `cluster` are running
+  unsigned cluster = 1, alive = 0;             // threads of all of them
   std::vector<Stack> free_stacks;
   ReadyQueue ready;
-  unsigned threads = 0, alive = 0;
-  Barrier barriers[BARRIERS];
-  unsigned warp_arrived[MAX_WARPS], warp_exited[MAX_WARPS];  // lane masks
-  unsigned char* shared = nullptr;
-  size_t shared_bytes = 0;
   AsyncCopies async = AsyncCopies::Early;
   void (*kernel)(void** args) = nullptr;
   void** args = nullptr;
+
+  unsigned cluster_arrived = 0, cluster_round = 0;  // at the barrier of the cluster
+  char cluster_mark[2];                             // as those of Block::Barrier
+  std::vector<Fiber*> cluster_waiting;
 };
 
 // __thread, not thread_local: they need no initialisation, and are reached without asking for one.
-extern __thread Engine* engine;  // of this OS thread while it runs a block
+extern __thread Engine* engine;  // of this OS thread while it runs blocks
 extern __thread Fiber* running;  // the CUDA thread that is executing
+inline Block& this_block() { return *running->block; }
 
-inline void* dynamic_shared(size_t wanted_bytes) { return engine->dynamic_shared(wanted_bytes); }
+inline void* dynamic_shared(size_t wanted_bytes) { return this_block().dynamic_shared(wanted_bytes); }
 
 inline void require_aligned(const void* p, size_t bytes, const char* operation) {
   if (reinterpret_cast<uintptr_t>(p) % bytes) engine->fail("%s: address %p is not aligned to %zu bytes", operation, p, bytes);

@@ -1,4 +1,4 @@
-// One CUDA thread of the block that is running: a stack of its own, and what it waits for.
+// One CUDA thread of a block that is running: a stack of its own, and what it waits for.
 #pragma once
 #include "cuda_types.h"
 
@@ -60,9 +60,13 @@ struct Stack {
   size_t bytes;
 };
 
+class Block;
+
 struct Fiber {
+  Block* block;
   uint3 thread_idx;
   unsigned index, lane, warp;  // of the thread in its block, in its warp, and of the warp
+  unsigned cluster_warp;       // of the warp among those of all blocks that run together
 
   bool started, done;
   const char* waits_in;  // the operation it is in, and where
@@ -75,6 +79,9 @@ struct Fiber {
   // Warpgroup products: how many it has issued, the groups that it has committed, how many of each it has waited for.
   unsigned products, groups, waited_products, waited_groups;
   bool fenced;  // it has called wgmma_fence() since it last waited
+
+  bool at_cluster_barrier;  // it has arrived there, in such a round, and has not waited since
+  unsigned cluster_round;
 
   Stack stack;
   void* stack_pointer;

@@ -3,7 +3,8 @@
 // As asynchronous copies do (engine.h), tensor copies and warpgroup products take effect when they are issued or as late
 // as their completion allows. Reported as errors with file and line: more arrivals at an mbarrier than it expects, a block
 // that ends with copies or products outstanding, boxes and operands that are misaligned or do not fit into dynamic shared
-// memory, products without a fence, arguments that differ within a warpgroup.
+// memory, products without a fence, arguments that differ within a warpgroup, arrivals at a block that has ended and
+// copies into it.
 #pragma once
 #include <initializer_list>
 
@@ -15,8 +16,11 @@ void mbar_init(uint64_t* bar, unsigned arrivals, Where at);
 void mbar_expect_tx(uint64_t* bar, unsigned bytes, Where at);
 void mbar_arrive(uint64_t* bar, Where at);
 void mbar_wait(uint64_t* bar, unsigned parity, Where at);
+void mbar_arrive_cluster(uint64_t* bar, unsigned rank, Where at);
 
 void tma_load(void* dst, const TensorMap* map, uint64_t* bar, std::initializer_list<int> corner, Where at);
+void tma_load_multicast(void* dst, const TensorMap* map, uint64_t* bar, unsigned ranks, std::initializer_list<int> corner,
+                        Where at);
 void tma_store(const TensorMap* map, const void* src, std::initializer_list<int> corner, Where at);
 void tma_store_commit();
 void tma_store_wait(unsigned unfinished_groups);

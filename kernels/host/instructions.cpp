@@ -21,7 +21,7 @@ void load_matrices(uint32_t (&r)[4], const void* row, void (*combine)(void**), c
   sanitizer::reads(row, sizeof mine.row);
   memcpy(mine.row, row, sizeof mine.row);
   mine.result = r;
-  engine->warp_collective(~0u, &mine, combine, operation, at);
+  this_block().warp_collective(~0u, &mine, combine, operation, at);
 }
 
 template <bool TRANSPOSED> void pick_elements(void** operands) {
@@ -59,7 +59,7 @@ void store_matrices(void* row, const uint32_t (&r)[4], void (*combine)(void**), 
     engine->fail("%s at %s:%d: row address %p is not aligned to 16 bytes", operation, at.file, at.line, row);
   StoreOperand mine{static_cast<uint16_t*>(row), r};
   sanitizer::writes(row, 16);
-  engine->warp_collective(~0u, &mine, combine, operation, at);
+  this_block().warp_collective(~0u, &mine, combine, operation, at);
 }
 
 void perform(const Copy& copy) {
@@ -79,7 +79,7 @@ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b
     float* d;
     const uint32_t *a, *b;
   } mine{d, a, b};
-  engine->warp_collective(
+  this_block().warp_collective(
       ~0u, &mine,
       [](void** operands) {
         using Row = float __attribute__((vector_size(32)));  // the 8 columns of b and d
@@ -136,7 +136,7 @@ void cp_async_wait(unsigned unfinished_groups) { running->copies.wait(unfinished
 
 void named_barrier(int id, unsigned threads, Where at) {
   if (id < 1) engine->fail("bar.sync at %s:%d: barrier %d; 0 belongs to __syncthreads", at.file, at.line, id);
-  engine->barrier(unsigned(id), threads, "bar.sync", at);
+  this_block().barrier(unsigned(id), threads, "bar.sync", at);
 }
 
 }  // namespace emu

@@ -3,14 +3,14 @@
 #include "hopper.h"
 
 #define threadIdx (::emu::running->thread_idx)
-#define blockIdx (::emu::engine->block_idx)
+#define blockIdx (::emu::this_block().index)
 #define blockDim (::emu::engine->block)
 #define gridDim (::emu::engine->grid)
 constexpr int warpSize = 32;
 
-inline void __syncthreads(emu::Where at = emu::Where::here()) { emu::engine->barrier(0, 0, "__syncthreads", at); }
+inline void __syncthreads(emu::Where at = emu::Where::here()) { emu::this_block().barrier(0, 0, "__syncthreads", at); }
 inline void __syncwarp(unsigned mask = ~0u, emu::Where at = emu::Where::here()) {
-  emu::engine->warp_collective(mask, nullptr, nullptr, "__syncwarp", at);
+  emu::this_block().warp_collective(mask, nullptr, nullptr, "__syncwarp", at);
 }
 // Blocks run on several OS threads. The thread sanitizer, which takes blocks to be in order anyway, sees nothing in it.
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
@@ -28,7 +28,7 @@ template <class T> struct ShuffleOperand {
 template <int (*SOURCE)(int lane, int base, int argument), class T>
 T shuffle(unsigned mask, T value, int argument, int width, const char* operation, Where at) {
   ShuffleOperand<T> mine{value, value, argument, width};
-  engine->warp_collective(
+  this_block().warp_collective(
       mask, &mine,
       [](void** operands) {
         auto lanes = reinterpret_cast<ShuffleOperand<T>**>(operands);
@@ -54,7 +54,7 @@ inline unsigned ballot(unsigned mask, bool predicate, const char* operation, Whe
     bool predicate;
     unsigned result;
   } mine{predicate, 0};
-  engine->warp_collective(
+  this_block().warp_collective(
       mask, &mine,
       [](void** operands) {
         auto lanes = reinterpret_cast<Operand**>(operands);

@@ -64,33 +64,38 @@ Engine& engine_of_this_thread() {
 
 }  // namespace
 
-std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
-                     const Options& options) {
+std::string run_grid(const Work& work, const Options& options) {
+  const dim3 grid = work.grid, block = work.block;
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return "a grid of " + std::to_string(grid.x) + "x" + std::to_string(grid.y) + "x" + std::to_string(grid.z) + " blocks";
   if (uint64_t(block.x) * block.y * block.z - 1 >= MAX_BLOCK)
     return "a block of " + std::to_string(block.x) + "x" + std::to_string(block.y) + "x" + std::to_string(block.z) + " threads";
+  if (grid.x % work.cluster)
+    return "a grid of " + std::to_string(grid.x) + " blocks along x, in clusters of " + std::to_string(work.cluster);
+  if (work.cluster * ((block.x * block.y * block.z + 31) / 32) > MAX_RUNNING_WARPS)
+    return "clusters with more threads than the emulator runs together";
+  const uint64_t clusters = blocks / work.cluster;
 
-  // Of the blocks that fail, the first in order is reported, whatever thread ran it.
+  // Of the clusters that fail, the first in order is reported, whatever thread ran it.
   std::atomic<uint64_t> next{0}, first_failure{~uint64_t(0)};
   std::mutex mutex;
   std::string error;
-  const std::function<void()> work = [&] {
+  const std::function<void()> serve = [&] {
     Engine& engine = engine_of_this_thread();
-    for (uint64_t i; (i = next++) < blocks && i < first_failure;) {
-      const uint3 index{unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
-      if (engine.run_block(index, grid, block, shared_bytes, call, args, options)) continue;
+    for (uint64_t i; (i = next++) < clusters && i < first_failure;) {
+      const uint64_t first = i * work.cluster;
+      const uint3 index{unsigned(first % grid.x), unsigned(first / grid.x % grid.y), unsigned(first / grid.x / grid.y)};
+      if (engine.run_cluster(index, work, options)) continue;
       std::lock_guard<std::mutex> lock(mutex);
       if (i > first_failure) continue;
       first_failure = i;
-      error = engine.error + " [block (" + std::to_string(index.x) + "," + std::to_string(index.y) + "," +
-              std::to_string(index.z) + ")]";
+      error = engine.error;
     }
   };
   // Static shared memory is not per OS thread in a sanitizer's build.
   const unsigned os_threads = EMU_ASAN || EMU_TSAN ? 1 : std::max(1u, options.os_threads);
-  workers().run(unsigned(std::min<uint64_t>(os_threads, blocks)) - 1, work);
+  workers().run(unsigned(std::min<uint64_t>(os_threads, clusters)) - 1, serve);
   return error;
 }
 
@@ -145,8 +150,9 @@ std::string launch_by_name(const Launch& launch) {
     if (kernel->parameters[i] != launch.parameters[i])
       return "parameter " + std::to_string(i) + " is " + name_of(kernel->parameters[i]) + ", the launch gives " +
              name_of(launch.parameters[i]);
-  return run_grid(kernel->call, launch.args, dim3(launch.grid[0], launch.grid[1], launch.grid[2]), dim3(launch.block),
-                  launch.shared_bytes, {launch.schedule, launch.async, launch.seed, launch.os_threads});
+  const dim3 grid(launch.grid[0], launch.grid[1], launch.grid[2]);
+  return run_grid({kernel->call, launch.args, grid, dim3(launch.block), kernel->cluster, launch.shared_bytes},
+                  {launch.schedule, launch.async, launch.seed, launch.os_threads});
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ template <class... P, void (*KERNEL)(P...)> struct Signature<KERNEL> {
 
 struct Kernel {
   const char *name, *file;
+  unsigned cluster;  // blocks
   void (*call)(void** args);
   const Parameter* parameters;
   size_t count;
@@ -38,8 +39,8 @@ struct Kernel {
 
 extern const Kernel* first_kernel;
 
-template <class SIGNATURE> constexpr Kernel describe(const char* name, const char* file) {
-  return {name, file, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
+template <class SIGNATURE> constexpr Kernel describe(const char* name, const char* file, unsigned cluster) {
+  return {name, file, cluster, SIGNATURE::call, SIGNATURE::parameters, SIGNATURE::count, nullptr};
 }
 
 // Entering a kernel is all that runs at the program's start, whatever the program is for: it must not use the vector
@@ -53,8 +54,7 @@ EMU_ANY_PROCESSOR inline void enter(Kernel& kernel) {
 }
 
 // Runs all blocks of a grid. Returns what went wrong, or nothing.
-std::string run_grid(void (*call)(void** args), void** args, dim3 grid, dim3 block, size_t shared_bytes,
-                     const Options& options);
+std::string run_grid(const Work& work, const Options& options);
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const Options& options, A... given) {
@@ -63,12 +63,11 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, co
     std::tuple<P...> arguments;
   } bound{kernel, {given...}};
   void* args = &bound;
-  const std::string error = run_grid(
-      [](void** args) {
-        auto* bound = static_cast<Bound*>(static_cast<void*>(args));
-        std::apply(bound->kernel, bound->arguments);
-      },
-      static_cast<void**>(args), grid, block, shared_bytes, options);
+  const auto call = [](void** args) {
+    auto* bound = static_cast<Bound*>(static_cast<void*>(args));
+    std::apply(bound->kernel, bound->arguments);
+  };
+  const std::string error = run_grid({call, static_cast<void**>(args), grid, block, 1, shared_bytes}, options);
   if (!error.empty()) throw std::runtime_error(error);
 }
 

@@ -56,7 +56,7 @@ void check_box(const TensorMap& map, const void* shared, std::initializer_list<i
   if (corner.size() != map.rank)
     engine->fail("%s at %s:%d: %zu coordinates for a tensor map of rank %u", operation, at.file, at.line, corner.size(),
                  map.rank);
-  const uint32_t address = engine->shared_address(shared, box_bytes(map), operation, at);
+  const uint32_t address = this_block().shared_address(shared, box_bytes(map), operation, at);
   const uint32_t alignment = map.swizzle_128 ? 1024 : 128;
   if (address % alignment)
     engine->fail("%s at %s:%d: the box at offset %u of dynamic shared memory is not aligned to %u bytes", operation, at.file,
@@ -67,10 +67,11 @@ void perform_store(BoxStore& store) {
   if (store.done) return;
   store.done = true;
   const sanitizer::Unseen unseen;
-  const uint32_t address = engine->shared_address(store.src, 0, "tma_store", store.at);
-  engine->units.prepare_view();
-  each_chunk(store.map, store.corner, address, [](uint32_t chunk, char* global, int begin, int end) {
-    if (begin < end) memcpy(global + begin, engine->units.view_of(chunk) + begin, end - begin);
+  Block& block = this_block();
+  const uint32_t address = block.shared_address(store.src, 0, "tma_store", store.at);
+  block.units.prepare_view();
+  each_chunk(store.map, store.corner, address, [&](uint32_t chunk, char* global, int begin, int end) {
+    if (begin < end) memcpy(global + begin, block.units.view_of(chunk) + begin, end - begin);
   });
 }
 
@@ -142,17 +143,27 @@ void AsyncUnits::wait(MBarrier& barrier, unsigned parity, Where at) {
   sanitizer::acquire(mark_of(barrier, parity));
 }
 
-void mbar_init(uint64_t* bar, unsigned arrivals, Where at) { engine->units.init(bar, arrivals, at); }
+void mbar_init(uint64_t* bar, unsigned arrivals, Where at) { this_block().units.init(bar, arrivals, at); }
 void mbar_arrive(uint64_t* bar, Where at) {
-  engine->units.arrive(engine->units.barrier(bar, "mbar_arrive", at), "mbar_arrive", at);
+  AsyncUnits& units = this_block().units;
+  units.arrive(units.barrier(bar, "mbar_arrive", at), "mbar_arrive", at);
+}
+void mbar_arrive_cluster(uint64_t* bar, unsigned rank, Where at) {
+  const char* operation = "mbar_arrive_cluster";
+  const uint32_t address = this_block().shared_address(bar, sizeof *bar, operation, at);
+  Block& block = engine->block_of_cluster(rank, operation, at);
+  auto* of_block = reinterpret_cast<uint64_t*>(block.shared_pointer(address));
+  block.units.arrive(block.units.barrier(of_block, operation, at), operation, at);
 }
 void mbar_expect_tx(uint64_t* bar, unsigned bytes, Where at) {
-  MBarrier& barrier = engine->units.barrier(bar, "mbar_expect_tx", at);
-  engine->units.add_transactions(barrier, bytes, "mbar_expect_tx", at);
-  engine->units.arrive(barrier, "mbar_expect_tx", at);
+  AsyncUnits& units = this_block().units;
+  MBarrier& barrier = units.barrier(bar, "mbar_expect_tx", at);
+  units.add_transactions(barrier, bytes, "mbar_expect_tx", at);
+  units.arrive(barrier, "mbar_expect_tx", at);
 }
 void mbar_wait(uint64_t* bar, unsigned parity, Where at) {
-  engine->units.wait(engine->units.barrier(bar, "mbar_wait", at), parity, at);
+  AsyncUnits& units = this_block().units;
+  units.wait(units.barrier(bar, "mbar_wait", at), parity, at);
 }
 
 // AsyncUnits: loads
@@ -163,57 +174,77 @@ void AsyncUnits::start(const BoxLoad& load) {
   else perform(load);
 }
 
-bool AsyncUnits::complete_one_load() {
-  if (loads.empty()) return false;
+void AsyncUnits::complete_one_load() {
   const sanitizer::Unseen unseen;
   const auto chosen = loads.begin() + ptrdiff_t(engine->choose(loads.size()));
   const BoxLoad load = *chosen;
   loads.erase(chosen);
   perform(load);
-  return true;
 }
 
 void AsyncUnits::perform(const BoxLoad& load) {
-  const uint32_t address = engine->shared_address(load.dst, 0, "tma_load", load.at);
+  const uint32_t address = block.shared_address(load.dst, 0, "tma_load", load.at);
   prepare_view();
   each_chunk(load.map, load.corner, address, [this](uint32_t chunk, const char* global, int begin, int end) {
     unsigned char loaded[CHUNK] = {};
     if (begin == 0 && end == CHUNK) memcpy(loaded, global, CHUNK);
     else if (begin < end) memcpy(loaded + begin, global + begin, end - begin);
-    memcpy(engine->shared_pointer(chunk), loaded, CHUNK);
+    memcpy(block.shared_pointer(chunk), loaded, CHUNK);
     memcpy(view_of(chunk), loaded, CHUNK);
   });
   add_transactions(*load.barrier, -int64_t(box_bytes(load.map)), "tma_load", load.at);
   finish_phase(*load.barrier);
 }
 
-void tma_load(void* dst, const TensorMap* map, uint64_t* bar, std::initializer_list<int> corner, Where at) {
-  check_box(*map, dst, corner, "tma_load", at);
-  MBarrier& barrier = engine->units.barrier(bar, "tma_load", at);
-  BoxLoad load{*map, static_cast<unsigned char*>(dst), &barrier, {}, at};
+namespace {
+
+// Starts a load into `block`, whose dst and bar these are. `kernel` is where it was called from.
+void load_into(Block& block, void* dst, const TensorMap& map, uint64_t* bar, std::initializer_list<int> corner, Where at,
+               void* kernel) {
+  MBarrier& barrier = block.units.barrier(bar, "tma_load", at);
+  BoxLoad load{map, static_cast<unsigned char*>(dst), &barrier, {}, at};
   std::copy(corner.begin(), corner.end(), load.corner);
   // To the thread sanitizer it is this thread that writes, before the barrier's phase completes.
   {
-    const sanitizer::CalledFrom kernel(__builtin_return_address(0));
-    sanitizer::writes(dst, box_bytes(*map));
+    const sanitizer::CalledFrom caller(kernel);
+    sanitizer::writes(dst, box_bytes(map));
   }
   sanitizer::release(mark_of(barrier, barrier.phase));
-  engine->units.start(load);
+  block.units.start(load);
+}
+
+}  // namespace
+
+void tma_load(void* dst, const TensorMap* map, uint64_t* bar, std::initializer_list<int> corner, Where at) {
+  check_box(*map, dst, corner, "tma_load", at);
+  load_into(this_block(), dst, *map, bar, corner, at, __builtin_return_address(0));
+}
+
+void tma_load_multicast(void* dst, const TensorMap* map, uint64_t* bar, unsigned ranks, std::initializer_list<int> corner,
+                        Where at) {
+  check_box(*map, dst, corner, "tma_load", at);
+  const uint32_t dst_address = this_block().shared_address(dst, 0, "tma_load", at);
+  const uint32_t bar_address = this_block().shared_address(bar, sizeof *bar, "tma_load", at);
+  for (; ranks; ranks &= ranks - 1) {
+    Block& block = engine->block_of_cluster(unsigned(__builtin_ctz(ranks)), "tma_load", at);
+    load_into(block, block.shared_pointer(dst_address), *map, reinterpret_cast<uint64_t*>(block.shared_pointer(bar_address)),
+              corner, at, __builtin_return_address(0));
+  }
 }
 
 // AsyncUnits: their view of shared memory
 
 void AsyncUnits::prepare_view() {
-  const size_t bytes = engine->shared_end() - SHARED_BASE;
+  const size_t bytes = block.shared_end() - SHARED_BASE;
   if (fresh) {
     view.assign(bytes + 32, 0xff);  // NaN, as shared memory at first
     slack = -reinterpret_cast<uintptr_t>(view.data()) % 32;
   }
-  if (behind) memcpy(view.data() + slack, engine->shared_pointer(SHARED_BASE), bytes);
+  if (behind) memcpy(view.data() + slack, block.shared_pointer(SHARED_BASE), bytes);
   fresh = behind = false;
 }
 
-void fence_proxy_async() { engine->units.publish(); }
+void fence_proxy_async() { this_block().units.publish(); }
 
 // Stores
 

@@ -43,10 +43,10 @@ class Operand {
                    row_bytes, start & 127);
     const uint32_t last = mn_major ? (extent - 1) / 64 * leading + stride : (extent / 8 - 1) * stride;
     const uint32_t end = ((start + last + 7 * 128) | 127) + 1;
-    if (start < SHARED_BASE || end > engine->shared_end())
+    if (start < SHARED_BASE || end > this_block().shared_end())
       engine->fail("wgmma at %s:%d: %s's descriptor reaches from offset %d to %u of dynamic shared memory, which has %zu "
                    "bytes",
-                   at.file, at.line, name, int(start - SHARED_BASE), end - SHARED_BASE, engine->shared_end() - SHARED_BASE);
+                   at.file, at.line, name, int(start - SHARED_BASE), end - SHARED_BASE, this_block().shared_end() - SHARED_BASE);
   }
 
   // The address of row r of the block: 8 elements along k (K-major), or along m or n (MN-major).
@@ -58,9 +58,10 @@ class Operand {
 
   // Block (i, j) as floats, one vector for each row; transposed or not.
   HOT void load(int i, int j, bool transposed, __m256 (&rows)[8]) const {
+    const unsigned char* view = this_block().units.view_of(SHARED_BASE);
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++) {
-      const auto* chunk = reinterpret_cast<const __m128i*>(engine->units.view_of(row(i, j, r)));
+      const auto* chunk = reinterpret_cast<const __m128i*>(view + (row(i, j, r) - SHARED_BASE));
       rows[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(chunk)), 16));
     }
     if (transposed) transpose(rows);
@@ -153,7 +154,7 @@ template <int VECTORS> HOT void multiply_tile(const float (*a)[MAX_K], const flo
 // these hold.
 HOT void multiply(std::deque<Product>::iterator first, std::deque<Product>::iterator end, int first_warp, int warps) {
   Scratch& s = scratch();
-  engine->units.prepare_view();
+  this_block().units.prepare_view();
   int k = 0;
   for (auto product = first; product != end; ++product, k += 16) {
     load_a(*product, first_warp, warps, k, s);
@@ -192,9 +193,9 @@ void perform(Warpgroup& own, int first_warp, int warps, unsigned end) {
 
 Warpgroup& own_warpgroup(const char* operation, Where at) {
   const unsigned first = running->warp / 4 * 128;
-  if (first + 128 > engine->block_threads())
+  if (first + 128 > this_block().threads)
     engine->fail("%s at %s:%d: thread %u belongs to no whole warpgroup", operation, at.file, at.line, running->index);
-  return engine->units.warpgroups[running->warp / 4];
+  return this_block().units.warpgroups[running->warp / 4];
 }
 
 // For the thread sanitizer: what a warp reads in shared memory.
@@ -205,7 +206,7 @@ void note_reads([[maybe_unused]] const Wgmma& p, [[maybe_unused]] Where at) {
     const Operand operand(desc, mn_major, extent, name, at);
     for (int i = first / 8; i < extent / 8; i++)
       for (int j = 0; j < 2; j++)
-        for (int r = 0; r < 8; r++) sanitizer::reads(engine->shared_pointer(operand.row(i, j, r)), 16);
+        for (int r = 0; r < 8; r++) sanitizer::reads(this_block().shared_pointer(operand.row(i, j, r)), 16);
   };
   const int row = int(running->warp % 4) * 16;
   if (!p.a) note(p.a_desc, p.a_mn_major, row, row + 16, "a");
@@ -290,7 +291,7 @@ void wgmma_wait(unsigned unfinished_groups, Where at) {
       Warpgroup* own;
       unsigned warp, end;
     } slice{&own, me.warp % 4, end};
-    engine->warp_collective(
+    this_block().warp_collective(
         ~0u, &slice,
         [](void** operands) {
           const sanitizer::Unseen unseen;

@@ -2,6 +2,7 @@
 // out, as the compiled names have them; the last is the bug: none, or what bugs
 // are set against.
 #include "common/common.cuh"
+#include "self_test/cluster.cuh"
 #include "self_test/hopper.cuh"
 
 EXPORT(store_matrices)
@@ -13,6 +14,8 @@ EXPORT_AS(store_box_2d, store_box<2>)
 EXPORT_AS(store_box_3d, store_box<3>)
 EXPORT_AS(store_box_4d, store_box<4>)
 EXPORT_AS(store_many, store_many<0>)
+EXPORT_CLUSTER_AS(sum_in_cluster_3d, 2, sum_in_cluster<3, 0>)
+EXPORT_CLUSTER_AS(sum_in_cluster_4d, 2, sum_in_cluster<4, 0>)
 EXPORT_AS(product_8, product<8, false, false, false, 0>)
 EXPORT_AS(product_16_mn_k, product<16, true, false, false, 0>)
 EXPORT_AS(product_32_k_mn, product<32, false, true, false, 0>)

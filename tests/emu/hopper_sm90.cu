@@ -1,5 +1,6 @@
 // Hopper's instructions with one planted bug each, for tests/emu/hopper.rs.
 #include "common/common.cuh"
+#include "self_test/cluster.cuh"
 #include "self_test/hopper.cuh"
 
 EXPORT_AS(store_many_without_wait, store_many<STORES_DO_NOT_WAIT>)
@@ -19,3 +20,13 @@ EXPORT_AS(product_misaligned_box, product<64, false, false, false, MISALIGNED_BO
 EXPORT_AS(product_different_descriptors, product<64, false, false, false, DIFFERENT_DESCRIPTORS>)
 EXPORT_AS(product_never_waited, product<64, false, false, false, NEVER_WAITED>)
 EXPORT_AS(product_not_initialised, product<64, false, false, false, NOT_INITIALISED>)
+EXPORT_CLUSTER_AS(sum_in_cluster_no_first_meeting, 2, sum_in_cluster<3, NO_FIRST_MEETING>)
+EXPORT_CLUSTER_AS(sum_in_cluster_no_last_meeting, 2, sum_in_cluster<3, NO_LAST_MEETING>)
+EXPORT_CLUSTER_AS(sum_in_cluster_no_word_to_peer, 2, sum_in_cluster<3, NO_WORD_TO_PEER>)
+EXPORT_CLUSTER_AS(sum_in_cluster_peer_not_waited_for, 2, sum_in_cluster<3, PEER_NOT_WAITED_FOR>)
+EXPORT_CLUSTER_AS(sum_in_cluster_only_to_itself, 2, sum_in_cluster<3, ONLY_TO_ITSELF>)
+EXPORT_CLUSTER_AS(sum_in_cluster_to_a_third, 2, sum_in_cluster<3, TO_A_THIRD>)
+EXPORT_CLUSTER_AS(sum_in_cluster_half_expected, 2, sum_in_cluster<3, HALF_EXPECTED>)
+EXPORT_CLUSTER_AS(sum_in_cluster_peer_has_ended, 2, sum_in_cluster<3, PEER_HAS_ENDED>)
+EXPORT_CLUSTER_AS(sum_in_cluster_arrives_twice, 2, sum_in_cluster<3, ARRIVES_TWICE>)
+EXPORT_CLUSTER_AS(sum_in_cluster_never_waits, 2, sum_in_cluster<3, NEVER_WAITS>)

@@ -1,4 +1,5 @@
-//! Products of whole warpgroups, by the kernels `product_...` of kernels/self_test/hopper.cuh.
+//! Products of whole warpgroups, by the kernels `product_...` of kernels/self_test/hopper.cuh, and sums of what the blocks of
+//! a cluster load together, by `sum_in_cluster...` of kernels/self_test/cluster.cuh.
 
 use super::Operand::{Boxes, Int, Out, Words};
 use super::{Launch, Operand, bf16_pairs};
@@ -71,5 +72,39 @@ impl Product {
     pub fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
         let stage_bytes = 64 * 128 + self.n.next_multiple_of(64) * 128;
         Launch { kernel: self.kernel, grid: 1, block: 160, smem_bytes: 2 * stage_bytes as u32 + 32, operands }
+    }
+}
+
+/// One of the kernels `sum_in_cluster...`, on two clusters.
+pub struct SumInCluster {
+    pub kernel: &'static str,
+    steps: usize,
+    rows: Vec<u32>,
+    map: TensorMap,
+    pub expected: Vec<f32>,
+}
+
+impl SumInCluster {
+    /// Blocks of the grid, two to a cluster.
+    pub const BLOCKS: usize = 4;
+
+    pub fn new(kernel: &'static str, steps: usize) -> SumInCluster {
+        let x: Vec<f32> = (0..2 * steps * 32).map(|i| ((i * 37) % 101) as f32 - 50.0).collect(); // [2 * steps, 32]
+        let rank = if kernel.ends_with("4d") { 4 } else { 3 };
+        let map = TensorMap::new(DType::F32, &[32, 2 * steps, 1, 1][..rank], &[32, 1, 1, 1][..rank]);
+        let sum = |rank: usize, lane: usize| -> f32 {
+            x.chunks(64).map(|rows| (rank + 1) as f32 * rows[lane] + rows[32 + lane]).sum()
+        };
+        let expected = (0..SumInCluster::BLOCKS * 32).map(|i| sum(i / 32 % 2, i % 32)).collect();
+        SumInCluster { kernel, steps, rows: x.into_iter().map(f32::to_bits).collect(), map, expected }
+    }
+
+    pub fn operands(&self) -> [Operand<'_>; 3] {
+        [Out(SumInCluster::BLOCKS * 32), Boxes(&self.rows, self.map), Int(self.steps as i32)]
+    }
+
+    pub fn launch<'a>(&self, operands: &'a [Operand<'a>]) -> Launch<'a> {
+        let smem_bytes = 2 * 2 * 32 * 4 + 4 * 8;
+        Launch { kernel: self.kernel, grid: SumInCluster::BLOCKS as u32, block: 64, smem_bytes, operands }
     }
 }

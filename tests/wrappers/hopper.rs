@@ -1,7 +1,7 @@
 //! Tensor copies, warpgroup products and stmatrix. They run where compute capability 9.0 is, real or emulated.
 
 use super::launch::Operand::{Boxes, Int, Out, OutBoxes, Words};
-use super::launch::hopper::{Product, product};
+use super::launch::hopper::{Product, SumInCluster, product};
 use super::launch::{Launch, Operand};
 use super::{Case, bits, words_of};
 use ddpm::device::{Driver, TensorMap};
@@ -182,8 +182,18 @@ fn many_stores() -> Case {
     })
 }
 
+/// Two clusters of two blocks that load for each other.
+fn clusters() -> [Case; 2] {
+    ["sum_in_cluster_3d", "sum_in_cluster_4d"].map(|kernel| {
+        let sum = SumInCluster::new(kernel, 7);
+        let want = bits(&sum.expected);
+        Case::bits(kernel, want, move |driver| words_of(driver, sum.launch(&sum.operands())))
+    })
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![matrix_stores(), many_stores()];
+    cases.extend(clusters());
     cases.extend(boxes().into_iter().enumerate().map(|(i, x)| x.load(format!("tma_load_{i}"))));
     let storable = |x: &TensorBox| x.map.rank < 5 && x.map.element_strides == [1; 5];
     let stores = boxes().into_iter().filter(storable).enumerate();

@@ -16,16 +16,29 @@ pub enum Pass {
 struct Block {
     channels: usize,
     pixels: usize,
+    /// Blocks of a cluster, which share the weights that they load.
+    cluster: usize,
     /// Kernels of the forward pass and of the input gradient.
     kernels: [&'static str; 2],
 }
 
-const BLOCKS: [Block; 5] = [
-    Block { channels: 128, pixels: 256, kernels: ["conv2d_fwd_sm90_128x256", "conv2d_bwd_dx_sm90_128x256"] },
-    Block { channels: 64, pixels: 512, kernels: ["conv2d_fwd_sm90_64x512", "conv2d_bwd_dx_sm90_64x512"] },
-    Block { channels: 128, pixels: 128, kernels: ["conv2d_fwd_sm90_128x128", "conv2d_bwd_dx_sm90_128x128"] },
-    Block { channels: 64, pixels: 256, kernels: ["conv2d_fwd_sm90_64x256", "conv2d_bwd_dx_sm90_64x256"] },
-    Block { channels: 64, pixels: 128, kernels: ["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128"] },
+impl Block {
+    const fn new(channels: usize, pixels: usize, cluster: usize, kernels: [&'static str; 2]) -> Block {
+        Block { channels, pixels, cluster, kernels }
+    }
+}
+
+const BLOCKS: [Block; 10] = [
+    Block::new(128, 256, 1, ["conv2d_fwd_sm90_128x256", "conv2d_bwd_dx_sm90_128x256"]),
+    Block::new(128, 256, 2, ["conv2d_fwd_sm90_128x256_pair", "conv2d_bwd_dx_sm90_128x256_pair"]),
+    Block::new(64, 512, 1, ["conv2d_fwd_sm90_64x512", "conv2d_bwd_dx_sm90_64x512"]),
+    Block::new(64, 512, 2, ["conv2d_fwd_sm90_64x512_pair", "conv2d_bwd_dx_sm90_64x512_pair"]),
+    Block::new(128, 128, 1, ["conv2d_fwd_sm90_128x128", "conv2d_bwd_dx_sm90_128x128"]),
+    Block::new(128, 128, 2, ["conv2d_fwd_sm90_128x128_pair", "conv2d_bwd_dx_sm90_128x128_pair"]),
+    Block::new(64, 256, 1, ["conv2d_fwd_sm90_64x256", "conv2d_bwd_dx_sm90_64x256"]),
+    Block::new(64, 256, 2, ["conv2d_fwd_sm90_64x256_pair", "conv2d_bwd_dx_sm90_64x256_pair"]),
+    Block::new(64, 128, 1, ["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128"]),
+    Block::new(64, 128, 2, ["conv2d_fwd_sm90_64x128_pair", "conv2d_bwd_dx_sm90_64x128_pair"]),
 ];
 
 /// How the forward pass or the input gradient of one shape runs.
@@ -37,6 +50,8 @@ pub struct TapsPlan {
     pub shape: Conv2dShape,
     /// Output channels of a block.
     pub channels: usize,
+    /// Blocks of a cluster: neighbours along the pixels, each of which loads a part of the weights for all.
+    pub cluster: usize,
     pub tile: PixelTile,
     pub pixel_stages: usize,
     pub weight_stages: usize,
@@ -44,9 +59,9 @@ pub struct TapsPlan {
     pub box_rows: usize,
     /// Dynamic shared memory.
     pub smem_bytes: usize,
-    /// Tiles of all phases, each `channels` by `tile.pixels()`.
+    /// Tiles of all phases, each `channels` by `tile.pixels()`; whole clusters of them.
     pub tiles: usize,
-    /// Persistent blocks that share them.
+    /// Persistent blocks that share them: whole clusters.
     pub blocks: usize,
     /// Bytes that the tiles load from the L2 cache.
     pub loaded_bytes: u64,
@@ -59,7 +74,7 @@ pub struct TapsPlan {
 impl TapsPlan {
     /// The plan of a pass, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
-        // The first among equals: the larger tile.
+        // The first among equals: the larger tile, a block by itself.
         let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))?;
         (!best.is_padding()).then_some(best)
     }
@@ -100,8 +115,11 @@ impl TapsPlan {
             let weight_bytes = block.channels * ROW;
             let (pixel_stages, weight_stages) =
                 stages(SHARED_BYTES - fixed_bytes(block), pixel_bytes, weight_bytes, taps_of_copy)?;
-            let tiles = tile.count(grid) * channel_tiles;
-            let bytes = k_blocks * (copies * box_rows * tile.line() * ROW + taps * weight_bytes);
+            if tile.count(grid) < block.cluster {
+                return None;
+            }
+            let tiles = tile.count(grid).next_multiple_of(block.cluster) * channel_tiles;
+            let bytes = k_blocks * (copies * box_rows * tile.line() * ROW + taps * weight_bytes / block.cluster);
             let macs = k_blocks * taps * 64 * block.channels * block.pixels;
             // All phases of a tile, in turn: the taps are shared out among them.
             let waves = (tiles * phases).div_ceil(MULTIPROCESSORS);
@@ -114,13 +132,14 @@ impl TapsPlan {
                 pass,
                 shape: *s,
                 channels: block.channels,
+                cluster: block.cluster,
                 tile,
                 pixel_stages,
                 weight_stages,
                 box_rows,
                 smem_bytes: fixed_bytes(block) + pixel_stages * pixel_bytes + weight_stages * weight_bytes,
                 tiles: tiles * phases,
-                blocks: (tiles * phases).min(MULTIPROCESSORS),
+                blocks: (tiles * phases).min(MULTIPROCESSORS), // an even number of both
                 loaded_bytes: (tiles * bytes) as u64,
                 macs: (tiles * macs) as u64,
                 cycles: waves * each,
@@ -138,13 +157,14 @@ impl TapsPlan {
     /// Launches the kernel: `out` is `y` or `dx`, `input` is `x` or `dy`; bias and addend may be absent.
     pub fn launch(&self, q: &mut Launches, out: Tensor, input: Joined, [w, bias, addend]: [Tensor; 3]) {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
-        let (image, stride, channels) = match self.pass {
-            Pass::Forward => ([s.h, s.w], s.stride, self.channels),
-            Pass::InputGradient => ([s.out_h(), s.out_w()], 1, 64),
+        let own_rows = self.channels / self.cluster; // of a stage of weights
+        let (image, stride, weight_rows) = match self.pass {
+            Pass::Forward => ([s.h, s.w], s.stride, own_rows),
+            Pass::InputGradient => ([s.out_h(), s.out_w()], 1, own_rows.min(64)),
         };
         let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
         let (pixels, split) = input_args(input, boxes);
-        let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, channels]).swizzle_128();
+        let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, weight_rows]).swizzle_128();
         let operands = [&[out.into()], &pixels[..], &[Arg::TensorMap(w, weights), bias.into(), addend.into()]].concat();
         let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)

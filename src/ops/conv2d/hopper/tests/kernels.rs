@@ -9,6 +9,7 @@ use crate::ops::conv2d::{CONV2D, Conv2dFwd, Layer, cpu};
 use crate::tape::{Session, Tape};
 use crate::tensor::{Store, Tensor};
 use half::bf16;
+use std::collections::BTreeMap;
 
 pub fn schedules() -> Vec<EmuOptions> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
@@ -134,28 +135,38 @@ impl Case {
     }
 }
 
-/// Plans of every kernel that takes the shape, `blocks` persistent blocks, weight gradients in two splits where there are two
-/// tiles.
+/// Plans of every kernel that takes the shape, `blocks` persistent blocks or a cluster more, weight gradients in two splits
+/// where there are two tiles.
 fn layers(shape: Conv2dShape, blocks: usize) -> Vec<Layer> {
     let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
     let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
-    let of =
-        |plans: &[TapsPlan], i: usize| plans.get(i).map(|plan| TapsPlan { blocks: plan.tiles.min(blocks), ..*plan });
+    let of = |plans: &[TapsPlan], i: usize| {
+        let blocks = |plan: &TapsPlan| plan.tiles.min(blocks).next_multiple_of(plan.cluster);
+        plans.get(i).map(|plan| TapsPlan { blocks: blocks(plan), ..*plan })
+    };
     let plans =
         |i: usize| Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
-    let count = fwd.len().max(bwd_dw.len());
+    let count = fwd.len().max(bwd_dx.len()).max(bwd_dw.len());
     (0..count).map(|i| Layer { hopper: plans(i), ..Layer::new(shape, &CONV2D) }).collect()
 }
 
-/// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart.
+/// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart. Clusters
+/// give the bits of single blocks.
 fn check(shape: Conv2dShape, blocks: usize) {
     if Emu::new(EmuOptions::default()).is_err() {
         return;
     }
     let case = Case::new(shape);
+    let mut bits_of: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     for layer in layers(shape, blocks) {
         let result = case.run(&layer, schedules()[0], false);
         case.compare(&result, &layer);
+        let plans = [layer.hopper.fwd, layer.hopper.bwd_dx];
+        for (plan, bits) in plans.into_iter().zip(&result).filter_map(|(plan, bits)| Some((plan?, bits))) {
+            let single = plan.kernel.strip_suffix("_pair").unwrap_or(plan.kernel);
+            let bits_of_single = bits_of.entry(single).or_insert_with(|| bits.clone());
+            assert!(bits_of_single == bits, "{} and {single} give the same bits for {shape:?}", plan.kernel);
+        }
         let sums = case.add(&result);
         for options in schedules() {
             let bits = case.run(&layer, options, true);

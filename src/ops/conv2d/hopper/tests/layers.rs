@@ -70,9 +70,10 @@ fn with_images(layer: &Layer, n: usize) -> Layer {
             }
         };
         let channels = if plan.pass == Pass::Forward { shape.c_out } else { shape.c_in };
-        let tiles = plan.tile.count(grid) * channels.div_ceil(plan.channels) * phases;
+        let pixel_tiles = plan.tile.count(grid).next_multiple_of(plan.cluster);
+        let tiles = pixel_tiles * channels.div_ceil(plan.channels) * phases;
         // As on a GPU, blocks take several tiles in turn.
-        TapsPlan { shape, tiles, blocks: tiles.div_ceil(3), ..plan }
+        TapsPlan { shape, tiles, blocks: tiles.div_ceil(3).next_multiple_of(plan.cluster), ..plan }
     };
     let wgrad = |plan: WgradPlan| {
         let shape = seen(&plan.shape);
@@ -84,12 +85,13 @@ fn with_images(layer: &Layer, n: usize) -> Layer {
     Layer { shape, hopper, ..*layer }
 }
 
-/// Images that fill a tile of every kernel.
+/// Images that fill a tile of every kernel, one for each block of a cluster.
 fn images(layer: &Layer) -> usize {
     let Plans { fwd, bwd_dx, bwd_dw } = &layer.hopper;
-    let planned = [fwd.map(|p| p.tile), bwd_dx.map(|p| p.tile), bwd_dw.map(|p| p.tile)];
+    let taps = [fwd, bwd_dx].into_iter().flatten().map(|plan| plan.tile.pixels() * plan.cluster);
+    let wgrad = bwd_dw.map(|plan| plan.tile.pixels());
     let s = &layer.shape;
-    let pixels = planned.into_iter().flatten().map(|tile| tile.pixels()).chain([layer.fwd.side()]).max().unwrap_or(0);
+    let pixels = taps.chain(wgrad).chain([layer.fwd.side()]).max().unwrap_or(0);
     pixels.div_ceil(s.out_h() * s.out_w()).min(s.n)
 }
 
