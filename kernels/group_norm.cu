@@ -75,7 +75,7 @@ __device__ __forceinline__ void backward(const Input<T, JOINED>& dx, const Colum
 }  // namespace group_norm
 
 // One block per (image, slab of `slab_groups` groups).
-template <class T, bool DROPS, bool JOINED = false>
+template <class T, bool DROPS, bool JOINED>
 __global__ void __launch_bounds__(256, 3)
     group_norm_fwd(T* __restrict__ y,                 // [n, pixels, c]
                    float* __restrict__ stats,         // [n, 2 groups]: mean, rstd of each; with a bias [n, 2 groups + c]
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(256, 3)
 }
 
 // One block per (image, slab of `slab_groups` groups).
-template <class T, bool DROPS, bool JOINED = false>
+template <class T, bool DROPS, bool JOINED>
 __global__ void __launch_bounds__(256, 2)
     group_norm_bwd(T* __restrict__ dx,                 // as x
                    T* __restrict__ dx_second,          // as x_second
@@ -133,15 +133,15 @@ __global__ void __launch_bounds__(256, 2)
                 first, second, mask, dims, n, silu);
 }
 
-EXPORT_AS(group_norm_fwd_f32, group_norm_fwd<float, false>)
-EXPORT_AS(group_norm_fwd_bf16, group_norm_fwd<__nv_bfloat16, false>)
-EXPORT_AS(group_norm_bwd_f32, group_norm_bwd<float, false>)
-EXPORT_AS(group_norm_bwd_bf16, group_norm_bwd<__nv_bfloat16, false>)
+EXPORT_AS(group_norm_fwd_f32, group_norm_fwd<float, false, false>)
+EXPORT_AS(group_norm_fwd_bf16, group_norm_fwd<__nv_bfloat16, false, false>)
+EXPORT_AS(group_norm_bwd_f32, group_norm_bwd<float, false, false>)
+EXPORT_AS(group_norm_bwd_bf16, group_norm_bwd<__nv_bfloat16, false, false>)
 EXPORT_AS(group_norm_joined_fwd_f32, group_norm_fwd<float, false, true>)
 EXPORT_AS(group_norm_joined_fwd_bf16, group_norm_fwd<__nv_bfloat16, false, true>)
 EXPORT_AS(group_norm_joined_bwd_f32, group_norm_bwd<float, false, true>)
 EXPORT_AS(group_norm_joined_bwd_bf16, group_norm_bwd<__nv_bfloat16, false, true>)
-EXPORT_AS(group_norm_dropout_fwd_f32, group_norm_fwd<float, true>)
-EXPORT_AS(group_norm_dropout_fwd_bf16, group_norm_fwd<__nv_bfloat16, true>)
-EXPORT_AS(group_norm_dropout_bwd_f32, group_norm_bwd<float, true>)
-EXPORT_AS(group_norm_dropout_bwd_bf16, group_norm_bwd<__nv_bfloat16, true>)
+EXPORT_AS(group_norm_dropout_fwd_f32, group_norm_fwd<float, true, false>)
+EXPORT_AS(group_norm_dropout_fwd_bf16, group_norm_fwd<__nv_bfloat16, true, false>)
+EXPORT_AS(group_norm_dropout_bwd_f32, group_norm_bwd<float, true, false>)
+EXPORT_AS(group_norm_dropout_bwd_bf16, group_norm_bwd<__nv_bfloat16, true, false>)

@@ -22,21 +22,21 @@ CONV_TFLOPS = [450, 550, 700]
 PRODUCT_TFLOPS = 790
 SHORT_US = 5
 
-# What a launch is for: whether it could go, and what would have to be done, or why it stays.
+# What a launch is for: whether it is there for lack of a better place, and why it stays.
 KINDS = {
     "convolutions": (False, "the work itself; a 1x1 shortcut could be a second product in the launch of the 3x3 beside it"),
     "projections of attention": (False, "the work itself; short only where an image has 4x4 or 8x8 pixels"),
     "attention": (False, "the work itself; short only where an image has 4x4 or 8x8 pixels"),
-    "attention: delta": (True, "a sum over each row, which the kernels for Hopper compute on the way; left are heads of 512"),
+    "attention: delta": (True, "a sum over each row, which the kernels for Hopper compute on the way; for heads of 512, one layer, a launch"),
     "optimiser": (False, "one launch over all weights, after one for the norm of all gradients"),
     "noise and loss": (False, "the first and the last launch of the forward pass"),
-    "group norm, backward": (False, "its sums stand between the data gradients before and after it: nothing to fuse it into"),
-    "group norm, forward": (False, "in the load of the convolution after it, it would be computed three times over, and be missing for the weight gradient: [weighed](kernels/group-norm.md)"),
-    "sums of split gradients": (False, "of several layers at once, as many as the L2 cache holds: more at once would read them back from memory (`src/tape/sums.rs`)"),
+    "group norm, backward": (True, "its sums need all of one data gradient before the next can begin"),
+    "group norm, forward": (True, "in the load of the convolution after it, it would be computed three times over, and be missing for the weight gradient: [weighed](kernels/group-norm.md)"),
+    "sums of split gradients": (True, "of several layers at once, as many as the L2 cache holds: more at once would read them back from memory (`src/tape/sums.rs`)"),
     "additions": (False, "of a class to the time: a few numbers"),
-    "time bias": (True, "where dropout stands between it and the norm, which would draw the mask twice; elsewhere the norm adds it and sums its gradient"),
-    "concatenation": (True, "where its readers are not a norm and a 1x1 shortcut: these read two tensors"),
-    "resampling": (False, "pooling, bilinear, and nearest without a convolution after it; with one, only its weights are added up"),
+    "time bias": (True, "only where dropout stands between it and the norm, which would draw the mask twice each way; one launch for both, each way"),
+    "concatenation": (True, "only where something else than a norm and a shortcut reads it, as these read two tensors: an upsampling of three layers"),
+    "resampling": (True, "pooling, bilinear, and nearest without a convolution after it; with one, only its weights are added up"),
     "time embedding": (False, "two small layers, and one of stacked weights for the projections of all blocks"),
 }  # fmt: skip
 
@@ -198,7 +198,7 @@ def main() -> None:
     page = fill(page, "predicted", table(header, [row for model in models for row in model.summary()]))
     header = ["model", "op", "of tiles", "of waves"]
     page = fill(page, "efficiency", table(header, [row for model in models for row in model.efficiency()], texts=2))
-    remedies = [[name, "could go" if goes else "stays", text] for name, (goes, text) in KINDS.items()]
+    remedies = [[name, "weighed" if weighed else "the work", text] for name, (weighed, text) in KINDS.items()]
     page = fill(page, "kinds", table(["what for", "", ""], remedies, texts=3))
     for model in models:
         page = fill(page, f"ops of {model.preset}", model.by_op())

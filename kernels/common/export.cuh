@@ -3,7 +3,7 @@
 //   EXPORT(philox_uniform)             a kernel that is not a template, under its own name
 //   EXPORT_F32_BF16(silu_fwd)          silu_fwd<float> as silu_fwd_f32, silu_fwd<__nv_bfloat16> as silu_fwd_bf16
 //   EXPORT_T(silu_fwd, float)          one of the two
-//   EXPORT_AS(conv_fwd_64, conv_fwd<float, 64>)   any instantiation under any name; literal template arguments only
+//   EXPORT_AS(conv_fwd_64, conv_fwd<float, 64>)   any instantiation under any name; all template arguments, literal
 //   EXPORT_CLUSTER_AS(conv_fwd_64_pair, 2, conv_fwd<float, 64>)   the same, in clusters of two blocks along x
 //
 // One at the start of each line, not from within another macro: build.rs reads the lines as they stand.
