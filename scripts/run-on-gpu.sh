@@ -220,6 +220,15 @@ stage_bench() {
       keep profile.txt "profile-$preset-$batch.txt"
     fi
   done
+  if on_gpu && has bench convolution; then
+    local shape
+    # Input, output channels, kernel: layers of ddpm-cifar10, mnist-123 and unet64, and a linear one.
+    for shape in 128x32x32x128:128:3 128x16x16x256:256:3 128x8x8x256:256:3 128x4x4x512:512:3 32x64x64x64:64:3 128x16x16x256:768:1; do
+      local input=${shape%%:*} rest=${shape#*:}
+      "$ddpm" bench convolution "$input" "${rest%:*}" --kernel "${rest#*:}" --device cuda || return 1
+    done >convolutions.jsonl
+    keep convolutions.jsonl convolutions.jsonl
+  fi
   if on_gpu && has bench sample; then
     "$ddpm" bench sample --device cuda --preset ddpm-cifar10 --n 256 | tee sample.json || return 1
     fact sample-ddpm-cifar10 <sample.json

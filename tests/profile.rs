@@ -99,3 +99,33 @@ fn benches_name_the_ceilings_that_they_measure_against() {
     assert_eq!((sample["samples"].as_u64(), sample["steps"].as_u64()), (Some(2), Some(2)));
     assert!(sample["ms_per_step"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn all_kernels_of_a_convolution_are_timed() {
+    assert!(
+        ddpm(&["bench", "convolution", "1x8x8", "8", "--device", "cpu"])
+            .assert()
+            .code(2)
+            .get_output()
+            .stdout
+            .is_empty()
+    );
+    let refused = ddpm(&["bench", "convolution", "1x8x8x8", "8", "--device", "cpu"]).assert().code(2);
+    assert!(String::from_utf8_lossy(&refused.get_output().stderr).contains("on a GPU"));
+    if cfg!(not(ddpm_emu)) {
+        return;
+    }
+    let args = ["bench", "convolution", "4x8x8x64", "64", "--rounds", "1", "--device", "emu"];
+    let output = ddpm(&args).env("DDPM_EMU", "cc=9.0").assert().success();
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    for pass in ["conv2d_fwd", "conv2d_bwd_dx", "conv2d_bwd_dw"] {
+        let rows: Vec<&Value> = rows.iter().filter(|row| row["pass"] == pass).collect();
+        assert_eq!(rows.iter().filter(|row| row["chosen"] == true).count(), 1, "{report}");
+        let kernels: Vec<&str> = rows.iter().map(|row| row["kernel"].as_str().unwrap()).collect();
+        assert!(kernels.iter().any(|kernel| kernel.contains("_sm90")), "{kernels:?}");
+        assert!(kernels.iter().any(|kernel| !kernel.contains("_sm90")), "{kernels:?}");
+        assert!(pass == "conv2d_bwd_dw" || kernels.iter().any(|kernel| kernel.ends_with("_pair")), "{kernels:?}");
+        assert!(rows.iter().all(|row| row["us"].as_f64().unwrap() > 0.0 && row["tflops"].as_f64().unwrap() > 0.0));
+    }
+}

@@ -3,12 +3,14 @@
 use super::config::ConfigArgs;
 use super::terminal::say;
 use super::{open_device, profile};
-use crate::Result;
 use crate::device::Device;
+use crate::ops::conv2d::Conv2dShape;
+use crate::profile::convolution::{Candidate, compare};
 use crate::profile::{Ceilings, Step, Total, measure, random_batch};
 use crate::tape::{Backend, Pass};
 use crate::tensor::DType;
 use crate::train::{Config, Trainer};
+use crate::{Error, Result};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -48,6 +50,26 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Time every kernel that can compute a convolution, in all three passes (bf16, on a GPU)
+    #[command(after_help = "Examples:
+  ddpm bench convolution 128x32x32x128 128 --device cuda          3x3, 128 to 128 channels
+  ddpm bench convolution 128x16x16x256 768 --kernel 1 --device cuda")]
+    Convolution {
+        /// Images, height, width and channels of the input, such as 128x32x32x128
+        #[arg(value_name = "NxHxWxC", value_parser = input_dims)]
+        input: [usize; 4],
+        /// Output channels
+        #[arg(value_name = "CHANNELS")]
+        c_out: usize,
+        /// Rows and columns of the kernel; around the image (KERNEL - 1) / 2 pixels are zero
+        #[arg(long, default_value_t = 3)]
+        kernel: usize,
+        #[arg(long, default_value_t = 1)]
+        stride: usize,
+        /// Times to run each; the median counts
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
     /// Measure what the device does at most: a matrix product and a copy
     Ceilings,
 }
@@ -58,6 +80,9 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         Command::Train { config, steps, warmup } => train(&config, steps, warmup, device)?,
         Command::Sample { config, n } => sample(&config, n, device)?,
         Command::Kernels { config, rounds } => kernels(&config, rounds, device)?,
+        Command::Convolution { input, c_out, kernel, stride, rounds } => {
+            convolution(input, c_out, [kernel, stride], rounds, device)?
+        }
         Command::Ceilings => {
             let opened = open_device(device)?;
             let dtype = if opened.backend() == Backend::Cpu { DType::F32 } else { DType::Bf16 };
@@ -121,7 +146,9 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     config.sample.n = n.unwrap_or(config.sample.n).max(1);
     config.train.batch_size = 1;
     config.train.accumulate = 1;
-    let mut trainer = Trainer::new(open_device(device)?, &config)?;
+    let opened = open_device(device)?;
+    let backend = opened.backend();
+    let mut trainer = Trainer::new(opened, &config)?;
     trainer.sample()?;
     let started = Instant::now();
     trainer.sample()?;
@@ -132,7 +159,7 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     let dtype = trainer.config().train.precision.dtype();
     drop(trainer);
     let ceilings = ceilings(device, dtype)?;
-    let flops = n * evaluations as f64 * forward_flops(&config)? as f64;
+    let flops = n * evaluations as f64 * forward_flops(&config, backend, dtype)? as f64;
     Ok(json!({
         "what": "sampling",
         "model": from.name(),
@@ -150,8 +177,8 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
 }
 
 /// Operations of what a sampler evaluates for one image: the network, twice where it is guided.
-fn forward_flops(config: &Config) -> Result<u64> {
-    let step = Step::plan(config, Backend::Cpu, DType::F32)?;
+fn forward_flops(config: &Config, backend: Backend, dtype: DType) -> Result<u64> {
+    let step = Step::plan(config, backend, dtype)?;
     let forward = step.work.iter().filter(|work| work.pass == Pass::Forward);
     let evaluations = if config.sample.guidance == 0.0 { 1 } else { 2 };
     Ok(evaluations * forward.map(|work| work.flops).sum::<u64>())
@@ -179,6 +206,58 @@ fn kernels(from: &ConfigArgs, rounds: usize, device: &str) -> Result<Value> {
         "ceilings": profile.machine.ceilings.json(profile.step.dtype),
         "batch_size": profile.step.images,
         "rows": profile.by_kernel().iter().map(row).collect::<Vec<_>>(),
+    }))
+}
+
+fn input_dims(text: &str) -> Result<[usize; 4], String> {
+    let dims: Option<Vec<usize>> = text.split('x').map(|dim| dim.parse().ok().filter(|&dim| dim > 0)).collect();
+    dims.and_then(|dims| dims.try_into().ok()).ok_or("four numbers are wanted, such as 128x32x32x128".into())
+}
+
+fn convolution(
+    [n, h, w, c_in]: [usize; 4],
+    c_out: usize,
+    [kernel, stride]: [usize; 2],
+    rounds: usize,
+    device: &str,
+) -> Result<Value> {
+    let pad = kernel.saturating_sub(1) / 2;
+    if c_out == 0 || kernel == 0 || stride == 0 || h.min(w) + 2 * pad < kernel {
+        return Err(Error::Config(format!("no {kernel}x{kernel} convolution with stride {stride} of {h}x{w} pixels")));
+    }
+    let shape = Conv2dShape {
+        n,
+        h,
+        w,
+        c_in,
+        c_out,
+        kh: kernel,
+        kw: kernel,
+        stride,
+        pad_top: pad,
+        pad_left: pad,
+        pad_bottom: pad,
+        pad_right: pad,
+    };
+    let opened = open_device(device)?;
+    let name = opened.name();
+    let row = |candidate: Candidate| {
+        json!({
+            "pass": candidate.op,
+            "kernel": candidate.kernel,
+            "us": candidate.us,
+            "tflops": candidate.flops as f64 / candidate.us / 1e6,
+            "chosen": candidate.is_chosen,
+        })
+    };
+    let rows: Vec<Value> = compare(opened, &shape, rounds)?.into_iter().map(row).collect();
+    Ok(json!({
+        "what": "kernels of a convolution",
+        "device": name,
+        "input": [n, h, w, c_in],
+        "weights": [c_out, kernel, kernel, c_in],
+        "stride": stride,
+        "rows": rows,
     }))
 }
 

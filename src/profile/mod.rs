@@ -8,6 +8,7 @@
 //! FLOPs and bytes are counted from the operands of each launch ([`Work`]); ceilings and rates are a [`Machine`]'s.
 
 mod ceilings;
+pub mod convolution;
 mod json;
 mod machine;
 mod trace;

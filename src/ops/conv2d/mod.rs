@@ -23,6 +23,7 @@ use crate::device::Memory;
 use crate::ops::concat::{Joined, joined_dims};
 use crate::tape::{Arg, Launches, Op, Tape};
 use crate::tensor::{DType, Tensor};
+use hopper::Plans;
 pub(super) use layer::{Layer, Names};
 use layer::{Splits, dims, phase_pixels, phases, sum_later, weight_columns};
 pub use shape::Conv2dShape;
@@ -81,6 +82,15 @@ pub fn conv2d_add(
     let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], dtype);
     let layer = Layer::new(shape, &CONV2D).on(tape, dtype);
     Conv2dFwd { y, x, w, bias, residual, layer }.record(tape)
+}
+
+/// [`conv2d`] without a bias, by the kernels that `plans` names instead of those that are thought to be the fastest: to
+/// compare them.
+pub fn conv2d_planned(tape: &mut Tape, x: Tensor, w: Tensor, stride: usize, padding: Padding, plans: Plans) -> Tensor {
+    let shape = shape_of(&x.dims(), w, stride, padding);
+    let y = tape.tensor(&[shape.n, shape.out_h(), shape.out_w(), shape.c_out], x.dtype());
+    let layer = Layer { hopper: plans, ..Layer::new(shape, &CONV2D) };
+    Conv2dFwd { y, x: x.into(), w, bias: Tensor::EMPTY, residual: Tensor::EMPTY, layer }.record(tape)
 }
 
 /// Whether [`conv2d_add`] can read `a` and `b` [joined](crate::ops::concat::join): the kernels for Hopper can, where they

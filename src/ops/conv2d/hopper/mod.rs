@@ -27,6 +27,18 @@ impl Plans {
         self.fwd.is_some() && self.bwd_dw.is_some() && channels.is_multiple_of(CHANNEL_BLOCK)
     }
 
+    /// Every kernel that takes the shape: the i-th of each pass, as long as there is one.
+    pub fn all(s: &Conv2dShape, dtype: DType) -> Vec<Plans> {
+        let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(s, dtype, pass));
+        let bwd_dw = WgradPlan::all(s, dtype);
+        let plans = |i: usize| Plans {
+            fwd: fwd.get(i).copied(),
+            bwd_dx: bwd_dx.get(i).copied(),
+            bwd_dw: bwd_dw.get(i).copied(),
+        };
+        (0..fwd.len().max(bwd_dx.len()).max(bwd_dw.len())).map(plans).collect()
+    }
+
     /// For activations stored as `dtype`.
     pub fn new(s: &Conv2dShape, dtype: DType) -> Plans {
         Plans {

@@ -138,16 +138,15 @@ impl Case {
 /// Plans of every kernel that takes the shape, `blocks` persistent blocks or a cluster more, weight gradients in two splits
 /// where there are two tiles.
 fn layers(shape: Conv2dShape, blocks: usize) -> Vec<Layer> {
-    let [fwd, bwd_dx] = [Pass::Forward, Pass::InputGradient].map(|pass| TapsPlan::all(&shape, DType::Bf16, pass));
-    let bwd_dw = WgradPlan::all(&shape, DType::Bf16);
-    let of = |plans: &[TapsPlan], i: usize| {
-        let blocks = |plan: &TapsPlan| plan.tiles.min(blocks).next_multiple_of(plan.cluster);
-        plans.get(i).map(|plan| TapsPlan { blocks: blocks(plan), ..*plan })
+    let taps = |plan: TapsPlan| {
+        let blocks = plan.tiles.min(blocks).next_multiple_of(plan.cluster);
+        TapsPlan { blocks, ..plan }
     };
-    let plans =
-        |i: usize| Plans { fwd: of(&fwd, i), bwd_dx: of(&bwd_dx, i), bwd_dw: bwd_dw.get(i).map(|plan| plan.split(2)) };
-    let count = fwd.len().max(bwd_dx.len()).max(bwd_dw.len());
-    (0..count).map(|i| Layer { hopper: plans(i), ..Layer::new(shape, &CONV2D) }).collect()
+    let layer = |Plans { fwd, bwd_dx, bwd_dw }: Plans| {
+        let hopper = Plans { fwd: fwd.map(taps), bwd_dx: bwd_dx.map(taps), bwd_dw: bwd_dw.map(|plan| plan.split(2)) };
+        Layer { hopper, ..Layer::new(shape, &CONV2D) }
+    };
+    Plans::all(&shape, DType::Bf16).into_iter().map(layer).collect()
 }
 
 /// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart. Clusters
