@@ -64,6 +64,7 @@ enum Command {
         /// Rows and columns of the kernel; around the image (KERNEL - 1) / 2 pixels are zero
         #[arg(long, default_value_t = 3)]
         kernel: usize,
+        /// Pixels of the input from one of the output to the next
         #[arg(long, default_value_t = 1)]
         stride: usize,
         /// Times to run each; the median counts
