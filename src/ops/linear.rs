@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn large_layers_run_on_hopper_kernels() {
-        let kernels = &["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128", "conv2d_bwd_dw_sm90_any_64"];
+        let kernels = &["conv2d_fwd_sm90_64x128_pair", "conv2d_bwd_dx_sm90_64x128_pair", "conv2d_bwd_dw_sm90_any_64"];
         let (rows, c_in, c_out) = (128, 128, 64);
         let weights = Input::weight(&[c_out, c_in]).scaled(0.1);
         Check { samples: 3, ..Check::default() }.hopper(kernels).run(

@@ -45,7 +45,7 @@ fn what_hopper_computes_in_vain_is_known() {
     // 512 tiles without padding, which 132 blocks take in four turns of which sixteen are empty.
     let same_size = "128x32x32x128, 128x3x3x128 -> 128x32x32x128";
     let (_, launch) = hopper.iter().find(|(shape, _)| *shape == same_size).unwrap();
-    assert_eq!((&launch.kernel[..], launch.tile_efficiency), ("conv2d_fwd_sm90_128x256", Some(512.0 / 528.0)));
+    assert_eq!((&launch.kernel[..], launch.tile_efficiency), ("conv2d_fwd_sm90_128x256_pair", Some(512.0 / 528.0)));
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn tiles_follow_the_shape() {
 fn large_layers_run_on_hopper_kernels() {
     let shape = Conv2dShape { h: 8, w: 16, kh: 3, kw: 3, ..Conv2dShape::linear(1, 64, 64) };
     let shape = Conv2dShape { pad_top: 1, pad_left: 1, pad_bottom: 1, pad_right: 1, ..shape };
-    let kernels = &["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128", "conv2d_bwd_dw_sm90_column_64x64"];
+    let kernels = &["conv2d_fwd_sm90_64x128_pair", "conv2d_bwd_dx_sm90_64x128_pair", "conv2d_bwd_dw_sm90_column_64x64"];
     let weights = Input::weight(&[64, 3, 3, 64]).scaled(1.0 / 24.0);
     Check { samples: 3, ..Check::default() }.hopper(kernels).run(
         &[Input::activation(&[1, 8, 16, 64]), weights, Input::parameter(&[64])],

@@ -22,7 +22,7 @@ const LAYERS: [Layer; 3] = [
         x: [1, 8, 16, 64],
         c_out: 64,
         stride: 1,
-        hopper: Some(&["conv2d_fwd_sm90_64x128", "conv2d_bwd_dx_sm90_64x128"]),
+        hopper: Some(&["conv2d_fwd_sm90_64x128_pair", "conv2d_bwd_dx_sm90_64x128_pair"]),
     },
 ];
 
