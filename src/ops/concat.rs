@@ -81,7 +81,7 @@ impl Joined {
 /// `a` and `b` as one operand, which nobody stores: for kernels that take it.
 ///
 /// # Shapes
-/// Those of [`concat`]. A gradient of the whole that no reader has taken apart is sliced as that of [`concat`].
+/// Those of [`concat()`]. A gradient of the whole that no reader has taken apart is sliced as that of [`concat()`].
 pub fn join(tape: &mut Tape, a: Tensor, b: Tensor) -> Joined {
     assert!(tape.backend() != Backend::Cpu, "the CPU reads one tensor, not {a:?} and {b:?}");
     let joined = Joined { whole: tape.unstored(&joined_dims(a, b), a.dtype()), first: a, second: b };
