@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use ddpm::ops::conv2d::{Conv2dShape, cpu};
+use ddpm::engine::ops::conv2d::{Conv2dShape, cpu};
 
 /// A name, then n, h = w, c_in, c_out, rows and columns of the kernel, stride.
 const SHAPES: &[(&str, [usize; 7])] = &[

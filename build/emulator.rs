@@ -109,7 +109,7 @@ impl Build<'_> {
 fn find_compiler(root: &Path) -> Option<cc::Tool> {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(2).include(root.join("kernels")).warnings(false).cargo_warnings(false);
-    // x86-64-v3: 8 floats a register; src/device/emu.rs asks the processor. No strict aliasing and no contraction of
+    // x86-64-v3: 8 floats a register; src/engine/device/emu.rs asks the processor. No strict aliasing and no contraction of
     // a * b + c, as under nvcc's -fmad the kernels' intrinsics. Messages name files relative to the repository.
     for flag in ["-march=x86-64-v3", "-fno-strict-aliasing", "-ffp-contract=off", "-Wno-unknown-pragmas", "-pthread"] {
         build.flag(flag);

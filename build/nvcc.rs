@@ -9,7 +9,7 @@ use std::process::Command;
 /// Machine code for these, and PTX of the first for whatever comes later.
 const ARCHITECTURES: [(&str, &str); 2] = [("compute_80", "sm_80"), ("compute_90a", "sm_90a")];
 
-/// Writes `kernels.rs` to `out`: the images and tables that src/device/kernels.rs includes. Empty without nvcc.
+/// Writes `kernels.rs` to `out`: the images and tables that src/engine/device/kernels.rs includes. Empty without nvcc.
 pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> {
     let tables = match find_nvcc(root) {
         Some(nvcc) if nvcc.as_os_str() == "none" => Tables::default(),

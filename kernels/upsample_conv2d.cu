@@ -1,5 +1,5 @@
 // Weights of the 4x4 transposed convolution that doubles an image by repeating pixels and convolves it with a 3x3 kernel:
-// src/ops/upsample_conv2d.rs says why. Tap (r, q) of the small kernel is part of the taps (2 - r, 2 - q) up to
+// src/engine/ops/upsample_conv2d.rs says why. Tap (r, q) of the small kernel is part of the taps (2 - r, 2 - q) up to
 // (3 - r, 3 - q) of the wide one:
 //
 //   wide[c, i, j, o] = sum over r in {2 - i, 3 - i}, q in {2 - j, 3 - j}, those that there are, of w[o, r, q, c]

@@ -4,20 +4,16 @@
 
 pub mod cli;
 pub mod data;
-#[allow(unsafe_code)]
-pub mod device;
 pub mod diffusion;
+pub mod engine;
 mod error;
 pub mod eval;
 pub mod experiment;
 pub mod nn;
-pub mod ops;
 pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod sample;
-pub mod tape;
-pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -3,11 +3,11 @@
 
 use crate::Result;
 use crate::diffusion::{NoiseLevel, Process};
+use crate::engine::ops::noise_loss::noise;
+use crate::engine::ops::philox::RngState;
+use crate::engine::tape::{Program, Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
-use crate::ops::noise_loss::noise;
-use crate::ops::philox::RngState;
-use crate::tape::{Program, Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
 
 /// The recorded evaluation, and the tensors that it reads.
 pub struct Probe {

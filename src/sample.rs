@@ -4,12 +4,12 @@
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
 use crate::diffusion::SamplerStep;
+use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::sampler_step::sampler_step;
+use crate::engine::tape::{Backend, Program, Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
-use crate::ops::philox::{Philox, RngState, Stream};
-use crate::ops::sampler_step::sampler_step;
 use crate::report::{Picture, grid};
-use crate::tape::{Backend, Program, Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
 use crate::train::sample_config::SamplePlan;
 use crate::{Error, Result};
 
@@ -242,7 +242,7 @@ fn is_stage(step: usize, steps: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
+    use crate::engine::device::Device;
     use crate::train::Config;
     use crate::train::model_file::network;
 

@@ -8,7 +8,7 @@ mod cluster;
 mod hopper;
 mod launch;
 
-use ddpm::device::{Driver, Emu, EmuOptions, KernelArg, KernelCall};
+use ddpm::engine::device::{Driver, Emu, EmuOptions, KernelArg, KernelCall};
 use launch::Operand::{In, Int, Out, Words};
 use launch::{Launch, Operand, schedules};
 

@@ -1,8 +1,8 @@
 //! The compiled GPU kernels: what each takes on every architecture, printed as a table (`--nocapture` shows it), and that
 //! none spills.
 
-use ddpm::device::Emu;
-use ddpm::device::kernels::{KERNELS, RESOURCES};
+use ddpm::engine::device::Emu;
+use ddpm::engine::device::kernels::{KERNELS, RESOURCES};
 
 /// What every GPU gives a block without asking.
 const STATIC_SHARED_BYTES: u32 = 48 << 10;
@@ -53,7 +53,10 @@ fn every_kernel_file_has_its_op() {
         if path.extension().is_some_and(|e| e == "cu") {
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let op = root.join("src/ops").join(&stem);
-            assert!(op.is_dir() || op.with_extension("rs").is_file(), "kernels/{stem}.cu has no src/ops/{stem}.rs");
+            assert!(
+                op.is_dir() || op.with_extension("rs").is_file(),
+                "kernels/{stem}.cu has no src/engine/ops/{stem}.rs"
+            );
         }
     }
 }

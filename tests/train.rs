@@ -1,9 +1,9 @@
 //! Whole runs through the program: the same seed gives the same run, whatever happens on the way.
 
 use assert_cmd::Command;
-use ddpm::device::Device;
+use ddpm::engine::device::Device;
+use ddpm::engine::ops::check::targets;
 use ddpm::nn::{ModelConfig, UNetConfig};
-use ddpm::ops::check::targets;
 use ddpm::train::checkpoint::State;
 use ddpm::train::{Config, Trainer};
 use std::fs;

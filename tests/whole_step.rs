@@ -1,17 +1,17 @@
 //! Whole training steps: every device that there is against the CPU, from the same seed, and a fixed batch, whose loss
 //! they lower. The networks together use every op that training uses.
 
-use ddpm::device::{Capability, Device};
 use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
+use ddpm::engine::device::{Capability, Device};
+use ddpm::engine::ops::adam::AdamHyper;
+use ddpm::engine::ops::check::{few, hopper_targets, targets};
+use ddpm::engine::ops::philox::{Philox, RngState, Stream};
+use ddpm::engine::tape::{Session, Tape};
+use ddpm::engine::tensor::{DType, Store};
 use ddpm::nn::{
     Activation, Downsample, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig, Shortcut,
     SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
 };
-use ddpm::ops::adam::AdamHyper;
-use ddpm::ops::check::{few, hopper_targets, targets};
-use ddpm::ops::philox::{Philox, RngState, Stream};
-use ddpm::tape::{Session, Tape};
-use ddpm::tensor::{DType, Store};
 use ddpm::train::Config;
 use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
 

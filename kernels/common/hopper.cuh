@@ -17,7 +17,7 @@
 #define PTX_SM90(...) __trap()
 #endif
 
-// A box of a tensor in global memory, as KernelArg::TensorMap of src/device/driver.rs describes it. A kernel takes it as
+// A box of a tensor in global memory, as KernelArg::TensorMap of src/engine/device/driver.rs describes it. A kernel takes it as
 // `const __grid_constant__ TensorMap x` and passes its address on. On the device the 128 bytes are the driver's
 // CUtensorMap.
 #if defined(__CUDACC__)

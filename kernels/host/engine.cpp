@@ -91,6 +91,15 @@ Fiber* ReadyQueue::pop() {
 
 // Engine: running blocks
 
+// Stacks are memory maps, of which Linux allows a process so many: they end with the OS thread that they were made for.
+Engine::~Engine() {
+  blocks.clear();
+  for (const Stack& stack : stacks) {
+    sanitizer::allow(stack.base, stack.bytes);
+    munmap(stack.base - PAGE, stack.bytes + PAGE);
+  }
+}
+
 bool Engine::run_cluster(uint3 first, const Work& work, const Options& options) {
   grid = work.grid;
   block = work.block;
@@ -142,7 +151,8 @@ void Engine::start_on_own_stack(Fiber* fiber) {
   fiber->started = true;
   if (!EMU_TSAN || !fiber->stack.base) {  // the thread sanitizer remembers who used a stack: there each fiber keeps its own
     if (free_stacks.empty()) {
-      fiber->stack = new_stack();
+      stacks.push_back(new_stack());
+      fiber->stack = stacks.back();
     } else {
       fiber->stack = free_stacks.back();
       free_stacks.pop_back();

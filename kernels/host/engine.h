@@ -77,6 +77,9 @@ class ReadyQueue {
 
 class Engine {
  public:
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  ~Engine();
   dim3 grid, block;
 
   // Runs the blocks of one cluster, of which `first` has rank 0. Returns false if one failed; `error` then says how.
@@ -111,7 +114,7 @@ class Engine {
   char launch_begins, launch_ends;  // for the thread sanitizer: what orders the root and the fibers
   std::vector<std::unique_ptr<Block>> blocks;  // the first `cluster` are running
   unsigned cluster = 1, alive = 0;             // threads of all of them
-  std::vector<Stack> free_stacks;
+  std::vector<Stack> stacks, free_stacks;      // all that were made; those that no fiber has
   ReadyQueue ready;
   AsyncCopies async = AsyncCopies::Early;
   void (*kernel)(void** args) = nullptr;

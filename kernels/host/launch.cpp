@@ -114,7 +114,7 @@ std::string name_of(Parameter parameter) {
   }
 }
 
-// A launch as src/device/emu.rs describes it: same fields, same order.
+// A launch as src/engine/device/emu.rs describes it: same fields, same order.
 struct Launch {
   const char* kernel;
   void** args;                  // [count] addresses of the values

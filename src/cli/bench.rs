@@ -3,12 +3,12 @@
 use super::config::ConfigArgs;
 use super::terminal::say;
 use super::{open_device, profile};
-use crate::device::Device;
-use crate::ops::conv2d::Conv2dShape;
+use crate::engine::device::Device;
+use crate::engine::ops::conv2d::Conv2dShape;
+use crate::engine::tape::{Backend, Pass};
+use crate::engine::tensor::DType;
 use crate::profile::convolution::{Candidate, compare};
 use crate::profile::{Ceilings, Step, Total, measure, random_batch};
-use crate::tape::{Backend, Pass};
-use crate::tensor::DType;
 use crate::train::{Config, Trainer};
 use crate::{Error, Result};
 use clap::Subcommand;

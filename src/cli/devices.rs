@@ -1,7 +1,7 @@
 //! `ddpm devices`: what there is to compute on, and why something else is not there.
 
 use super::terminal::{megabytes, say};
-use crate::device::{Cuda, Driver, Emu, EmuOptions};
+use crate::engine::device::{Cuda, Driver, Emu, EmuOptions};
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]

@@ -2,11 +2,11 @@
 
 use super::open_device;
 use super::terminal::say;
-use crate::device::Device;
+use crate::engine::device::Device;
+use crate::engine::tape::{Backend, Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::nn::{Forward, Weights};
-use crate::tape::{Backend, Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
 use crate::train::{ModelFile, Which};
 use crate::{Error, Result};
 use clap::ValueEnum;

@@ -16,7 +16,7 @@ mod sample;
 mod terminal;
 mod train;
 
-use crate::device::Device;
+use crate::engine::device::Device;
 use crate::train::{ModelFile, Which, presets};
 use crate::{Error, Result};
 use clap::{CommandFactory, Parser, Subcommand};

@@ -3,11 +3,11 @@
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
 use super::{bench, open_device};
-use crate::device::Capability;
+use crate::engine::device::Capability;
+use crate::engine::tape::Backend;
+use crate::engine::tensor::DType;
 use crate::profile::{Machine, Profile, Row, Step, Total, trace};
 use crate::report::{Table, digits};
-use crate::tape::Backend;
-use crate::tensor::DType;
 use crate::train::Config;
 use crate::train::config::Precision;
 use crate::{Error, Result};

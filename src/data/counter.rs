@@ -1,7 +1,7 @@
 //! Counter-based random numbers for choices made on the host: a draw is a function of (seed, stream, counter) and of
 //! nothing else, so the data order needs no state and resuming needs only the step number.
 
-use crate::ops::philox::{Stream, philox4x32};
+use crate::engine::ops::philox::{Stream, philox4x32};
 
 /// The four random words of a counter.
 pub(super) fn words(seed: u64, stream: Stream, counter: [u32; 3]) -> [u32; 4] {

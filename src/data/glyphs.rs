@@ -10,7 +10,7 @@ use super::{
     counter::Draws,
     dataset::{Dataset, Samples, Split},
 };
-use crate::ops::philox::Stream;
+use crate::engine::ops::philox::Stream;
 
 /// The side of a glyph image when no size is asked for, in pixels.
 pub const DEFAULT_SIZE: usize = 16;

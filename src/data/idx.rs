@@ -10,7 +10,8 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use super::dataset::{Dataset, Pixels, Samples};
-use crate::{Error, Result, device::map_file};
+use crate::engine::device::map_file;
+use crate::{Error, Result};
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

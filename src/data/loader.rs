@@ -2,7 +2,7 @@
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
 use super::counter::words;
-use crate::ops::philox::Stream;
+use crate::engine::ops::philox::Stream;
 
 /// Rounds of the Feistel network; four already pass statistical tests, the rest is for tiny data sets.
 const ROUNDS: u32 = 8;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::DataOptions;
 use super::dataset::{ClassFilter, Dataset, Samples, Split};
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::{Error, Result};
 use std::f64::consts::{PI, TAU};
 

@@ -8,7 +8,7 @@
 use super::mixture::{Mixture, walk_watched};
 use super::{Continuous, PredictionTarget, Process, Sampler};
 use crate::Result;
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 
 /// The settings of Song and Ermon (2019): ten levels from 1 to 0.01, 100 steps each.
 pub const ANNEALED: Sampler =

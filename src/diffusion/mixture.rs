@@ -2,7 +2,7 @@
 //! samplers use when no network is to blame.
 
 use super::{NoiseLevel, PredictionTarget, Process, SamplerStep, TimePoint};
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 
 /// A mixture of Gaussians on the line.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Energy distance (Székely and Rizzo 2013): `2 E|X - Y| - E|X - X'| - E|Y - Y'|`, zero only between equal
 //! distributions.
 
-use crate::ops::simd;
+use crate::engine::simd;
 use crate::{Error, Result};
 use rayon::prelude::*;
 

@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::diffusion::likelihood::{Bound, Decoder, bits_per_dim};
 use crate::diffusion::normal::Cdf;
 use crate::diffusion::{Process, Variance};
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::train::LoadedModel;
 use crate::train::validation::MeanLoss;
 use crate::{Error, Result};

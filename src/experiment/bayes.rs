@@ -181,8 +181,9 @@ mod tests {
         let x = draw(set, 5, 0, n, &standardisation);
         let noise: Vec<f32> = {
             let mut noise = vec![0.0; 2 * n];
-            let state = crate::ops::philox::RngState { seed: 5, step: 0, first_image: 0 };
-            crate::ops::philox::Philox::new(state, crate::ops::philox::Stream::Noise).fill_normal(0, 0, &mut noise);
+            let state = crate::engine::ops::philox::RngState { seed: 5, step: 0, first_image: 0 };
+            crate::engine::ops::philox::Philox::new(state, crate::engine::ops::philox::Stream::Noise)
+                .fill_normal(0, 0, &mut noise);
             noise
         };
         for t in [0.1, 0.35, 0.7] {

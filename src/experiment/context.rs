@@ -2,7 +2,7 @@
 
 use super::runs;
 use crate::data::points::PointSet;
-use crate::device::Device;
+use crate::engine::device::Device;
 use crate::train::{Config, RunDir};
 use crate::{Error, Result};
 use std::path::PathBuf;

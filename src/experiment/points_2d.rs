@@ -4,7 +4,7 @@ use super::{Context, Page, Verdict};
 use crate::Result;
 use crate::data::points::{DATA_SEED, POINTS, PointSet, Standardisation, draw};
 use crate::diffusion::{Continuous, NoiseLevel};
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::report::{Figure, Plot, Table, digits};
 
 /// What the generators are, none of which the thesis states.

@@ -2,7 +2,7 @@
 //! of it.
 
 use super::Event;
-use crate::device::Device;
+use crate::engine::device::Device;
 use crate::train::run::{self, Run};
 use crate::train::{Config, RunDir};
 use crate::{Error, Result};

@@ -2,9 +2,9 @@
 
 use super::layers::{BlockStyle, Forward, GroupNorm, Linear, Start};
 use super::params::{Init, ParamId, ParamSet};
-use crate::ops::attention::attention;
-use crate::ops::scale_add;
-use crate::tensor::Tensor;
+use crate::engine::ops::attention::attention;
+use crate::engine::ops::scale_add;
+use crate::engine::tensor::Tensor;
 
 /// `x + to_out(attention(to_qkv(norm(x))))`, as most U-Nets have it.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@
 use super::{
     Downsample, Forward, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights, diffusers,
 };
+use crate::engine::ops::check::{Target, targets};
+use crate::engine::tape::{Session, Tape};
+use crate::engine::tensor::{DType, Store};
 use crate::nn::diffusers_config;
-use crate::ops::check::{Target, targets};
-use crate::tape::{Session, Tape};
-use crate::tensor::{DType, Store};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
 

@@ -3,16 +3,16 @@
 
 use super::config::Shortcut;
 use super::params::{Init, ParamId, ParamSet, Part, Weights};
-use crate::ops::channel_bias::{ImageBias, channel_bias_with};
-use crate::ops::concat::Joined;
-use crate::ops::conv_transpose2d::conv_transpose2d;
-use crate::ops::conv2d::{self, Padding, conv2d_add};
-use crate::ops::dropout::DropoutLayer;
-use crate::ops::group_norm::{self, Norm, group_norm_with};
-use crate::ops::linear::linear_add;
-use crate::ops::upsample_conv2d::upsample_conv2d;
-use crate::tape::Tape;
-use crate::tensor::Tensor;
+use crate::engine::ops::channel_bias::{ImageBias, channel_bias_with};
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::conv_transpose2d::conv_transpose2d;
+use crate::engine::ops::conv2d::{self, Padding, conv2d_add};
+use crate::engine::ops::dropout::DropoutLayer;
+use crate::engine::ops::group_norm::{self, Norm, group_norm_with};
+use crate::engine::ops::linear::linear_add;
+use crate::engine::ops::upsample_conv2d::upsample_conv2d;
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Tensor;
 
 /// One pass over a network: where ops are recorded and which values of the parameters they read.
 pub struct Forward<'a> {

@@ -3,8 +3,8 @@
 use super::layers::{Forward, Linear, Start};
 use super::params::ParamSet;
 use super::time_embedding::ClassEmbedding;
-use crate::ops::{concat, relu, time_input, timestep_embedding};
-use crate::tensor::Tensor;
+use crate::engine::ops::{concat, relu, time_input, timestep_embedding};
+use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

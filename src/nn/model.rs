@@ -7,7 +7,7 @@ use super::params::ParamSet;
 use super::resnet_unet::{ResnetUnet, ResnetUnetConfig};
 use super::skip_net::{SkipNet, SkipNetConfig};
 use super::unet::UNet;
-use crate::tensor::Tensor;
+use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;

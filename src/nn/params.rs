@@ -4,8 +4,8 @@
 //! copies. So the optimiser is one launch, and all gradients are one contiguous range.
 
 use crate::Result;
-use crate::tape::{Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
+use crate::engine::tape::{Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 
 /// Parameters start at multiples of so many elements: 256 bytes in f32, 128 in bf16.
 const ALIGN_ELEMENTS: usize = 64;

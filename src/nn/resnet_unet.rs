@@ -15,10 +15,10 @@ use super::config::Shortcut;
 use super::layers::{BlockStyle, Conv, DoublingConv, Forward, GroupNorm, Linear, ResBlock, Start, TimeProjections};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
-use crate::ops::concat::concat;
-use crate::ops::conv2d::Padding;
-use crate::ops::silu::silu;
-use crate::tensor::Tensor;
+use crate::engine::ops::concat::concat;
+use crate::engine::ops::conv2d::Padding;
+use crate::engine::ops::silu::silu;
+use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -13,15 +13,15 @@ use super::attention::GatedAttention;
 use super::layers::{Conv, Forward, GroupNorm, Start};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
-use crate::ops::avg_pool::avg_pool;
-use crate::ops::channel_bias::channel_bias;
-use crate::ops::concat::concat;
-use crate::ops::max_pool::max_pool;
-use crate::ops::relu::relu;
-use crate::ops::silu::silu;
-use crate::ops::upsample::upsample_nearest;
-use crate::tape::Tape;
-use crate::tensor::Tensor;
+use crate::engine::ops::avg_pool::avg_pool;
+use crate::engine::ops::channel_bias::channel_bias;
+use crate::engine::ops::concat::concat;
+use crate::engine::ops::max_pool::max_pool;
+use crate::engine::ops::relu::relu;
+use crate::engine::ops::silu::silu;
+use crate::engine::ops::upsample::upsample_nearest;
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -299,10 +299,10 @@ impl SkipNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
+    use crate::engine::device::Device;
+    use crate::engine::tape::{Backend, Session};
+    use crate::engine::tensor::{DType, Store};
     use crate::nn::{Init, Weights};
-    use crate::tape::{Backend, Session};
-    use crate::tensor::{DType, Store};
 
     fn count(config: &SkipNetConfig) -> usize {
         let mut params = ParamSet::default();

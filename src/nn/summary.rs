@@ -2,8 +2,8 @@
 
 use super::{Forward, ModelConfig, Network, ParamSet, Weights};
 use crate::Result;
-use crate::tape::{Backend, Op, Tape};
-use crate::tensor::{DType, Store};
+use crate::engine::tape::{Backend, Op, Tape};
+use crate::engine::tensor::{DType, Store};
 
 /// A node of the forward pass of one image.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Safetensors files: tensors by name in, tensors by name out. Whatever is wrong with a file is said in one line that
 //! names the file, the tensor, and what was wanted.
 
-use crate::device::map_file;
+use crate::engine::device::map_file;
 use crate::{Error, Result};
 use half::{bf16, f16};
 use memmap2::Mmap;

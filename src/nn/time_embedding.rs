@@ -2,8 +2,8 @@
 
 use super::layers::{Forward, Linear, Start};
 use super::params::{Init, ParamId, ParamSet};
-use crate::ops::{add, embedding, silu, time_input, timestep_embedding};
-use crate::tensor::Tensor;
+use crate::engine::ops::{add, embedding, silu, time_input, timestep_embedding};
+use crate::engine::tensor::Tensor;
 
 /// Sinusoids of the time, as [`timestep_embedding`] makes them.
 #[derive(Clone, Copy, Debug)]

@@ -13,10 +13,10 @@ use super::layers::{BlockStyle, Conv, Forward, GroupNorm, Linear, ResBlock, Star
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
 use crate::Result;
-use crate::ops::concat::{Joined, concat, join};
-use crate::ops::conv2d::Padding;
-use crate::ops::{avg_pool, silu, upsample};
-use crate::tensor::Tensor;
+use crate::engine::ops::concat::{Joined, concat, join};
+use crate::engine::ops::conv2d::Padding;
+use crate::engine::ops::{avg_pool, silu, upsample};
+use crate::engine::tensor::Tensor;
 
 /// One residual block and the attention that may stand after it (or, in a decoder of [`Layout::Paired`], before it).
 #[derive(Clone, Debug)]
@@ -264,13 +264,13 @@ impl UNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Capability, Device};
+    use crate::engine::device::{Capability, Device};
+    use crate::engine::ops::check::hopper_targets;
+    use crate::engine::ops::philox::{Philox, RngState, Stream};
+    use crate::engine::tape::{Backend, Session, Tape};
+    use crate::engine::tensor::{DType, Store};
     use crate::nn::{Shortcut, Weights};
-    use crate::ops::check::hopper_targets;
-    use crate::ops::philox::{Philox, RngState, Stream};
     use crate::profile::Step;
-    use crate::tape::{Backend, Session, Tape};
-    use crate::tensor::{DType, Store};
     use crate::train::presets;
 
     fn count(config: &UNetConfig) -> usize {

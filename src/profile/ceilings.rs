@@ -2,13 +2,13 @@
 
 use super::Ceilings;
 use crate::Result;
-use crate::device::Device;
-use crate::device::host_math::{MatRef, matmul};
-use crate::ops::add::sum_into;
-use crate::ops::linear::linear;
-use crate::ops::philox::{Philox, RngState, Stream};
-use crate::tape::{Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
+use crate::engine::device::Device;
+use crate::engine::device::host_math::{MatRef, matmul};
+use crate::engine::ops::add::sum_into;
+use crate::engine::ops::linear::linear;
+use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::tape::{Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
 use std::time::Instant;
 

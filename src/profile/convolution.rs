@@ -1,11 +1,11 @@
 //! All kernels that can compute one convolution, beside each other.
 
-use crate::device::{Capability, Device};
-use crate::ops::conv2d::hopper::Plans;
-use crate::ops::conv2d::{Conv2dShape, Padding, conv2d_planned};
-use crate::ops::philox::{Philox, RngState, Stream};
-use crate::tape::{Backend, Session, Tape};
-use crate::tensor::{DType, Store};
+use crate::engine::device::{Capability, Device};
+use crate::engine::ops::conv2d::hopper::Plans;
+use crate::engine::ops::conv2d::{Conv2dShape, Padding, conv2d_planned};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::tape::{Backend, Session, Tape};
+use crate::engine::tensor::{DType, Store};
 use crate::{Error, Result};
 
 /// What one kernel took.

@@ -1,7 +1,7 @@
 //! Profiles as JSON.
 
 use super::{Ceilings, Profile, Row, Total};
-use crate::tensor::DType;
+use crate::engine::tensor::DType;
 use serde_json::{Value, json};
 
 impl Ceilings {

@@ -1,7 +1,7 @@
 //! Machines: what one can do at most, and what is expected of our kernels on it.
 
-use crate::device::kernels::RESOURCES;
-use crate::tape::{Launch, Pass, Work};
+use crate::engine::device::kernels::RESOURCES;
+use crate::engine::tape::{Launch, Pass, Work};
 use crate::{Error, Result};
 
 /// The most that a machine does of each kind.
@@ -193,9 +193,9 @@ const HOPPER: Multiprocessors = Multiprocessors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Capability;
-    use crate::tape::Launches;
-    use crate::tensor::DType;
+    use crate::engine::device::Capability;
+    use crate::engine::tape::Launches;
+    use crate::engine::tensor::DType;
 
     fn launch(grid: [usize; 3], threads: usize) -> Launch {
         Launches::new(Capability::Hopper).kernel("silu_fwd", DType::Bf16).grid(grid).block(threads).clone()

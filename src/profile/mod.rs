@@ -14,10 +14,10 @@ mod machine;
 mod trace;
 
 use crate::Result;
-use crate::device::Device;
-use crate::ops::philox::{Philox, RngState, Stream};
-use crate::tape::{Backend, Tape, Work};
-use crate::tensor::{DType, Store};
+use crate::engine::device::Device;
+use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::tape::{Backend, Tape, Work};
+use crate::engine::tensor::{DType, Store};
 use crate::train::model_file::network;
 use crate::train::program::{StepPrograms, StepTensors};
 use crate::train::{Config, Trainer};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::device::Capability;
+use crate::engine::device::Capability;
 use crate::train::presets;
 
 fn model(preset: &str, batch: usize, conv_tflops: f64) -> Profile {

@@ -6,8 +6,8 @@ pub use super::diffusion_config::{DiffusionConfig, Loss, NoiseSchedule};
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
 use crate::diffusion::Process;
+use crate::engine::tensor::DType;
 use crate::nn::ModelConfig;
-use crate::tensor::DType;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -4,14 +4,14 @@ use super::config::Config;
 use super::model_file::ModelFile;
 use super::sample_config::SamplePlan;
 use crate::Result;
-use crate::device::Device;
 use crate::diffusion::Process;
+use crate::engine::device::Device;
+use crate::engine::ops::philox::RngState;
+use crate::engine::tape::{Backend, Session};
+use crate::engine::tensor::{DType, Store};
 use crate::nn::Weights;
-use crate::ops::philox::RngState;
 use crate::probe::{Answers, Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
-use crate::tape::{Backend, Session};
-use crate::tensor::{DType, Store};
 
 /// A trained network on a device, ready to sample and to be asked.
 pub struct LoadedModel {

@@ -3,9 +3,9 @@
 use super::config::Config;
 use super::model_file::network;
 use super::program::{StepPrograms, StepTensors};
+use crate::engine::tape::Backend;
+use crate::engine::tensor::{DType, Store};
 use crate::nn::{Network, ParamSet};
-use crate::tape::Backend;
-use crate::tensor::{DType, Store};
 use crate::{Error, Result};
 
 /// Bytes of the programs of a training step, without those that draw samples or validate.
@@ -70,7 +70,7 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Device, Emu, EmuOptions};
+    use crate::engine::device::{Device, Emu, EmuOptions};
     use crate::nn::{ModelConfig, UNetConfig};
     use crate::train::Trainer;
     use crate::train::config::{Precision, TrainConfig};

@@ -5,7 +5,7 @@ use super::random::{hides_label, timestep_draw};
 use crate::Result;
 use crate::diffusion::learned_variance::VarianceStep;
 use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, TimestepDraw};
-use crate::ops::hybrid_loss;
+use crate::engine::ops::hybrid_loss;
 use std::ops::Range;
 
 /// The objective of a run.
@@ -33,7 +33,7 @@ pub struct PartCoefficients {
     pub noise: Vec<f32>,
     /// `[n]` factor of the squared error, summed over an image's values.
     pub weight: Vec<f32>,
-    /// `[n, 8]` as [`hybrid_loss`](crate::ops::hybrid_loss) reads them; empty unless the variance is learned.
+    /// `[n, 8]` as [`hybrid_loss`](crate::engine::ops::hybrid_loss) reads them; empty unless the variance is learned.
     pub hybrid: Vec<f32>,
 }
 

@@ -9,13 +9,13 @@
 
 use super::config::{Config, Optimizer};
 use crate::Result;
+use crate::engine::ops::adam::AdamTensors;
+use crate::engine::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
+use crate::engine::ops::philox::RngState;
+use crate::engine::ops::{adam, add, grad_norm, noise_loss};
+use crate::engine::tape::{Backend, Pass, Tape, Work};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, ParamSet, Weights};
-use crate::ops::adam::AdamTensors;
-use crate::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
-use crate::ops::philox::RngState;
-use crate::ops::{adam, add, grad_norm, noise_loss};
-use crate::tape::{Backend, Pass, Tape, Work};
-use crate::tensor::{DType, Store, Tensor};
 
 /// What a part of a batch is: written before each run of its program.
 #[derive(Clone, Copy, Debug)]
@@ -219,10 +219,10 @@ pub struct OptimizerState {
     pub v: Tensor,
     /// Moving average of the weights.
     pub ema: Tensor,
-    /// What changes from step to step: [`AdamHyper::values`](crate::ops::adam::AdamHyper::values).
+    /// What changes from step to step: [`AdamHyper::values`](crate::engine::ops::adam::AdamHyper::values).
     pub hyper: Tensor,
     /// Norm of the gradients, loss, and whether either was not finite: what an update leaves to be read. See
-    /// [`grad_norm`](crate::ops::grad_norm::grad_norm).
+    /// [`grad_norm`](crate::engine::ops::grad_norm::grad_norm).
     pub outcome: Tensor,
 }
 

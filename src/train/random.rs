@@ -2,8 +2,8 @@
 //! the step and an index.
 
 use crate::diffusion::TimestepDraw;
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::nn::{Init, ParamSet};
-use crate::ops::philox::{Philox, RngState, Stream};
 
 /// Weights before training: a function of the seed alone.
 pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {

@@ -8,7 +8,7 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
-use crate::device::Device;
+use crate::engine::device::Device;
 use crate::report::{EventWriter, MetricsLog, Record, read_metrics, sample_sheet, write_run_report};
 use crate::{Error, Result};
 use std::ops::Range;

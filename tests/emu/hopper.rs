@@ -3,8 +3,8 @@
 use super::{EmuOptions, Int, Launch, OnEmulator, Out, schedules};
 use crate::launch::Operand::{Boxes, OutBoxes, Words};
 use crate::launch::hopper::Product;
-use ddpm::device::{Emu, TensorMap};
-use ddpm::tensor::DType;
+use ddpm::engine::device::{Emu, TensorMap};
+use ddpm::engine::tensor::DType;
 
 pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }

@@ -3,8 +3,8 @@
 
 use super::Operand::{Boxes, Int, Out, Words};
 use super::{Launch, Operand, bf16_pairs};
-use ddpm::device::{Driver, TensorMap};
-use ddpm::tensor::DType;
+use ddpm::engine::device::{Driver, TensorMap};
+use ddpm::engine::tensor::DType;
 use std::ops::Range;
 
 fn a(m: usize, k: usize) -> f32 {

@@ -2,7 +2,7 @@
 
 pub mod hopper;
 
-use ddpm::device::{AsyncCopies, Driver, EmuOptions, KernelArg, KernelCall, Schedule, TensorMap};
+use ddpm::engine::device::{AsyncCopies, Driver, EmuOptions, KernelArg, KernelCall, Schedule, TensorMap};
 
 /// An operand of a launch: an array to write (NaN before), an array to read, either as boxes, or a number.
 pub enum Operand<'a> {

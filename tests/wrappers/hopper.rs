@@ -4,8 +4,8 @@ use super::launch::Operand::{Boxes, Int, Out, OutBoxes, Words};
 use super::launch::hopper::{Product, SumInCluster, product};
 use super::launch::{Launch, Operand};
 use super::{Case, bits, words_of};
-use ddpm::device::{Driver, TensorMap};
-use ddpm::tensor::DType;
+use ddpm::engine::device::{Driver, TensorMap};
+use ddpm::engine::tensor::DType;
 
 /// A tensor of 16-bit or 32-bit elements, each its own index, and a box of it at `corner`.
 struct TensorBox {

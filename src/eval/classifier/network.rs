@@ -1,11 +1,11 @@
 //! The layers of the classifier.
 
 use super::Identity;
+use crate::engine::ops::avg_pool::avg_pool;
+use crate::engine::ops::silu::silu;
+use crate::engine::tensor::Tensor;
 use crate::nn::layers::{Conv, GroupNorm, Linear, Start};
 use crate::nn::{Forward, ParamSet};
-use crate::ops::avg_pool::avg_pool;
-use crate::ops::silu::silu;
-use crate::tensor::Tensor;
 
 /// Channels of a group of the norms.
 const GROUP_CHANNELS: usize = 8;

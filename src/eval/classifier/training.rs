@@ -3,12 +3,12 @@
 use super::network::Network;
 use super::{ClassifierConfig, Identity};
 use crate::data::{Batch, Dataset, Loader};
+use crate::engine::ops::adam::{AdamHyper, AdamTensors, adam};
+use crate::engine::ops::cross_entropy::cross_entropy;
+use crate::engine::ops::grad_norm::grad_norm;
+use crate::engine::tape::{Program, Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ParamSet, Weights};
-use crate::ops::adam::{AdamHyper, AdamTensors, adam};
-use crate::ops::cross_entropy::cross_entropy;
-use crate::ops::grad_norm::grad_norm;
-use crate::tape::{Program, Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
 use crate::train::config::{LrSchedule, TrainConfig};
 use crate::train::schedule::learning_rate;
 use crate::{Error, Result};

@@ -6,12 +6,12 @@
 mod network;
 mod preprocess;
 
-use crate::device::Device;
+use crate::engine::device::Device;
+use crate::engine::tape::{Program, Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
 use crate::eval::features::Features;
 use crate::nn::tensor_file::TensorFile;
 use crate::nn::{ParamSet, Weights};
-use crate::tape::{Program, Session, Tape};
-use crate::tensor::{DType, Store, Tensor};
 use crate::{Error, Result};
 use preprocess::SIZE;
 use rayon::prelude::*;

@@ -3,15 +3,15 @@
 //! maxima. Names are those of torchvision's and pytorch-fid's files.
 
 use crate::Result;
+use crate::engine::ops::avg_pool_same::avg_pool_same;
+use crate::engine::ops::concat::concat;
+use crate::engine::ops::conv2d::{Padding, conv2d};
+use crate::engine::ops::global_avg_pool::global_avg_pool;
+use crate::engine::ops::max_pool::{max_pool, max_pool_same};
+use crate::engine::ops::relu::relu;
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Tensor;
 use crate::nn::{Init, ParamId, ParamSet, Weights};
-use crate::ops::avg_pool_same::avg_pool_same;
-use crate::ops::concat::concat;
-use crate::ops::conv2d::{Padding, conv2d};
-use crate::ops::global_avg_pool::global_avg_pool;
-use crate::ops::max_pool::{max_pool, max_pool_same};
-use crate::ops::relu::relu;
-use crate::tape::Tape;
-use crate::tensor::Tensor;
 
 pub enum Layer {
     /// Convolution, batch norm (folded into it) and ReLU.

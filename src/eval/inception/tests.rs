@@ -1,7 +1,7 @@
 use super::*;
-use crate::device::Cuda;
-use crate::ops::check::{compare, has_gpu};
-use crate::ops::philox::{Philox, RngState, Stream};
+use crate::engine::device::Cuda;
+use crate::engine::ops::check::{compare, has_gpu};
+use crate::engine::ops::philox::{Philox, RngState, Stream};
 use safetensors::SafeTensors;
 
 /// Weights by name, as `scripts/golden_inception.py` draws them too.

@@ -1,0 +1,67 @@
+//! Choosing a device by its name on the command line.
+
+use super::{Capability, Cuda, Device, Emu, EmuOptions};
+use crate::engine::tape::Backend;
+use crate::{Error, Result};
+
+impl Device {
+    /// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `emu`. The text that comes with it says what a user should know about
+    /// the choice; it is empty where there is nothing to say.
+    ///
+    /// # Errors
+    /// An unknown name, or a device that was asked for and is not there. `auto` falls back to the CPU instead.
+    pub fn open(spec: &str) -> Result<(Device, String)> {
+        let quiet = |device| Ok((device, String::new()));
+        let cuda = |ordinal| Cuda::new(ordinal).map(|cuda| Device::Gpu(Box::new(cuda)));
+        let unknown = || Error::Config(format!("unknown device \"{spec}\": auto, cpu, cuda, cuda:N and emu are known"));
+        match spec.split_once(':').unwrap_or((spec, "")) {
+            ("auto", "") => match cuda(0) {
+                Ok(device) => quiet(device),
+                Err(error) => Ok((Device::Cpu, format!("computing on the CPU ({error})"))),
+            },
+            ("cpu", "") => quiet(Device::Cpu),
+            ("emu", "") => {
+                let note = "the GPU kernels run emulated: exact, and very slow".into();
+                Ok((Device::Gpu(Box::new(Emu::new(EmuOptions::default())?)), note))
+            }
+            ("cuda", "") if !spec.ends_with(':') => quiet(cuda(0)?),
+            ("cuda", ordinal) if ordinal.bytes().all(|b| b.is_ascii_digit()) => {
+                quiet(cuda(ordinal.parse().map_err(|_| unknown())?)?)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Bytes that can still be allocated, where that is known: not of the CPU.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    pub fn free_bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Device::Cpu => Ok(None),
+            Device::Gpu(driver) => Ok(Some(driver.memory_info()?.0)),
+        }
+    }
+
+    /// What tapes for this device are recorded for.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Device::Cpu => Backend::Cpu,
+            Device::Gpu(driver) => Backend::Gpu(Capability::of(driver.compute_capability())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_devices_are_refused_with_the_known_ones() {
+        for spec in ["gpu", "cuda:x", "cpu:1", "emu:0", ""] {
+            let message = Device::open(spec).err().expect("refused").to_string();
+            assert!(message.contains("auto, cpu, cuda, cuda:N and emu"), "{spec}: {message}");
+        }
+        assert_eq!(Device::open("cpu").unwrap().0.backend(), Backend::Cpu);
+    }
+}

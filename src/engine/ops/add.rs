@@ -1,0 +1,193 @@
+//! Sums of equally shaped tensors: the residual connection, and what adds gradients up.
+//!
+//! `y = a + b` has the gradients `da = db = dy`, which are shared, not copied.
+
+use crate::engine::device::Memory;
+use crate::engine::simd;
+use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tensor::{DType, Tensor};
+
+/// Residual addition `a + b`.
+///
+/// # Shapes
+/// `a`, `b` and the result: any, equal. Nothing is saved for backward.
+pub fn add(tape: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    assert_eq!(a.dims(), b.dims(), "add of different shapes");
+    let y = tape.tensor(&a.dims(), a.dtype());
+    sum_into(tape, y, a, b);
+    y
+}
+
+/// Records `sum = a + b` into a given tensor.
+pub fn sum_into(tape: &mut Tape, sum: Tensor, a: Tensor, b: Tensor) {
+    tape.push(AddFwd { sum, a, b });
+}
+
+/// Records `y += x`: one more contribution to the gradient of a parameter.
+pub fn add_acc(tape: &mut Tape, y: Tensor, x: Tensor) {
+    tape.push(AddAcc { y, x });
+}
+
+/// Records `y += scale x` of f32 tensors: the gradients of one micro-batch into those of the batch.
+pub fn axpy_acc(tape: &mut Tape, y: Tensor, x: Tensor, scale: f32) {
+    assert!(y.dtype() == DType::F32 && x.dtype() == DType::F32 && y.numel() == x.numel(), "axpy of {x:?} to {y:?}");
+    tape.push(AxpyAcc { y, x, scale });
+}
+
+#[derive(Debug)]
+struct AddFwd {
+    sum: Tensor,
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Op for AddFwd {
+    fn name(&self) -> &'static str {
+        "add_fwd"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.sum]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![self.a, self.b]
+    }
+    fn backward(&self, tape: &mut Tape) {
+        let dy = tape.grad(self.sum);
+        tape.accumulate(self.a, dy);
+        tape.accumulate(self.b, dy);
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let ([y], [a, b]) = mem.views([self.sum], [self.a, self.b]);
+        simd::for_chunks(
+            [y],
+            [a, b],
+            #[inline(always)]
+            |[y], [a, b]| {
+                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                    *y = a + b;
+                }
+            },
+        );
+    }
+    fn launch(&self, q: &mut Launches) {
+        let n = self.sum.numel();
+        let args = [self.sum.into(), self.a.into(), self.b.into(), (n as u64).into()];
+        q.kernel("add_fwd", self.sum.dtype()).grid(blocks(n)).args(&args);
+    }
+}
+
+#[derive(Debug)]
+struct AddAcc {
+    y: Tensor,
+    x: Tensor,
+}
+
+impl Op for AddAcc {
+    fn name(&self) -> &'static str {
+        "add_acc"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.y]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![self.y, self.x]
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let ([y], [x]) = mem.views([self.y], [self.x]);
+        axpy_cpu(y, x, 1.0);
+    }
+    fn launch(&self, q: &mut Launches) {
+        let n = self.y.numel();
+        q.kernel("add_acc", self.y.dtype()).grid(blocks(n)).args(&[self.y.into(), self.x.into(), (n as u64).into()]);
+    }
+}
+
+#[derive(Debug)]
+struct AxpyAcc {
+    y: Tensor,
+    x: Tensor,
+    scale: f32,
+}
+
+impl Op for AxpyAcc {
+    fn name(&self) -> &'static str {
+        "axpy_acc"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.y]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![self.y, self.x]
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let ([y], [x]) = mem.views([self.y], [self.x]);
+        axpy_cpu(y, x, self.scale);
+    }
+    fn launch(&self, q: &mut Launches) {
+        let n = self.y.numel();
+        let args = [self.y.into(), self.x.into(), (n as u64).into(), self.scale.into()];
+        q.kernel_named("axpy_acc").grid(blocks(n)).args(&args);
+    }
+}
+
+fn axpy_cpu(y: &mut [f32], x: &[f32], scale: f32) {
+    simd::for_chunks(
+        [y],
+        [x],
+        #[inline(always)]
+        |[y], [x]| {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += scale * x;
+            }
+        },
+    );
+}
+
+/// One thread handles 8 elements.
+fn blocks(n: usize) -> [usize; 3] {
+    [n.div_ceil(8 * 256), 1, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ops::check::{Check, Input};
+
+    #[test]
+    fn sum_and_its_gradients() {
+        for dims in [[1, 5, 7, 3], [3, 4, 4, 35], [2, 8, 8, 32]] {
+            Check::default().run(
+                &[Input::activation(&dims), Input::activation(&dims).scaled(0.5)],
+                |tape, x| add(tape, x[0], x[1]),
+                |x| x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect(),
+            );
+        }
+    }
+
+    #[test]
+    fn a_tensor_used_twice_gets_both_gradients() {
+        Check::default().run(
+            &[Input::activation(&[3, 5, 7])],
+            |tape, x| {
+                let twice = add(tape, x[0], x[0]);
+                add(tape, twice, x[0])
+            },
+            |x| x[0].iter().map(|x| 3.0 * x).collect(),
+        );
+    }
+
+    #[test]
+    fn accumulation_adds_in_place() {
+        Check::default().run(
+            &[Input::constant(&[2, 1003], (0..2006).map(|i| i as f32).collect())],
+            |tape, x| {
+                let y = tape.tensor(&x[0].dims(), DType::F32);
+                sum_into(tape, y, x[0], x[0]);
+                axpy_acc(tape, y, x[0], 0.25);
+                add_acc(tape, y, x[0]);
+                y
+            },
+            |x| x[0].iter().map(|x| 3.25 * x).collect(),
+        );
+    }
+}

@@ -1,0 +1,429 @@
+//! The harness that every op's tests go through: an op against a naive float64 oracle, its gradient against central
+//! differences of that oracle, on every device there is.
+//!
+//! - `cpu` in f32 against the oracle, elementwise.
+//! - `emu` (several schedules) and, where one answers, `cuda`: f32 against the oracle and bf16 against the oracle on
+//!   bf16-rounded inputs.
+//! - [`Check::hopper`]: `emu` acting as compute capability 9.0 too, in bf16, for ops that have kernels of their own for it.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `DDPM_TEST_DEVICES=cuda,emu` | only these kinds of device, of `cpu`, `emu` and `cuda`; one that is not there is a failure |
+//! | `DDPM_REQUIRE_GPU=1` | that no GPU answers is a failure |
+//! | `DDPM_TEST_SHAPES=few` | the first shapes alone of a test that has many |
+//! | `DDPM_TEST_SCHEDULES=all` | every layer of the benchmark models in every schedule, not in one: minutes |
+//!
+//! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
+
+use crate::engine::device::{AsyncCopies, Capability, Cuda, Device, Emu, EmuOptions, Schedule};
+use crate::engine::tape::{Session, Tape};
+use crate::engine::tensor::{DType, Store, Tensor};
+use half::bf16;
+use std::sync::OnceLock;
+
+/// How an input is stored, and whether its gradient is checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Storage type, gradient in storage type.
+    Activation,
+    /// Storage type, f32 gradient in a fixed place.
+    Weight,
+    /// f32, f32 gradient in a fixed place.
+    Parameter,
+    /// Storage type, no gradient.
+    Detached,
+    /// f32, no gradient.
+    Constant,
+    /// Integers, no gradient.
+    Labels,
+}
+
+/// One operand of the op under test.
+#[derive(Clone, Debug)]
+pub struct Input {
+    kind: Kind,
+    dims: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Input {
+    fn random(kind: Kind, dims: &[usize]) -> Input {
+        let n: usize = dims.iter().product();
+        let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ (n as u64) << 32 ^ dims.iter().fold(7, |h, &d| h * 31 + d as u64);
+        let mut uniform = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let values = (0..n).map(|_| 2.0 * (uniform() + uniform() + uniform())).collect();
+        Input { kind, dims: dims.into(), values }
+    }
+
+    /// Values about N(0, 1) in the storage type; their gradient is checked.
+    pub fn activation(dims: &[usize]) -> Input {
+        Input::random(Kind::Activation, dims)
+    }
+
+    /// A weight: stored like an activation, but with an f32 gradient.
+    pub fn weight(dims: &[usize]) -> Input {
+        Input::random(Kind::Weight, dims)
+    }
+
+    /// An f32 parameter such as a bias.
+    pub fn parameter(dims: &[usize]) -> Input {
+        Input::random(Kind::Parameter, dims)
+    }
+
+    /// f32 values without a gradient.
+    pub fn constant(dims: &[usize], values: Vec<f32>) -> Input {
+        Input { kind: Kind::Constant, dims: dims.into(), values }
+    }
+
+    /// Values in the storage type, without a gradient.
+    pub fn stored(dims: &[usize], values: Vec<f32>) -> Input {
+        Input { kind: Kind::Detached, dims: dims.into(), values }
+    }
+
+    /// Integer labels.
+    pub fn labels(values: &[i32]) -> Input {
+        let bits = values.iter().map(|&v| v as f32).collect();
+        Input { kind: Kind::Labels, dims: vec![values.len()], values: bits }
+    }
+
+    /// The same operand without a gradient.
+    pub fn detached(self) -> Input {
+        let kind = match self.kind {
+            Kind::Activation | Kind::Weight => Kind::Detached,
+            Kind::Parameter => Kind::Constant,
+            kind => kind,
+        };
+        Input { kind, ..self }
+    }
+
+    /// The same operand with every value scaled.
+    pub fn scaled(mut self, factor: f32) -> Input {
+        self.values.iter_mut().for_each(|v| *v *= factor);
+        self
+    }
+
+    /// The same operand with given values, by their index.
+    pub fn filled(mut self, value: impl Fn(usize) -> f32) -> Input {
+        self.values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+        self
+    }
+
+    /// The values as bf16 stores them.
+    pub fn in_bf16(&self) -> Vec<f32> {
+        self.values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+    }
+
+    fn differentiable(&self) -> bool {
+        matches!(self.kind, Kind::Activation | Kind::Weight | Kind::Parameter)
+    }
+
+    fn dtype(&self, storage: DType) -> DType {
+        match self.kind {
+            Kind::Activation | Kind::Weight | Kind::Detached => storage,
+            Kind::Parameter | Kind::Constant => DType::F32,
+            Kind::Labels => DType::I32,
+        }
+    }
+}
+
+/// A device to test on, made anew for each run.
+pub struct Target {
+    /// What to call it in a failure message.
+    pub name: String,
+    /// Storage type of activations.
+    pub dtype: DType,
+    open: Box<dyn Fn() -> Device>,
+}
+
+impl Target {
+    /// Opens the device.
+    pub fn open(&self) -> Device {
+        (self.open)()
+    }
+}
+
+/// Every device that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
+/// answers. The [module](self) documentation says how to choose among them.
+pub fn targets() -> Vec<Target> {
+    let mut targets = Vec::new();
+    if is_wanted("cpu") {
+        targets.push(Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) });
+    }
+    if is_wanted("emu") && has_emulator() {
+        let fifo = EmuOptions::default();
+        let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, ..fifo };
+        let late = EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew };
+        let seeded = [EmuOptions { seed: 1, ..skew }, EmuOptions { seed: 2, ..skew }, late];
+        // ThreadSanitizer sees a race in any order, and is slow: one order will do.
+        let orders = if cfg!(ddpm_emu_sanitize = "thread") { [fifo; 3] } else { seeded };
+        let mut runs = vec![(DType::F32, fifo), (DType::F32, orders[0])];
+        runs.extend([(DType::Bf16, orders[1]), (DType::Bf16, orders[2])]);
+        runs.dedup();
+        targets.extend(runs.into_iter().map(|(dtype, options)| emulator(dtype, options)));
+    }
+    if has_gpu() {
+        for dtype in [DType::F32, DType::Bf16] {
+            let open = Box::new(|| Device::Gpu(Box::new(Cuda::new(0).expect("it answered before"))));
+            targets.push(Target { name: "cuda".into(), dtype, open });
+        }
+    }
+    targets
+}
+
+/// The emulator as compute capability 9.0, in several schedules; nothing where this build has none.
+pub fn hopper_targets() -> Vec<Target> {
+    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
+    if !is_wanted("emu") || !has_emulator() {
+        return Vec::new();
+    }
+    let late = EmuOptions { async_copies: AsyncCopies::Late, ..fifo };
+    let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, seed: 4, ..fifo };
+    let runs = if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { vec![fifo, late, skew] };
+    runs.into_iter().map(|options| emulator(DType::Bf16, options)).collect()
+}
+
+fn emulator(dtype: DType, options: EmuOptions) -> Target {
+    let EmuOptions { schedule, async_copies, seed, compute_capability: (major, minor), .. } = options;
+    let name = format!("emu {major}.{minor} ({schedule:?}, {async_copies:?} copies, seed {seed})");
+    let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
+    Target { name, dtype, open }
+}
+
+/// The kinds of device that `DDPM_TEST_DEVICES` names, if it is set.
+fn named_devices() -> Option<Vec<String>> {
+    let names = std::env::var("DDPM_TEST_DEVICES").ok()?;
+    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+    let unknown = names.iter().find(|name| !["cpu", "emu", "cuda"].contains(&name.as_str()));
+    assert!(unknown.is_none(), "DDPM_TEST_DEVICES={}: cpu, emu and cuda are known", names.join(","));
+    Some(names)
+}
+
+/// Whether tests run on this kind of device, `cpu`, `emu` or `cuda`, if there is one.
+pub fn is_wanted(kind: &str) -> bool {
+    named_devices().is_none_or(|names| names.iter().any(|name| name == kind))
+}
+
+/// Whether this build has the emulator. Where it is asked for by its name and is not there, the reason is the failure.
+fn has_emulator() -> bool {
+    match Emu::new(EmuOptions::default()) {
+        Ok(_) => true,
+        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names emu, but {reason}"),
+        Err(_) => false,
+    }
+}
+
+/// Whether tests run on a GPU and one answers. Where one is required, or asked for by its name, and none does, the reason
+/// is the failure.
+pub fn has_gpu() -> bool {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    let is_required = std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if !is_wanted("cuda") && !is_required {
+        return false;
+    }
+    match ANSWER.get_or_init(|| Cuda::new(0).map(drop).map_err(|e| e.to_string())) {
+        Ok(()) => is_wanted("cuda"),
+        Err(reason) if is_required => panic!("DDPM_REQUIRE_GPU=1, but {reason}"),
+        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names cuda, but {reason}"),
+        Err(_) => false,
+    }
+}
+
+/// All shapes of a test whose kernels do a lot of arithmetic; of which ThreadSanitizer, for which a shape takes seconds,
+/// and `DDPM_TEST_SHAPES=few` see the first two: what a test names first should take every path through a kernel and
+/// several turns of its loops.
+pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
+    shapes.into_iter().take(if is_short() { 2 } else { N })
+}
+
+/// Whether tests with many shapes run the first two alone.
+pub fn is_short() -> bool {
+    cfg!(ddpm_emu_sanitize = "thread") || std::env::var("DDPM_TEST_SHAPES").is_ok_and(|v| v == "few")
+}
+
+/// Whether tests that take minutes in all schedules run in all.
+pub fn is_thorough() -> bool {
+    std::env::var("DDPM_TEST_SCHEDULES").is_ok_and(|v| v == "all")
+}
+
+/// An op's result and gradients on one device.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The device.
+    pub name: String,
+    /// Storage type of activations.
+    pub dtype: DType,
+    pub result: Vec<f32>,
+    /// Of each input that has one.
+    pub gradients: Vec<Option<Vec<f32>>>,
+    /// The inputs as stored.
+    inputs: Vec<Vec<f64>>,
+    /// The gradient of the result.
+    upstream: Vec<f32>,
+}
+
+/// Tolerances of a check; see the [module](self) documentation for what they mean.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// f32 results and gradients.
+    pub f32_tolerance: f64,
+    /// bf16 results and gradients.
+    pub bf16_tolerance: f64,
+    /// At most so many elements of each gradient are compared with central differences.
+    pub samples: usize,
+    /// Kernels that must be among those launched where compute capability 9.0 computes in bf16; none: no such run is made.
+    pub hopper_kernels: Option<&'static [&'static str]>,
+}
+
+impl Default for Check {
+    fn default() -> Check {
+        Check { f32_tolerance: 2e-5, bf16_tolerance: 2e-2, samples: 48, hopper_kernels: None }
+    }
+}
+
+impl Check {
+    /// The op has kernels of its own for compute capability 9.0: it is run there too, in bf16, and must launch these.
+    pub fn hopper(self, kernels: &'static [&'static str]) -> Check {
+        Check { hopper_kernels: Some(kernels), ..self }
+    }
+
+    /// Checks the op that `build` records from the inputs (in order) against `oracle`, which gets the same inputs as
+    /// float64 vectors and returns the result.
+    pub fn run(
+        &self,
+        inputs: &[Input],
+        build: impl Fn(&mut Tape, &[Tensor]) -> Tensor,
+        oracle: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    ) {
+        for target in self.targets() {
+            let outcome = self.run_on(&target, inputs, &build);
+            self.compare_with(&oracle, inputs, &outcome);
+        }
+    }
+
+    /// What the op gives on every device, for a test that compares it with another.
+    pub fn outcomes(&self, inputs: &[Input], build: impl Fn(&mut Tape, &[Tensor]) -> Tensor) -> Vec<Outcome> {
+        self.targets().iter().map(|target| self.run_on(target, inputs, &build)).collect()
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let hopper = if self.hopper_kernels.is_some() { hopper_targets() } else { Vec::new() };
+        targets().into_iter().chain(hopper).collect()
+    }
+
+    fn run_on(&self, target: &Target, inputs: &[Input], build: &impl Fn(&mut Tape, &[Tensor]) -> Tensor) -> Outcome {
+        let mut store = Store::new();
+        let tensors: Vec<Tensor> = inputs.iter().map(|i| store.tensor(&i.dims, i.dtype(target.dtype))).collect();
+        let fixed: Vec<Option<Tensor>> = inputs
+            .iter()
+            .map(|i| matches!(i.kind, Kind::Weight | Kind::Parameter).then(|| store.tensor(&i.dims, DType::F32)))
+            .collect();
+
+        // The result's shape is known only after recording: record once to learn it.
+        let device = target.open();
+        let backend = device.backend();
+        let probe = build(&mut Tape::new(backend, target.dtype), &tensors);
+        let dy = store.tensor(&probe.dims(), probe.dtype());
+
+        let mut session = Session::new(device, &store).unwrap();
+        let mut tape = Tape::new(backend, target.dtype);
+        for ((input, &t), &gradient) in inputs.iter().zip(&tensors).zip(&fixed) {
+            match gradient {
+                Some(gradient) => tape.parameter(t, gradient),
+                None if input.differentiable() => tape.watch(t),
+                None => {}
+            }
+        }
+        let y = build(&mut tape, &tensors);
+        tape.keep(y);
+        let differentiate = tape.needs_grad(y);
+        let mut gradients = vec![None; inputs.len()];
+        if differentiate {
+            tape.seed_grad(y, dy);
+            tape.backward();
+            for (i, input) in inputs.iter().enumerate() {
+                if input.differentiable() {
+                    let g = tape.grad(tensors[i]);
+                    tape.keep(g);
+                    gradients[i] = Some(g);
+                }
+            }
+        }
+
+        let round = |values: &[f32], dtype: DType| -> Vec<f32> {
+            match dtype {
+                DType::Bf16 => values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
+                _ => values.to_vec(),
+            }
+        };
+        let mut exact: Vec<Vec<f64>> = Vec::new();
+        for (input, &t) in inputs.iter().zip(&tensors) {
+            let values = round(&input.values, t.dtype());
+            match t.dtype() {
+                DType::I32 => session.write_i32(t, &values.iter().map(|&v| v as i32).collect::<Vec<_>>()).unwrap(),
+                _ => session.write(t, &values).unwrap(),
+            }
+            exact.push(values.iter().map(|&v| v as f64).collect());
+        }
+        let upstream = round(&Input::activation(&dy.dims()).values, dy.dtype());
+        session.write(dy, &upstream).unwrap();
+
+        let mut program = session.load(tape).unwrap();
+        session.run(&mut program).unwrap_or_else(|e| panic!("{} {:?}: {e}", target.name, target.dtype));
+        if let Some(wanted) = self.hopper_kernels
+            && backend.capability() == Capability::Hopper
+            && target.dtype == DType::Bf16
+        {
+            let launched: Vec<&str> = program.kernels().collect();
+            for kernel in wanted {
+                assert!(launched.contains(kernel), "{}: {kernel} is not among {launched:?}", target.name);
+            }
+        }
+        let mut read = |t: Tensor| session.read_in(&program, t).unwrap();
+        let gradients = gradients.into_iter().map(|gradient| gradient.map(&mut read)).collect();
+        Outcome { name: target.name.clone(), dtype: target.dtype, result: read(y), gradients, inputs: exact, upstream }
+    }
+
+    fn compare_with(&self, oracle: &impl Fn(&[Vec<f64>]) -> Vec<f64>, inputs: &[Input], outcome: &Outcome) {
+        let tolerance = if outcome.dtype == DType::Bf16 { self.bf16_tolerance } else { self.f32_tolerance };
+        let shapes: Vec<_> = inputs.iter().map(|i| i.dims.clone()).collect();
+        let label = |what: &str| format!("{what} on {} in {:?}, inputs {shapes:?}", outcome.name, outcome.dtype);
+        compare(&label("result"), &outcome.result, &oracle(&outcome.inputs), tolerance);
+
+        for (i, gradient) in outcome.gradients.iter().enumerate() {
+            let Some(got) = gradient else { continue };
+            let objective =
+                |x: &[Vec<f64>]| -> f64 { oracle(x).iter().zip(&outcome.upstream).map(|(y, &d)| y * d as f64).sum() };
+            let n = inputs[i].values.len();
+            let stride = n.div_ceil(self.samples).max(1) | 1;
+            let (mut picked, mut want) = (Vec::new(), Vec::new());
+            let mut x = outcome.inputs.clone();
+            for j in (0..n).step_by(stride) {
+                const H: f64 = 1e-5;
+                let at = x[i][j];
+                x[i][j] = at + H;
+                let above = objective(&x);
+                x[i][j] = at - H;
+                let below = objective(&x);
+                x[i][j] = at;
+                picked.push(got[j]);
+                want.push((above - below) / (2.0 * H));
+            }
+            assert!(got.iter().all(|g| g.is_finite()), "{}: not finite", label("gradient"));
+            compare(&label(&format!("gradient of input {i}")), &picked, &want, 2.0 * tolerance);
+        }
+    }
+}
+
+/// Panics unless `|got - want| <= tolerance * (|want| + rms(want))` for every element.
+pub fn compare(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: number of elements");
+    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let err = (got as f64 - want).abs();
+        let bound = tolerance * (want.abs() + rms) + 1e-30;
+        assert!(err <= bound, "{what}: element {i} is {got}, not {want} (off by {err:.3e}, allowed {bound:.3e})");
+    }
+}

@@ -1,0 +1,172 @@
+//! Dropout: every element is zeroed with probability p and the rest scaled by `1 / (1 - p)`, so that the mean stays.
+//!
+//! `y = mask x / (1 - p)`, `dx = mask dy / (1 - p)`, with `mask[i] = (word(seed, step, stream, image, i) >= p 2^32)`.
+//! The mask is a function of the counter: backward is the same computation on dy, and nothing is stored. Evaluating
+//! means not to record the op.
+
+use crate::engine::device::Memory;
+use crate::engine::ops::philox::{Philox, Stream, quad_blocks};
+use crate::engine::simd;
+use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tensor::Tensor;
+use rayon::prelude::*;
+
+/// One dropout layer of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutLayer {
+    /// Probability that an element is dropped, below 1.
+    pub p: f32,
+    /// A tensor of [`RngState::words`](super::philox::RngState).
+    pub rng: Tensor,
+    /// Numbers the layers of a network: their masks are independent.
+    pub layer: u32,
+}
+
+impl DropoutLayer {
+    /// p as a fraction of 2^32: words below it drop.
+    pub(super) fn threshold(&self) -> u32 {
+        (self.p as f64 * 2f64.powi(32)) as u32
+    }
+
+    /// What is kept is multiplied by it.
+    pub(super) fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.p)
+    }
+
+    /// What a kernel draws its numbers from.
+    pub(super) fn stream(&self) -> Stream {
+        Stream::Dropout(self.layer)
+    }
+
+    /// The mask of the step whose state `rng` holds.
+    pub(super) fn mask(&self, rng: &[f32]) -> Mask {
+        Mask { philox: Philox::from_view(rng, self.stream()), threshold: self.threshold(), scale: self.scale() }
+    }
+}
+
+/// Drops elements of `x` with probability `p < 1`; see [`DropoutLayer`] for the operands.
+///
+/// # Shapes
+/// `x` and the result `[n, ..]`. Nothing is saved for backward.
+pub fn dropout(tape: &mut Tape, x: Tensor, p: f32, rng: Tensor, layer: u32) -> Tensor {
+    assert!((0.0..1.0).contains(&p), "dropout with probability {p}");
+    let y = tape.tensor(&x.dims(), x.dtype());
+    tape.push(Dropout { y, x, layer: DropoutLayer { p, rng, layer }, name: "dropout_fwd" });
+    y
+}
+
+#[derive(Debug)]
+struct Dropout {
+    y: Tensor,
+    x: Tensor,
+    layer: DropoutLayer,
+    name: &'static str,
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.y]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![self.x, self.layer.rng]
+    }
+    fn backward(&self, tape: &mut Tape) {
+        let dx = tape.grad_slot(self.x);
+        tape.push(Dropout { y: dx, x: tape.grad(self.y), name: "dropout_bwd", ..*self });
+        tape.accumulate(self.x, dx);
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let d = self.x.numel() / self.x.dim(0);
+        let ([y], [x, rng]) = mem.views([self.y], [self.x, self.layer.rng]);
+        dropout_cpu(y, x, d, &self.layer.mask(rng));
+    }
+    fn launch(&self, q: &mut Launches) {
+        let (n, d) = (self.x.dim(0), self.x.numel() / self.x.dim(0));
+        let operands = [self.y.into(), self.x.into(), self.layer.rng.into(), d.into()];
+        let scalars = [self.layer.stream().id().into(), self.layer.threshold().into(), self.layer.scale().into()];
+        q.kernel("dropout", self.y.dtype()).grid(quad_blocks(n, d)).args(&[&operands[..], &scalars].concat());
+    }
+}
+
+/// Which elements of a step are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mask {
+    philox: Philox,
+    threshold: u32,
+    scale: f32,
+}
+
+/// Numbers that are drawn at a time: a multiple of 4, which is what a counter gives.
+const WORDS: usize = 64;
+
+impl Mask {
+    /// Drops or scales the elements `first ..` of an image.
+    #[inline(always)]
+    pub(super) fn apply(&self, image: u32, first: usize, values: &mut [f32]) {
+        let mut words = [0; WORDS];
+        let mut done = 0;
+        while done < values.len() {
+            // Up to a multiple of what is drawn at a time, from which on no number is drawn twice.
+            let count = (WORDS - (first + done) % WORDS).min(values.len() - done);
+            let words = &mut words[..count];
+            self.philox.fill_words(image, first + done, words);
+            for (value, &word) in values[done..done + count].iter_mut().zip(&*words) {
+                *value = if word >= self.threshold { *value * self.scale } else { 0.0 };
+            }
+            done += count;
+        }
+    }
+}
+
+/// Elements that one task handles.
+const CHUNK: usize = 4096;
+
+/// `y [n, d]` of `x [n, d]`.
+pub(super) fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
+    y.par_chunks_mut(d).zip(x.par_chunks(d)).enumerate().for_each(|(image, (y, x))| {
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
+            simd::vectorize(
+                #[inline(always)]
+                || {
+                    y.copy_from_slice(x);
+                    mask.apply(image as u32, chunk * CHUNK, y);
+                },
+            )
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ops::check::{Check, Input};
+    use crate::engine::ops::philox::RngState;
+
+    #[test]
+    fn the_mask_is_the_counters_and_the_same_in_both_directions() {
+        let state = RngState { seed: 0x0012_3456_0078_9abc, step: 3, first_image: 11 };
+        for (dims, p) in [([1, 5, 7, 3], 0.3), ([3, 4, 4, 35], 0.1), ([2, 8, 8, 32], 0.5), ([2, 3, 43, 40], 0.0)] {
+            let d: usize = dims[1..].iter().product();
+            let philox = Philox::new(state, Stream::Dropout(2));
+            let keeps = |i: usize| philox.word((i / d) as u32, i % d) as f64 >= p as f64 * 2f64.powi(32);
+            Check::default().run(
+                &[Input::activation(&dims), Input::labels(&state.words())],
+                |tape, x| dropout(tape, x[0], p, x[1], 2),
+                |x| x[0].iter().enumerate().map(|(i, x)| if keeps(i) { x / (1.0 - p as f64) } else { 0.0 }).collect(),
+            );
+        }
+    }
+
+    #[test]
+    fn drops_the_fraction_that_was_asked_for() {
+        let n = 100_000;
+        let mut y = vec![0.0; n];
+        let philox = Philox::new(RngState::default(), Stream::Dropout(0));
+        dropout_cpu(&mut y, &vec![1.0; n], n, &Mask { philox, threshold: (0.3 * 2f64.powi(32)) as u32, scale: 1.0 });
+        let kept = y.iter().filter(|&&y| y != 0.0).count() as f64 / n as f64;
+        assert!((kept - 0.7).abs() <= 5.0 * (0.21 / n as f64).sqrt(), "kept {kept}");
+    }
+}

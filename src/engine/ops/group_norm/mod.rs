@@ -1,0 +1,311 @@
+//! Group normalisation (Wu and He 2018), alone or with what stands around it in a residual block: a bias of every image
+//! and channel before it, SiLU and dropout after it.
+//!
+//! The channels of an image are cut into `groups`; over the pixels and channels of a group
+//!
+//! ```text
+//! xb = x + b[image, c]            xhat = (xb - mean) * rstd      rstd = 1 / sqrt(variance + eps)
+//! z = gamma_c * xhat + beta_c     y = mask act(z) / (1 - p)      act(z) = z   or   z s(z),   s the logistic function
+//! ```
+//!
+//! and, with `dz = act'(z) mask dy / (1 - p)`, `act'(z) = 1` or `s(z) (1 + z (1 - s(z)))`, and `m()` the mean over a group,
+//!
+//! ```text
+//! dbeta_c = sum dz      dgamma_c = sum dz xhat                    over images and pixels
+//! dx = rstd (gamma dz - m(gamma dz) - xhat m(gamma dz xhat))      db = sum dx over pixels
+//! ```
+//!
+//! All sums are first taken per image and channel. The variance is a sum of squares around a pivot, the value of the
+//! channel in the middle pixel, so that a large mean does not cancel it away. In a channel of an image the bias is a
+//! constant: it joins the mean, `x - (mean - b)`, and no loop over pixels knows of it.
+
+mod cpu;
+mod slabs;
+
+use crate::engine::device::Memory;
+use crate::engine::ops::channel_bias::ImageBias;
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::dropout::DropoutLayer;
+use crate::engine::tape::{Arg, Backend, Launches, Op, Tape};
+use crate::engine::tensor::{DType, Tensor};
+use slabs::Slabs;
+use std::ops::Range;
+
+/// How to normalise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// Groups of channels; they divide the channels.
+    pub groups: usize,
+    /// Is added to the variance.
+    pub eps: f32,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+/// Group normalisation of `x` with scale `gamma` and shift `beta`, followed by SiLU if `silu`.
+///
+/// # Shapes
+/// `x` and the result `[n, .., c]`, `gamma` and `beta` `[c]` (f32), `c` a multiple of `groups`. Saved for backward: `x`
+/// and `[n, groups, 2]` means and reciprocal standard deviations.
+pub fn group_norm(
+    tape: &mut Tape,
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    groups: usize,
+    eps: f32,
+    silu: bool,
+) -> Tensor {
+    group_norm_with(tape, x, gamma, beta, Norm { groups, eps, silu }, None, None)
+}
+
+/// [`group_norm`] of `x + bias`, followed by dropout: what [`channel_bias`](super::channel_bias::channel_bias), the norm
+/// and [`dropout`](super::dropout::dropout) compute one after the other, in one pass. The bias is added in f32; the mask is
+/// that of the separate op, bit for bit. `x` may be two tensors [joined](super::concat::join), of which [`reads_joined`]
+/// says whether it can; then nothing is dropped.
+///
+/// # Shapes
+/// `x` and the result `[n, .., c]`, `gamma` and `beta` `[c]` (f32), `c` a multiple of the groups; `c` columns of the bias'
+/// `[n, columns]`. Saved for backward: `x`, means and reciprocal standard deviations of the groups, and with a bias how far
+/// the mean of each channel lies from its group's.
+pub fn group_norm_with(
+    tape: &mut Tape,
+    x: impl Into<Joined>,
+    gamma: Tensor,
+    beta: Tensor,
+    norm: Norm,
+    bias: Option<ImageBias>,
+    dropout: Option<DropoutLayer>,
+) -> Tensor {
+    let of = x.into();
+    let (x, Norm { groups, eps, silu }) = (of.whole, norm);
+    let (n, c) = (x.dim(0), x.last_dim());
+    assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
+    assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
+    if let Some(ImageBias { values, first }) = bias {
+        let fits = values.rank() == 2 && values.dim(0) == n && first + c <= values.dim(1);
+        assert!(fits && values.dtype() == x.dtype(), "group_norm: bias {values:?} from column {first} on for {x:?}");
+    }
+    assert!(dropout.is_none_or(|layer| (0.0..1.0).contains(&layer.p)), "group_norm: {dropout:?}");
+    let can_read = !of.is_pair() || dropout.is_none() && reads_joined(tape, of.first, of.second);
+    assert!(can_read, "group_norm: {of:?}, {dropout:?}");
+    let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
+    let y = tape.tensor(&x.dims(), x.dtype());
+    let stats = tape.tensor(&[n, shape.stats_width(bias.is_some())], DType::F32);
+    let bias = bias.unwrap_or(ImageBias::NONE);
+    tape.push(GroupNormFwd { y, stats, of: Operands { x: of, bias, gamma, beta, dropout, shape }, eps });
+    y
+}
+
+/// Whether the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b` begin a
+/// vector.
+pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
+    tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    n: usize,
+    pixels: usize,
+    c: usize,
+    groups: usize,
+    silu: bool,
+}
+
+impl Shape {
+    /// Elements of an image.
+    fn image(&self) -> usize {
+        self.pixels * self.c
+    }
+
+    /// Floats of an image's statistics.
+    fn stats_width(&self, with_bias: bool) -> usize {
+        2 * self.groups + if with_bias { self.c } else { 0 }
+    }
+}
+
+/// What both passes read.
+#[derive(Clone, Copy, Debug)]
+struct Operands {
+    x: Joined,
+    /// May be absent.
+    bias: ImageBias,
+    gamma: Tensor,
+    beta: Tensor,
+    dropout: Option<DropoutLayer>,
+    shape: Shape,
+}
+
+impl Operands {
+    /// The state of the random numbers, or nothing.
+    fn rng(&self) -> Tensor {
+        self.dropout.map_or(Tensor::EMPTY, |layer| layer.rng)
+    }
+
+    /// In the kernels' order.
+    fn tensors(&self) -> [Tensor; 6] {
+        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.rng()]
+    }
+
+    fn bias_columns(&self) -> Range<usize> {
+        self.bias.columns(self.shape.c)
+    }
+
+    /// Of the bias or its gradient: the columns that are this layer's.
+    fn columns(&self, operand: Tensor, dbias: Tensor) -> Option<Range<usize>> {
+        let is_bias = operand.place == self.bias.values.place || operand.place == dbias.place;
+        (is_bias && !operand.is_empty()).then(|| self.bias_columns())
+    }
+
+    /// What both kernels get of dimensions, dropout and bias, with the op's own scalars where they belong.
+    fn scalars(&self, slabs: &Slabs, own: &[Arg]) -> Vec<Arg> {
+        let Shape { pixels, c, groups, silu, .. } = self.shape;
+        let columns = if self.bias.values.is_empty() { 0 } else { self.bias.values.last_dim() };
+        let dims = [pixels, c, self.x.split(), groups, slabs.groups, columns, self.bias.first].map(Arg::from);
+        let dropout: [Arg; 3] = match self.dropout {
+            Some(layer) => [layer.stream().id().into(), layer.threshold().into(), layer.scale().into()],
+            None => [0u32.into(), 0u32.into(), 1f32.into()],
+        };
+        [&dims[..], own, &[(silu as i32).into()], &dropout].concat()
+    }
+
+    /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
+    fn kernel(&self, [plain, joined, with_dropout]: [&'static str; 3]) -> &'static str {
+        match self.dropout {
+            Some(_) => with_dropout,
+            None if self.x.is_pair() => joined,
+            None => plain,
+        }
+    }
+
+    /// Of [`Operands::tensors`]; on the CPU `x` is one tensor.
+    fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
+        let mask = self.dropout.map(|layer| layer.mask(rng));
+        cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
+    }
+}
+
+/// Kernels of the passes: plain, of two tensors, with dropout.
+const FORWARD: [&str; 3] = ["group_norm_fwd", "group_norm_joined_fwd", "group_norm_dropout_fwd"];
+const BACKWARD: [&str; 3] = ["group_norm_bwd", "group_norm_joined_bwd", "group_norm_dropout_bwd"];
+
+#[derive(Debug)]
+struct GroupNormFwd {
+    y: Tensor,
+    stats: Tensor,
+    of: Operands,
+    eps: f32,
+}
+
+impl Op for GroupNormFwd {
+    fn name(&self) -> &'static str {
+        "group_norm_fwd"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![self.y, self.stats]
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        self.of.tensors().to_vec()
+    }
+    fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
+        self.of.columns(operand, Tensor::EMPTY)
+    }
+    fn backward(&self, tape: &mut Tape) {
+        let Operands { x, bias, gamma, beta, shape, .. } = self.of;
+        let dy = tape.grad(self.y);
+        let (wanted, earlier) = if x.is_pair() {
+            let (wanted, [earlier]) = x.grad_sum(tape);
+            (wanted, [earlier, Tensor::EMPTY])
+        } else {
+            x.grad_sum(tape)
+        };
+        let mut written = |x: Tensor, dx: Tensor| {
+            let is_wanted = x.is_empty() || !dx.is_empty();
+            if is_wanted { dx } else { tape.tensor(&x.dims(), x.dtype()) }
+        };
+        let dx = [written(x.first, wanted[0]), written(x.second, wanted[1])];
+        let dbias = tape.grad_columns(bias.values, self.of.bias_columns());
+        let (dgamma, dbeta) = (tape.grad_slot(gamma), tape.grad_slot(beta));
+        let (channel_sums, counters) = if dgamma.is_empty() && dbeta.is_empty() {
+            (Tensor::EMPTY, Tensor::EMPTY)
+        } else {
+            let slabs = Slabs::new(shape, dy.dtype());
+            (tape.scratch(&[shape.n, shape.c, 2], DType::F32), tape.counters(slabs.count))
+        };
+        let (stats, of) = (self.stats, self.of);
+        tape.push(GroupNormBwd { dx, dbias, dgamma, dbeta, channel_sums, counters, dy, stats, of, earlier });
+        x.set_grad(tape, wanted);
+        tape.accumulate(gamma, dgamma);
+        tape.accumulate(beta, dbeta);
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let ([y, stats], inputs) = mem.views([self.y, self.stats], self.of.tensors());
+        cpu::forward(y, stats, self.of.on_cpu(inputs), self.of.shape, self.eps);
+    }
+    fn launch(&self, q: &mut Launches) {
+        let (dtype, kernel) = (self.y.dtype(), self.of.kernel(FORWARD));
+        let slabs = Slabs::new(self.of.shape, dtype);
+        let tensors = [&[self.y, self.stats][..], &self.of.tensors()].concat();
+        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
+        args.extend(self.of.scalars(&slabs, &[self.eps.into()]));
+        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+    }
+}
+
+#[derive(Debug)]
+struct GroupNormBwd {
+    /// As `x`, one tensor or two.
+    dx: [Tensor; 2],
+    dbias: Tensor,
+    dgamma: Tensor,
+    dbeta: Tensor,
+    /// `[n, c, 2]`: the sums over the pixels of an image, by kernels.
+    channel_sums: Tensor,
+    /// One for each slab of channels: its blocks, of all images, count themselves.
+    counters: Tensor,
+    dy: Tensor,
+    stats: Tensor,
+    of: Operands,
+    /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
+    earlier: [Tensor; 2],
+}
+
+impl Op for GroupNormBwd {
+    fn name(&self) -> &'static str {
+        "group_norm_bwd"
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        [&self.dx[..], &[self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters]].concat()
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        // The last block reads what all have written.
+        [&[self.dy][..], &self.of.tensors(), &[self.stats], &self.earlier, &[self.channel_sums, self.counters]].concat()
+    }
+    fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
+        self.of.columns(operand, self.dbias)
+    }
+    fn cpu(&self, mem: &mut Memory) {
+        let [x, none, bias, gamma, beta, rng] = self.of.tensors();
+        let [first, second] = self.earlier;
+        let ([dx, dbias, dgamma, dbeta], [dy, x, none, bias, gamma, beta, rng, stats, first, second]) = mem.views(
+            [self.dx[0], self.dbias, self.dgamma, self.dbeta],
+            [self.dy, x, none, bias, gamma, beta, rng, self.stats, first, second],
+        );
+        let gradients = cpu::Gradients { dx, dbias, dgamma, dbeta };
+        let inputs = self.of.on_cpu([x, none, bias, gamma, beta, rng]);
+        cpu::backward(gradients, dy, inputs, stats, [first, second], self.of.shape);
+    }
+    fn launch(&self, q: &mut Launches) {
+        let (dtype, kernel) = (self.dy.dtype(), self.of.kernel(BACKWARD));
+        let slabs = Slabs::new(self.of.shape, dtype);
+        let outputs = [self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
+        let tensors = [&self.dx[..], &outputs, &self.of.tensors(), &[self.stats], &self.earlier].concat();
+        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
+        args.push(self.of.shape.n.into());
+        args.extend(self.of.scalars(&slabs, &[]));
+        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Kernel launches as data: an op emits them once, a session resolves tensors to addresses and replays the list.
+
+use crate::engine::device::{Capability, TensorMap};
+use crate::engine::tensor::{DType, Tensor};
+
+/// One kernel argument.
+#[derive(Clone, Debug)]
+pub enum Arg {
+    /// A pointer to a tensor's first element; null for [`Tensor::EMPTY`].
+    Tensor(Tensor),
+    /// Boxes of a tensor, for kernels that copy them as such (Hopper).
+    TensorMap(Tensor, TensorMap),
+    I32(i32),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+    /// A struct by value: pointers and numbers, its fields in order.
+    Struct(Vec<Arg>),
+}
+
+impl From<Tensor> for Arg {
+    fn from(t: Tensor) -> Arg {
+        Arg::Tensor(t)
+    }
+}
+impl From<i32> for Arg {
+    fn from(v: i32) -> Arg {
+        Arg::I32(v)
+    }
+}
+impl From<u32> for Arg {
+    fn from(v: u32) -> Arg {
+        Arg::U32(v)
+    }
+}
+impl From<u64> for Arg {
+    fn from(v: u64) -> Arg {
+        Arg::U64(v)
+    }
+}
+impl From<f32> for Arg {
+    fn from(v: f32) -> Arg {
+        Arg::F32(v)
+    }
+}
+/// Dimensions are passed as `int`.
+impl From<usize> for Arg {
+    fn from(v: usize) -> Arg {
+        Arg::I32(i32::try_from(v).expect("a kernel dimension fits an int"))
+    }
+}
+
+/// A kernel, its geometry and its arguments.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub kernel: String,
+    pub grid: [u32; 3],
+    pub block: u32,
+    /// Dynamic shared memory in bytes.
+    pub smem_bytes: u32,
+    pub args: Vec<Arg>,
+    /// Which part of what the blocks' tiles span is wanted, where the kernel works in tiles. Of persistent blocks, turns
+    /// without a tile are in vain too.
+    pub tile_efficiency: Option<f64>,
+}
+
+impl Launch {
+    /// Blocks in x, y, z.
+    pub fn grid(&mut self, grid: [usize; 3]) -> &mut Launch {
+        self.grid = grid.map(|g| u32::try_from(g).expect("a grid dimension fits 32 bits"));
+        self
+    }
+
+    /// Threads per block.
+    pub fn block(&mut self, threads: usize) -> &mut Launch {
+        self.block = threads as u32;
+        self
+    }
+
+    /// Dynamic shared memory in bytes.
+    pub fn smem(&mut self, bytes: usize) -> &mut Launch {
+        self.smem_bytes = bytes as u32;
+        self
+    }
+
+    /// A block of the grid, given before, computes a square of this side of a matrix of `rows` and `columns`: what lies
+    /// beyond its edges is in vain.
+    pub fn tiles(&mut self, side: usize, rows: usize, columns: usize) -> &mut Launch {
+        let spanned = self.grid[0] as usize * self.grid[1] as usize * side * side;
+        self.wanted((rows * columns) as f64 / spanned as f64)
+    }
+
+    /// Which part of what the blocks compute is wanted.
+    pub fn wanted(&mut self, part: f64) -> &mut Launch {
+        self.tile_efficiency = Some(part);
+        self
+    }
+
+    /// The arguments, in the kernel's order: outputs, inputs, saved values, dimensions, scalars.
+    pub fn args(&mut self, args: &[Arg]) -> &mut Launch {
+        self.args = args.to_vec();
+        self
+    }
+}
+
+/// The launches that ops emit, in order.
+#[derive(Debug)]
+pub struct Launches {
+    capability: Capability,
+    pub(super) list: Vec<Launch>,
+}
+
+impl Launches {
+    pub(crate) fn new(capability: Capability) -> Launches {
+        Launches { capability, list: Vec::new() }
+    }
+
+    /// What the kernels may use: that of the tape that the op was recorded on.
+    pub fn capability(&self) -> Capability {
+        self.capability
+    }
+
+    /// Adds a launch of the kernel `name` for the storage type `dtype`: `silu_fwd` becomes `silu_fwd_bf16`.
+    pub fn kernel(&mut self, name: &str, dtype: DType) -> &mut Launch {
+        self.kernel_named(&format!("{name}_{}", dtype.suffix()))
+    }
+
+    /// Adds a launch of a kernel by its whole name.
+    pub fn kernel_named(&mut self, name: &str) -> &mut Launch {
+        self.list.push(Launch {
+            kernel: name.into(),
+            grid: [1; 3],
+            block: 256,
+            smem_bytes: 0,
+            args: Vec::new(),
+            tile_efficiency: None,
+        });
+        self.list.last_mut().expect("just pushed")
+    }
+}
