@@ -28,6 +28,8 @@
 
 #include "export.cuh"
 #include "types.cuh"
+#include "elementwise.cuh"
+#include "records.cuh"
 #include "reduce.cuh"
 #include "last_block.cuh"
 #include "philox.cuh"

@@ -269,7 +269,7 @@ impl Trainer {
         let first = part * n;
         let coefficients = self.objective.part(step, first..first + n, !self.inputs.hybrid.is_empty())?;
         let rng = RngState { seed: train.seed, step, first_image: first as u32 }.words();
-        let hyper = self.hyper(batch.step).values();
+        let hyper = self.hyper(batch.step).record();
         let shown = self.inputs.labels.map(|_| self.objective.shown_labels(step, first, &batch.labels[first..][..n]));
         let mut list: Vec<(Tensor, &[u8])> = vec![
             (self.inputs.images, cast_slice(&batch.images[first * values..][..n * values])),
@@ -285,7 +285,7 @@ impl Trainer {
             list.push((labels, cast_slice(shown)));
         }
         if part == 0 {
-            list.push((self.state.hyper, cast_slice(&hyper)));
+            list.push((self.state.hyper, cast_slice(hyper.values())));
             list.extend(self.parts.map(|parts| (parts.loss, cast_slice(&[0f32; 1]))));
         }
         self.session.write_all(&list)

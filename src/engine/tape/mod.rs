@@ -9,6 +9,8 @@
 //! contribution and reports it with [`Tape::accumulate`]; contributions are added up before the op that made the tensor
 //! needs their sum. An op whose kernel can add takes what has arrived before as operands instead: [`Tape::grad_sum`].
 
+mod declaration;
+pub mod geometry;
 mod launch;
 mod plan;
 mod session;
@@ -17,6 +19,8 @@ mod work;
 
 use crate::engine::ops::add;
 use crate::engine::tensor::{DType, Place, Tensor};
+pub(crate) use declaration::op;
+pub use declaration::{Declaration, Operand, Role};
 pub use launch::{Arg, Launch, Launches};
 pub use plan::Plan;
 pub use session::{Later, Program, Session};
@@ -50,14 +54,8 @@ impl Backend {
     }
 }
 
-/// One node of a tape: a computation with fixed operands.
-pub trait Op: Debug + Send {
-    /// The op's name in profiles and error messages, e.g. `group_norm_fwd`.
-    fn name(&self) -> &'static str;
-    /// Every tensor that is written: results, values saved for backward, scratch.
-    fn outputs(&self) -> Vec<Tensor>;
-    /// Every tensor that is read. A tensor updated in place is an input and an output.
-    fn inputs(&self) -> Vec<Tensor>;
+/// One node of a tape: a computation with fixed operands, which its [`Declaration`] lists.
+pub trait Op: Declaration + Debug + Send {
     /// Of an operand of which the op touches a few columns alone (of its last dimension): which.
     fn columns(&self, _operand: Tensor) -> Option<Range<usize>> {
         None

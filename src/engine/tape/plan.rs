@@ -77,23 +77,18 @@ pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
 mod tests {
     use super::*;
     use crate::engine::device::Memory;
-    use crate::engine::tape::{Backend, Launches, Tape};
+    use crate::engine::tape::{Backend, Launches, Tape, op};
     use crate::engine::tensor::DType;
     use proptest::prelude::*;
 
-    #[derive(Debug)]
-    struct Touch(Tensor, Vec<Tensor>);
+    op! {
+        struct Touch = "touch" {
+            out made,
+            in reads: Vec<Tensor>,
+        }
+    }
 
     impl Op for Touch {
-        fn name(&self) -> &'static str {
-            "touch"
-        }
-        fn outputs(&self) -> Vec<Tensor> {
-            vec![self.0]
-        }
-        fn inputs(&self) -> Vec<Tensor> {
-            self.1.clone()
-        }
         fn cpu(&self, _: &mut Memory) {}
         fn launch(&self, _: &mut Launches) {}
     }
@@ -108,7 +103,7 @@ mod tests {
             for (len, reads) in nodes {
                 let reads = reads.iter().filter_map(|&r| made.get(made.len().checked_sub(r + 1)?).copied()).collect();
                 let out = tape.tensor(&[len], DType::F32);
-                tape.push(Touch(out, reads));
+                tape.push(Touch { made: out, reads });
                 made.push(out);
             }
             let kept = [made[0]];
