@@ -1,6 +1,6 @@
-//! Measuring what a machine can do at most.
+//! Measures the highest rates of a machine: products and copies.
 
-use super::Ceilings;
+use super::machine::Ceilings;
 use crate::Result;
 use crate::engine::device::Device;
 use crate::engine::device::host_math::{MatRef, matmul};
@@ -20,7 +20,7 @@ const ROUNDS: usize = 10;
 /// and a sum of two arrays; the vendor's product may be faster.
 ///
 /// # Errors
-/// What the device reports.
+/// An error that the device reports.
 pub fn measure(device: Device, dtype: DType) -> Result<Ceilings> {
     match device {
         Device::Cpu => Ok(Ceilings { tflops: cpu_tflops(1024), copy_gb_s: cpu_copy_gb_s(32 << 20) }),
@@ -28,6 +28,16 @@ pub fn measure(device: Device, dtype: DType) -> Result<Ceilings> {
         Device::Gpu(ref driver) if driver.name().starts_with("emu") => gpu(device, dtype, 64, 1 << 12),
         Device::Gpu(_) => gpu(device, dtype, 8192, 64 << 20),
     }
+}
+
+/// Measures the device of this name (`cpu`, `cuda:0`), and takes what is known of such a device where that is more.
+///
+/// # Errors
+/// A device that is not there, or an error that it reports.
+pub fn measure_named(device: &str, dtype: DType) -> Result<Ceilings> {
+    let (device, _) = Device::open(device)?;
+    let name = device.name();
+    Ok(measure(device, dtype)?.or_known(&name))
 }
 
 fn best_seconds(mut run: impl FnMut()) -> f64 {

@@ -1,4 +1,4 @@
-//! All kernels that can compute one convolution, beside each other.
+//! Compares all kernels that can compute one convolution.
 
 use crate::engine::device::{Capability, Device};
 use crate::engine::ops::conv2d::hopper::Plans;
@@ -8,7 +8,7 @@ use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store};
 use crate::{Error, Result};
 
-/// What one kernel took.
+/// One kernel with its measured time.
 #[derive(Debug)]
 pub struct Candidate {
     /// The op whose work it does, such as `conv2d_bwd_dw`.
@@ -17,7 +17,7 @@ pub struct Candidate {
     /// Median of all rounds.
     pub us: f64,
     pub flops: u64,
-    /// Whether a training step would take it.
+    /// True if a training step would choose it.
     pub is_chosen: bool,
 }
 
