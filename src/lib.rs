@@ -14,6 +14,7 @@ pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod sample;
+mod skip;
 pub mod train;
 
 pub use error::{Error, Result};

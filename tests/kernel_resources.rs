@@ -43,20 +43,3 @@ fn the_gpu_and_the_emulator_have_the_same_kernels() {
     emu.sort_unstable();
     assert_eq!(gpu, emu);
 }
-
-/// Every kernel file has the op file of its name, where its mathematics and launches stand.
-#[test]
-fn every_kernel_file_has_its_op() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for entry in std::fs::read_dir(root.join("kernels")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "cu") {
-            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let op = root.join("src/ops").join(&stem);
-            assert!(
-                op.is_dir() || op.with_extension("rs").is_file(),
-                "kernels/{stem}.cu has no src/engine/ops/{stem}.rs"
-            );
-        }
-    }
-}
