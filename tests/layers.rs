@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("engine::simd", "error"),
     ("engine::tensor", "error"),
     ("engine::device", "engine::tensor error"),
-    ("engine::tape", "engine::device engine::tensor engine::random error"),
+    ("engine::tape", "engine::device engine::tensor engine::simd engine::random error"),
     ("engine::ops", "engine error"),
     ("diffusion", "error"),
     ("nn", "engine error"),
@@ -240,7 +240,8 @@ pub fn float_atomics(house: &House) -> BTreeSet<String> {
     found
 }
 
-/// Kernel files without the op file of their name, where the mathematics and the launches stand.
+/// Kernel files without the op file of their name, where the mathematics and the launches stand: in the room of the ops, or
+/// in that of the tape, whose own ops add gradients up.
 pub fn unpaired_kernels(house: &House) -> BTreeSet<String> {
     let stems = house.kernels.iter().filter_map(|(path, _)| path.strip_prefix("kernels/")?.strip_suffix(".cu"));
     let has_op = |stem: &&str| {

@@ -25,7 +25,7 @@ pub struct Modules<'a> {
 pub struct Arrow {
     pub from: String,
     pub to: String,
-    /// Whether an item is used, not only the name of a module.
+    /// True if an item is used, not only the name of a module.
     pub is_item: bool,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Modules<'a> {
         imported.chain(mentioned).collect()
     }
 
-    /// What `use path::*` gives: the items of that module, and what it passes on.
+    /// Targets of `use path::*`: the items of that module, and what it passes on.
     fn all_of(&self, scope: &str, path: &[String]) -> Vec<Target> {
         let mut found = Vec::new();
         for target in self.targets(scope, path, &mut Vec::new()) {

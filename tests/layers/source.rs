@@ -8,9 +8,9 @@ pub struct Source {
     /// From the root of the repository, e.g. `src/engine/tape/mod.rs`.
     pub path: String,
     pub text: String,
-    /// What is compiled into the library or program.
+    /// Code of the library or program.
     pub tokens: Vec<String>,
-    /// What is compiled for tests alone.
+    /// Code that is compiled for tests alone.
     pub test_tokens: Vec<String>,
     /// Names of the modules, in files of their own, that are compiled for tests alone.
     pub test_modules: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Import {
     pub path: Vec<String>,
     /// The name that it gives; `*` for all of a module's.
     pub name: String,
-    /// Whether others may import the name from here.
+    /// True if others may import the name from here.
     pub is_public: bool,
 }
 
