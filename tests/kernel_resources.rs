@@ -4,14 +4,13 @@
 use ddpm::engine::device::Emu;
 use ddpm::engine::device::kernels::{KERNELS, RESOURCES};
 
-/// What every GPU gives a block without asking.
+/// Static shared memory that every GPU gives a block.
 const STATIC_SHARED_BYTES: u32 = 48 << 10;
 
 #[test]
 fn no_kernel_spills() {
     if KERNELS.is_empty() {
-        println!("skipped: built without nvcc (scripts/cuda-toolkit.sh)");
-        return;
+        ddpm::skip!("built without nvcc (scripts/cuda-toolkit.sh)");
     }
     println!("{:36} {:8} {:>9} {:>13} {:>5} {:>6}", "kernel", "arch", "registers", "static shared", "stack", "spills");
     for r in RESOURCES {
@@ -36,8 +35,7 @@ fn the_gpu_and_the_emulator_have_the_same_kernels() {
     let mut gpu: Vec<&str> = KERNELS.iter().map(|k| k.name).collect();
     let mut emu = Emu::kernels();
     if gpu.is_empty() || emu.is_empty() {
-        println!("skipped: built without nvcc or without a C++ compiler");
-        return;
+        ddpm::skip!("built without nvcc or without a C++ compiler");
     }
     gpu.sort_unstable();
     emu.sort_unstable();
