@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::replace_file;
+use crate::files::replace_file;
 use crate::{Result, data::Dataset};
 
 /// Narrower sheets are enlarged by a whole factor, so that tiny images can be looked at.
