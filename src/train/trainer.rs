@@ -11,7 +11,7 @@ use super::schedule::{ema_decay, learning_rate};
 use super::validation::MeanLoss;
 use crate::engine::device::{Device, profiler};
 use crate::engine::ops::adam::AdamHyper;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::engine::tape::{Backend, Later, Program, Session, Work};
 use crate::engine::tensor::{Store, Tensor};
 use crate::nn::{ParamSet, Weights};
