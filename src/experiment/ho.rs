@@ -10,7 +10,7 @@ use crate::diffusion::interpolation::interpolate;
 use crate::diffusion::likelihood::{Bound, Decoder, Term, bits_per_dim, prior_kl, progressive_coding};
 use crate::diffusion::normal::Cdf;
 use crate::diffusion::{LossWeighting, PredictionTarget, Process, Schedule, Variance};
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::report::{Plot, Table, digits, grid};
 use crate::sample::Request;
 use crate::train::config::Loss;

@@ -4,7 +4,8 @@ use super::{Context, Page, Verdict};
 use crate::Result;
 use crate::data::points::{DATA_SEED, POINTS, PointSet, Standardisation, draw};
 use crate::diffusion::{Continuous, NoiseLevel};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::noise_loss::NOISE;
+use crate::engine::random::{Philox, RngState};
 use crate::report::{Figure, Plot, Table, digits};
 
 /// What the generators are, none of which the thesis states.
@@ -63,7 +64,7 @@ pub(super) fn data(_: &mut Context, page: &mut Page) -> Result<()> {
 /// `z = a x + sigma eps` for points `[n, 2]`, with noise of this seed.
 pub(super) fn noised(x: &[f32], NoiseLevel { a, sigma }: NoiseLevel, seed: u64) -> Vec<f32> {
     let mut noise = vec![0.0; x.len()];
-    Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Noise).fill_normal(0, 0, &mut noise);
+    Philox::new(RngState { seed, step: 0, first_image: 0 }, NOISE).fill_normal(0, 0, &mut noise);
     x.iter().zip(noise).map(|(&x, eps)| (a * f64::from(x) + sigma * f64::from(eps)) as f32).collect()
 }
 

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::engine::device::{Capability, Device};
     use crate::engine::ops::check::hopper_targets;
-    use crate::engine::ops::philox::{Philox, RngState, Stream};
+    use crate::engine::random::{Philox, RngState, Stream};
     use crate::engine::tape::{Backend, Session, Tape};
     use crate::engine::tensor::{DType, Store};
     use crate::nn::{Shortcut, Weights};
@@ -358,7 +358,7 @@ mod tests {
         };
         let mut params = ParamSet::default();
         let unet = UNet::new(&config, &mut params).unwrap();
-        let philox = Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, Stream::Init);
+        let philox = Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, Stream::new(5));
         let initial = params.initial(|p, _, values| {
             philox.fill_normal(p as u32, 0, values);
             values.iter_mut().for_each(|v| *v *= 0.1);

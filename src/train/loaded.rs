@@ -6,7 +6,7 @@ use super::sample_config::SamplePlan;
 use crate::Result;
 use crate::diffusion::Process;
 use crate::engine::device::Device;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::engine::tape::{Backend, Session};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::Weights;

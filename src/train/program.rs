@@ -11,7 +11,7 @@ use super::config::{Config, Optimizer};
 use crate::Result;
 use crate::engine::ops::adam::AdamTensors;
 use crate::engine::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
-use crate::engine::ops::philox::RngState;
+use crate::engine::ops::philox::state_tensor;
 use crate::engine::ops::{adam, add, grad_norm, noise_loss};
 use crate::engine::tape::{Backend, Pass, Tape, Work};
 use crate::engine::tensor::{DType, Store, Tensor};
@@ -55,7 +55,7 @@ impl PartInputs {
             hybrid: hybrid.unwrap_or(Tensor::EMPTY),
             time: store.tensor(&[n], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[n], DType::I32)),
-            rng: RngState::tensor(store),
+            rng: state_tensor(store),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::program::{PartInputs, StepTensors};
 use super::schedule::{ema_decay, learning_rate};
 use crate::Result;
 use crate::engine::ops::adam::AdamHyper;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::engine::tape::Session;
 use crate::engine::tensor::Tensor;
 use bytemuck::cast_slice;

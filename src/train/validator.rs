@@ -4,7 +4,7 @@ use super::config::Config;
 use super::objective::Objective;
 use super::validation::MeanLoss;
 use crate::Result;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::engine::tape::Session;
 use crate::engine::tensor::{DType, Store};
 use crate::nn::{Network, Weights};

@@ -6,7 +6,7 @@ use super::{BOUND_RANGE, Training};
 use crate::Result;
 use crate::data::{Dataset, Split};
 use crate::diffusion::{LossWeighting, PredictionTarget, Process};
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;
 use crate::eval::{Features, Moments};

@@ -5,7 +5,7 @@ use super::{BOUND_RANGE, RESCALED_RANGE, TIMES};
 use crate::Result;
 use crate::data::points::{PointSet, draw};
 use crate::diffusion::Process;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::eval::energy::energy_distance;
 use crate::eval::moments::Moments;
 use crate::experiment::Context;
