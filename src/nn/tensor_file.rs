@@ -1,5 +1,5 @@
-//! Safetensors files: tensors by name in, tensors by name out. Whatever is wrong with a file is said in one line that
-//! names the file, the tensor, and what was wanted.
+//! Safetensors files, read and written as tensors by name. An error is one line that names the file, the tensor and what
+//! was expected of it.
 
 use crate::engine::device::map_file;
 use crate::{Error, Result};
