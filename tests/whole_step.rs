@@ -5,7 +5,7 @@ use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Proces
 use ddpm::engine::device::{Capability, Device};
 use ddpm::engine::ops::adam::AdamHyper;
 use ddpm::engine::ops::check::{few, hopper_targets, targets};
-use ddpm::engine::ops::philox::{Philox, RngState, Stream};
+use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
 use ddpm::engine::tensor::{DType, Store};
 use ddpm::nn::{
@@ -113,7 +113,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
     let mut params = ParamSet::default();
     let network = Network::new(model, &mut params).unwrap();
     // Nothing starts at zero, so that every gradient says something.
-    let philox = |step| Philox::new(RngState { seed: 11, step, first_image: 0 }, Stream::Init);
+    let philox = |step| Philox::new(RngState { seed: 11, step, first_image: 0 }, Stream::new(5));
     let initial = params.initial(|p, init, values| {
         philox(0).fill_normal(p as u32, 0, values);
         let (centre, scale) = match init {

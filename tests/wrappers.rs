@@ -9,7 +9,7 @@ mod launch;
 
 use ddpm::engine::device::{Capability, Cuda, Driver, Emu, EmuOptions};
 use ddpm::engine::ops::check::{has_gpu, is_wanted};
-use ddpm::engine::ops::philox::philox4x32;
+use ddpm::engine::random::philox4x32;
 use half::bf16;
 use launch::Operand::{In, Int, Out, Words};
 use launch::{Launch, bf16_pairs, schedules};
