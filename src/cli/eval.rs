@@ -180,7 +180,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
 }
 
 /// All samples of a data set.
-fn whole(dataset: &Dataset) -> Set {
+fn whole(dataset: &Dataset) -> Set<'_> {
     Set::data(dataset, (0..dataset.len()).collect())
 }
 
@@ -329,8 +329,9 @@ fn classifier(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Res
 fn default_cache() -> Result<PathBuf> {
     let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    cache.map(|cache| cache.join("ddpm")).with_context(|| {
-        Error::Config("no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache".into())
+    cache.map(|cache| cache.join("ddpm")).ok_or_else(|| {
+        let reason = "no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache";
+        Error::Config(reason.into()).into()
     })
 }
 

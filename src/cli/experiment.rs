@@ -105,5 +105,5 @@ fn run_one(experiment: &Experiment, settings: Settings, stop: &AtomicBool) -> Re
     };
     let page = experiment.run(&mut Context::new(settings, stop, &mut watch));
     bar.finish_and_clear();
-    Ok(page?)
+    page
 }

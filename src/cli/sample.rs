@@ -135,7 +135,7 @@ pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Res
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    samples
+    Ok(samples?)
 }
 
 /// In a run: `sample-001.png` or the next free number; elsewhere the same in the current folder.

@@ -1,12 +1,12 @@
 //! Measures the highest rates of a machine: products and copies.
 
+use super::inputs::normals;
 use super::machine::Ceilings;
 use crate::Result;
 use crate::engine::device::Device;
 use crate::engine::device::host_math::{MatRef, matmul};
 use crate::engine::ops::add::sum_into;
 use crate::engine::ops::linear::linear;
-use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
@@ -49,16 +49,10 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
     (0..ROUNDS).map(|_| seconds()).fold(f64::INFINITY, f64::min)
 }
 
-fn random(n: usize) -> Vec<f32> {
-    let mut values = vec![0.0; n];
-    Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut values);
-    values
-}
-
 /// A product of two `n x n` matrices, divided into rows over all cores.
 fn cpu_tflops(n: usize) -> f64 {
     const ROWS: usize = 128;
-    let (a, b) = (random(n * n), random(n * n));
+    let (a, b) = (normals(0, n * n), normals(0, n * n));
     let mut out = vec![0.0; n * n];
     let seconds = best_seconds(|| {
         out.par_chunks_mut(ROWS * n).zip(a.par_chunks(ROWS * n)).for_each(|(out, a)| {
@@ -86,7 +80,7 @@ fn gpu(device: Device, dtype: DType, n: usize, values: usize) -> Result<Ceilings
     let backend = device.backend();
     let mut session = Session::new(device, &store)?;
     for matrix in [x, w] {
-        session.write(matrix, &random(n * n))?;
+        session.write(matrix, &normals(0, n * n))?;
     }
     let mut tape = Tape::new(backend, dtype);
     linear(&mut tape, x, w, Tensor::EMPTY);

@@ -9,6 +9,7 @@
 
 mod ceilings;
 pub mod convolution;
+mod inputs;
 mod json;
 mod machine;
 mod step;

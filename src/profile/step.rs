@@ -1,8 +1,8 @@
 //! The launches of a training step: planned for a machine that may not be there, or measured on this one.
 
+use super::inputs::normals;
 use crate::Result;
 use crate::engine::device::Device;
-use crate::engine::ops::philox::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Tape, Work};
 use crate::engine::tensor::{DType, Store};
 use crate::train::model_file::network;
@@ -82,7 +82,5 @@ impl Step {
 /// Images `[batch_size, h, w, c]` of noise, and labels.
 pub fn random_batch(config: &Config) -> (Vec<f32>, Vec<i32>) {
     let n = config.train.batch_size;
-    let mut images = vec![0.0; n * config.model.sample_len()];
-    Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut images);
-    (images, vec![0; n])
+    (normals(0, n * config.model.sample_len()), vec![0; n])
 }

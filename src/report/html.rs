@@ -7,7 +7,7 @@ use std::{
 
 use super::metrics::{Record, read_metrics};
 use super::plot::{escape, loss_curve};
-use super::replace_file;
+use crate::files::replace_file;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

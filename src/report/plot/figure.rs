@@ -6,7 +6,7 @@ use super::axis::Scale;
 use super::panel::{Mark, Plot};
 use super::svg::{COLOURS, add, escape, text};
 use crate::Result;
-use crate::report::replace_file;
+use crate::files::replace_file;
 
 /// The left margin of a panel with its own tick labels and y label.
 const LEFT: f64 = 72.0;
