@@ -8,8 +8,8 @@
 //! data. eps is never stored, and the loss and its gradient are one pass.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::{Philox, Stream};
 use crate::engine::ops::records::NoiseRecord;
+use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
 use crate::engine::tape::geometry::{image_len, images};
 use crate::engine::tape::{Launches, Op, Tape, op};
@@ -17,11 +17,15 @@ use crate::engine::tensor::{DType, Tensor};
 use bytemuck::cast_slice;
 use rayon::prelude::*;
 
+/// The noise eps of training.
+pub const NOISE: Stream = Stream::new(1);
+
 /// Adds noise to clean images. Returns the input and the target of the network.
 ///
 /// # Shapes
 /// `x [n, h, w, c]` f32; `coefficients [n, LEN]` f32, a [`NoiseRecord`] for each image; `rng` a tensor of
-/// [`RngState::words`](super::philox::RngState). Results: z like x in the tape's type, the target like x in f32.
+/// [`RngState::words`](crate::engine::random::RngState::words). Results: z like x in the tape's type, the target like x in
+/// f32.
 pub fn noise(tape: &mut Tape, x: Tensor, coefficients: Tensor, rng: Tensor) -> (Tensor, Tensor) {
     let is_record = coefficients.dims() == [x.dim(0), NoiseRecord::LEN];
     assert!(x.dtype() == DType::F32 && is_record, "{coefficients:?} for images {x:?}");
@@ -46,7 +50,7 @@ impl Op for NoiseFwd {
         let d = image_len(self.x);
         let ([z, target], [x, coefficients, rng]) =
             mem.views([self.z, self.target], [self.x, self.coefficients, self.rng]);
-        let philox = Philox::from_view(rng, Stream::Noise);
+        let philox = Philox::from_view(rng, NOISE);
         let outs = z.par_chunks_mut(d).zip(target.par_chunks_mut(d));
         let ins = x.par_chunks(d).zip(cast_slice(coefficients));
         outs.zip(ins).enumerate().for_each(|(image, ((z, target), (x, &c)))| {
@@ -55,7 +59,7 @@ impl Op for NoiseFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (grid, d) = (images(self.x, 4), image_len(self.x));
-        q.kernel_of(self, self.z.dtype()).grid(grid).with([d]).with([Stream::Noise.id()]);
+        q.kernel_of(self, self.z.dtype()).grid(grid).with([d]).with([NOISE.id()]);
     }
 }
 
@@ -156,7 +160,7 @@ fn loss_cpu(dpred: &mut [f32], pred: &[f32], target: &[f32], weight: f32) -> f32
 mod tests {
     use super::*;
     use crate::engine::ops::check::{Check, Input};
-    use crate::engine::ops::philox::RngState;
+    use crate::engine::random::RngState;
 
     const SHAPES: [[usize; 4]; 4] = [[1, 5, 7, 3], [3, 5, 5, 1], [2, 8, 8, 4], [3, 33, 13, 3]];
 
@@ -168,7 +172,7 @@ mod tests {
             let coefficients: Vec<f32> =
                 (0..4 * n).map(|i| [0.8, 0.6, -0.25, 1.5][i % 4] + 0.1 * (i / 4) as f32).collect();
             let mut eps = vec![0.0; n * d];
-            let philox = Philox::new(state, Stream::Noise);
+            let philox = Philox::new(state, NOISE);
             eps.chunks_mut(d).enumerate().for_each(|(image, eps)| philox.fill_normal(image as u32, 0, eps));
             for output in [0, 1] {
                 Check::default().run(

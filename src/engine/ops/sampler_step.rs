@@ -10,14 +10,17 @@
 //! `ln variance = f log_max + (1 - f) log_min`, `f = (v + 1) / 2` (Nichol and Dhariwal 2021, eq. 15).
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::{Philox, Stream};
 use crate::engine::ops::records::SamplerRecord;
+use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
 use crate::engine::tape::geometry::{image_len, images};
 use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use bytemuck::{cast_slice, from_bytes};
 use rayon::prelude::*;
+
+/// The noise of a reverse step.
+pub const STEP_NOISE: Stream = Stream::new(3);
 
 /// Records one step. `z` is replaced by z' and `x0`, the estimate of the clean sample in the step before, by this step's;
 /// `input`, the network's next input, gets z' in the storage type. `input` may be [`Tensor::EMPTY`].
@@ -26,8 +29,8 @@ use rayon::prelude::*;
 /// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, the network's output, in the storage type, and `input [m, h, w, c]`.
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
 /// the network predicts the variance: means first. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
-/// to step without recording anew. `rng` a tensor of [`RngState::words`](super::philox::RngState), whose first image is the
-/// number of the first sample.
+/// to step without recording anew. `rng` a tensor of [`RngState::words`](crate::engine::random::RngState::words), whose
+/// first image is the number of the first sample.
 pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
     let ([n, h, w, c], [m, out_h, out_w, k]) = (four(z), four(out));
     assert!(
@@ -73,7 +76,7 @@ impl Op for SamplerStep {
         let ([z, input, x0], [out, coefficients, rng]) =
             mem.views([self.z, self.input, self.x0], [self.out, self.coefficients, self.rng]);
         let record: &SamplerRecord = from_bytes(cast_slice(coefficients));
-        let philox = Philox::from_view(rng, Stream::SampleStep);
+        let philox = Philox::from_view(rng, STEP_NOISE);
         let (with, without) = out.split_at(n * d_out);
         z.par_chunks_mut(d).zip(x0.par_chunks_mut(d)).enumerate().for_each(|(image, (z, x0))| {
             let of_image = |out: &'_ [f32]| image * d_out..(image * d_out + d_out).min(out.len());
@@ -88,7 +91,7 @@ impl Op for SamplerStep {
         q.kernel_of(self, self.out.dtype())
             .grid(grid)
             .with([d, self.z.dim(3), usize::from(self.is_guided()), usize::from(self.is_learned())])
-            .with([Stream::SampleStep.id()]);
+            .with([STEP_NOISE.id()]);
     }
 }
 
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
     use crate::engine::ops::add::sum_into;
     use crate::engine::ops::check::{Check, Input};
-    use crate::engine::ops::philox::RngState;
+    use crate::engine::random::RngState;
 
     const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
 
@@ -176,7 +179,7 @@ mod tests {
         let (dims, d) = ([n, h, w, c], h * w * c);
         let (m, k) = (if guided { 2 * n } else { n }, if learned { 2 * c } else { c });
         let mut xi = vec![0.0; n * d];
-        let philox = Philox::new(STATE, Stream::SampleStep);
+        let philox = Philox::new(STATE, STEP_NOISE);
         xi.chunks_mut(d).enumerate().for_each(|(image, xi)| philox.fill_normal(image as u32, 0, xi));
         for output in 0..3 {
             let wave = |frequency: f32| (0..n * d).map(|i| (i as f32 * frequency).sin()).collect();
