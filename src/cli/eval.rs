@@ -202,7 +202,7 @@ fn check_dims(samples: &Set, reference: &Set) -> Result<(), Error> {
 
 /// The networks that an evaluation asks.
 struct Networks {
-    /// Of the data's classes, where a metric needs it.
+    /// Classifier of the data, where a metric needs it.
     classifier: Option<Classifier>,
     /// With published weights, where these were given.
     inception: Option<Inception>,
