@@ -9,6 +9,7 @@ pub mod engine;
 mod error;
 pub mod eval;
 pub mod experiment;
+pub mod levels;
 pub mod nn;
 pub mod probe;
 pub mod profile;

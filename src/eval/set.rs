@@ -2,7 +2,7 @@
 
 use super::features::Features;
 use crate::data::{Dataset, Loader};
-use crate::{Error, Result};
+use crate::{Error, Result, levels};
 use std::ops::Range;
 
 /// Samples that are read together.
@@ -26,7 +26,7 @@ impl<'a> Set<'a> {
     pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
         let dims = [h, w, c];
         if !are_points(dims) {
-            values.iter_mut().for_each(|v| *v = (v.clamp(-1.0, 1.0) * 127.5 + 127.5).round() / 127.5 - 1.0);
+            values.iter_mut().for_each(|v| *v = levels::quantise(*v));
         }
         Set { source: Source::Values(values), dims, binarised: false }
     }
@@ -106,7 +106,7 @@ impl<'a> Set<'a> {
             }
         };
         if self.binarised {
-            values.iter_mut().for_each(|v| *v = if *v >= 0.0 { 1.0 } else { -1.0 });
+            values.iter_mut().for_each(|v| *v = levels::binarise(*v));
         }
         values
     }

@@ -1,7 +1,6 @@
 //! What experiments on images share: a trained model that draws, and a judge of what it draws.
 
 use super::{Context, Need};
-use crate::Result;
 use crate::data::{self, Dataset, Split};
 use crate::eval::classifier::Classifier;
 use crate::eval::frechet::frechet_distance;
@@ -11,6 +10,7 @@ use crate::eval::predictions::Predictions;
 use crate::sample::{Request, Samples};
 use crate::train::sample_config::{SampleConfig, SamplePlan};
 use crate::train::{Config, LoadedModel, ModelFile, Which};
+use crate::{Result, levels};
 
 /// What is drawn from a model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,5 +160,5 @@ impl Judge {
 
 /// Black and white at mid-grey.
 pub(super) fn binarise(images: &mut [f32]) {
-    images.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { -1.0 });
+    images.iter_mut().for_each(|v| *v = levels::binarise(*v));
 }

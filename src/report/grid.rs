@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::replace_file;
-use crate::{Result, data::Dataset};
+use crate::{Result, data::Dataset, levels::level};
 
 /// Narrower sheets are enlarged by a whole factor, so that tiny images can be looked at.
 const MIN_WIDTH: usize = 512;
@@ -115,11 +115,6 @@ impl Picture {
     pub fn write_png(&self, path: &Path) -> Result<()> {
         replace_file(path, &self.png())
     }
-}
-
-/// The byte of a value in [-1, 1]; what lies beyond is cut off.
-pub(crate) fn level(x: f32) -> u8 {
-    (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8
 }
 
 #[cfg(test)]

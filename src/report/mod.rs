@@ -11,7 +11,6 @@ mod tensorboard;
 
 use std::{fs, path::Path};
 
-pub(crate) use grid::level;
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};
