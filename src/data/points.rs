@@ -6,8 +6,9 @@
 
 use rayon::prelude::*;
 
-use super::DataOptions;
-use super::dataset::{ClassFilter, Dataset, Samples, Split};
+use super::classes::ClassFilter;
+use super::dataset::{Dataset, Samples, Split};
+use super::options::DataOptions;
 use crate::engine::random::{Philox, RngState, Stream};
 use crate::{Error, Result};
 use std::f64::consts::{PI, TAU};

@@ -1,0 +1,144 @@
+//! The binary batches of CIFAR: records of label bytes and a 32x32 image, stored as a red, a green and a blue plane.
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use rayon::prelude::*;
+
+use super::format::{Description, Format, Head, Holds, Listing};
+use crate::data::{
+    dataset::{Dataset, Samples},
+    names::display_name,
+    options::DataOptions,
+};
+use crate::{Error, Result};
+
+const SIDE: usize = 32;
+const PLANE: usize = SIDE * SIDE;
+
+/// A member of the family, by the labels at the head of its records.
+#[derive(Debug)]
+pub(super) struct Cifar {
+    name: &'static str,
+    words: Description,
+    /// One for each label byte of a record, in their order; the last is used.
+    labels: &'static [Labels],
+}
+
+/// A label byte.
+#[derive(Debug)]
+struct Labels {
+    classes: u8,
+    /// The file beside the batches that holds the names of the classes, one a line.
+    names_file: &'static str,
+}
+
+pub(super) const CIFAR_10: Cifar = Cifar {
+    name: "CIFAR-10",
+    words: Description {
+        source: "DIR with CIFAR-10 binary",
+        contents: "data_batch_1.bin ... test_batch.bin, batches.meta.txt (cifar-10-binary.tar.gz, unpacked)",
+        file: "one CIFAR-10 batch",
+        files: "CIFAR-10 batches",
+    },
+    labels: &[Labels { classes: 10, names_file: "batches.meta.txt" }],
+};
+
+impl Cifar {
+    /// Bytes of a record.
+    fn record(&self) -> usize {
+        self.labels.len() + 3 * PLANE
+    }
+
+    /// The first label of a record that names no class, with its place among the labels.
+    fn wrong_label(&self, record: &[u8]) -> Option<(u8, &Labels)> {
+        record.iter().copied().zip(self.labels).find(|(label, of)| *label >= of.classes)
+    }
+}
+
+impl Format for Cifar {
+    fn describe(&self) -> Description {
+        self.words
+    }
+
+    /// Every record begins with labels. A file cut short is still recognised, so that reading it can say so, but
+    /// a single record must be complete to be believed.
+    fn recognise(&self, head: &Head) -> Result<Option<Holds>> {
+        let record = self.record() as u64;
+        if head.is_gzip || head.length < record || (head.length != record && head.length <= 2 * record) {
+            return Ok(None);
+        }
+        let mut file = BufReader::new(File::open(head.path).map_err(Error::io(head.path))?);
+        let mut labels = vec![0; self.labels.len()];
+        for first in (0..head.length).step_by(self.record()) {
+            let present = labels.len().min((head.length - first) as usize);
+            file.read_exact(&mut labels[..present]).map_err(Error::io(head.path))?;
+            if self.wrong_label(&labels[..present]).is_some() {
+                return Ok(None);
+            }
+            file.seek_relative(3 * PLANE as i64).map_err(Error::io(head.path))?;
+        }
+        Ok(Some(Holds::Samples))
+    }
+
+    fn meant(&self, path: &Path) -> Option<Holds> {
+        path.extension().is_some_and(|extension| extension == "bin").then_some(Holds::Samples)
+    }
+
+    fn read(&self, source: &Path, listing: Listing, _options: &DataOptions) -> Result<Dataset> {
+        let mut records = Vec::new();
+        for path in &listing.samples {
+            records.extend(self.read_batch(path)?);
+        }
+        let label_byte = self.labels.len() - 1;
+        let pixels = records.par_chunks_exact(self.record()).flat_map_iter(|record| {
+            let planes = &record[self.labels.len()..];
+            (0..PLANE).flat_map(move |i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]])
+        });
+        let labels = records.chunks_exact(self.record()).map(|record| u32::from(record[label_byte]));
+        Ok(Dataset {
+            name: display_name(source),
+            format: format!("{} binary", self.name),
+            len: records.len() / self.record(),
+            height: SIDE,
+            width: SIDE,
+            channels: 3,
+            samples: Samples::in_memory(pixels.collect()),
+            labels: Some(labels.collect()),
+            class_names: self.labels[label_byte].class_names(&listing.samples[0]),
+        })
+    }
+}
+
+impl Cifar {
+    /// The checked records of a file.
+    fn read_batch(&self, path: &Path) -> Result<Vec<u8>> {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
+        if bytes.is_empty() || bytes.len() % self.record() != 0 {
+            let (length, record) = (bytes.len(), self.record());
+            let whole = format!("a whole number of {record}-byte {} records", self.name);
+            return Err(Error::format(path, format!("truncated: {length} bytes are not {whole}")));
+        }
+        for (i, record) in bytes.chunks_exact(self.record()).enumerate() {
+            if let Some((label, Labels { classes, .. })) = self.wrong_label(record) {
+                let reason = format!("record {i} has label {label}; {} has 0 to {}", self.name, classes - 1);
+                return Err(Error::format(path, reason));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Labels {
+    /// The names in the file beside a batch, or else the numbers.
+    fn class_names(&self, batch: &Path) -> Vec<String> {
+        let text = fs::read_to_string(batch.with_file_name(self.names_file)).unwrap_or_default();
+        let names: Vec<String> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
+        let classes = usize::from(self.classes);
+        if names.len() == classes { names } else { (0..classes).map(|class| class.to_string()).collect() }
+    }
+}
