@@ -1,5 +1,5 @@
-//! What a run draws on the host: the initial weights, and the times of every batch. All of it is a function of the seed,
-//! the step and an index.
+//! Random numbers of a run that the host draws: the initial weights and the times of every batch. Each is a function of
+//! the seed, the step and an index.
 
 use crate::diffusion::TimestepDraw;
 use crate::engine::random::{Philox, RngState, Stream};
@@ -12,7 +12,7 @@ const INITIAL_WEIGHTS: Stream = Stream::new(5);
 /// Labels that become the null label.
 const LABEL_DROPS: Stream = Stream::new(7);
 
-/// Weights before training: a function of the seed alone.
+/// Draws the weights before training: a function of the seed alone.
 pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
     let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, INITIAL_WEIGHTS);
     params.initial(|p, init, values| match init {
@@ -38,7 +38,7 @@ fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     words
 }
 
-/// Whether the label of an image of a batch is hidden, with the given probability.
+/// Returns true if the label of an image of a batch is hidden, which has the given probability.
 pub fn hides_label(seed: u64, step: u32, image: u32, probability: f64) -> bool {
     let mut u = [0.0];
     Philox::new(RngState { seed, step, first_image: image }, LABEL_DROPS).fill_uniform(0, 0, &mut u);
