@@ -18,12 +18,14 @@ mod open;
 mod options;
 pub mod points;
 mod resize;
+mod shuffle;
 
 pub use dataset::{Dataset, Split};
 pub use describe::{ChannelStatistics, Info, Known, info, list, spread};
 pub use loader::{Batch, Loader};
 pub use open::open;
 pub use options::DataOptions;
+pub use shuffle::shuffled;
 
 #[cfg(test)]
 mod tests;

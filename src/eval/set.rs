@@ -1,7 +1,7 @@
 //! What is compared: drawn samples, or a part of a data set.
 
 use super::features::Features;
-use crate::data::{Dataset, Loader};
+use crate::data::{Dataset, shuffled};
 use crate::{Error, Result, levels};
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ impl<'a> Set<'a> {
         if n < 4 {
             return Err(Error::Config(format!("{} has {n} samples, too few for two halves", dataset.name())));
         }
-        let order = Loader::new(n, n, seed, false).batch(0).indices;
+        let order = shuffled(n, seed);
         let (first, second) = order.split_at(n / 2);
         Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
     }
