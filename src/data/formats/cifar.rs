@@ -24,13 +24,14 @@ const PLANE: usize = SIDE * SIDE;
 pub(super) struct Cifar {
     name: &'static str,
     words: Description,
-    /// One for each label byte of a record, in their order; the last is used.
+    /// One for each label byte of a record, in their order; the last is the usual one.
     labels: &'static [Labels],
 }
 
 /// A label byte.
 #[derive(Debug)]
 struct Labels {
+    kind: &'static str,
     classes: u8,
     /// The file beside the batches that holds the names of the classes, one a line.
     names_file: &'static str,
@@ -44,7 +45,7 @@ pub(super) const CIFAR_10: Cifar = Cifar {
         file: "one CIFAR-10 batch",
         files: "CIFAR-10 batches",
     },
-    labels: &[Labels { classes: 10, names_file: "batches.meta.txt" }],
+    labels: &[Labels { kind: "classes", classes: 10, names_file: "batches.meta.txt" }],
 };
 
 impl Cifar {
@@ -84,16 +85,22 @@ impl Format for Cifar {
         Ok(Some(Holds::Samples))
     }
 
+    fn label_kinds(&self) -> Vec<&'static str> {
+        self.labels.iter().rev().map(|labels| labels.kind).collect()
+    }
+
     fn meant(&self, path: &Path) -> Option<Holds> {
         path.extension().is_some_and(|extension| extension == "bin").then_some(Holds::Samples)
     }
 
-    fn read(&self, source: &Path, listing: Listing, _options: &DataOptions) -> Result<Dataset> {
+    fn read(&self, source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
         let mut records = Vec::new();
         for path in &listing.samples {
             records.extend(self.read_batch(path)?);
         }
-        let label_byte = self.labels.len() - 1;
+        let usual = self.labels.len() - 1;
+        let asked = options.labels.as_ref();
+        let label_byte = asked.and_then(|kind| self.labels.iter().position(|of| of.kind == kind)).unwrap_or(usual);
         let pixels = records.par_chunks_exact(self.record()).flat_map_iter(|record| {
             let planes = &record[self.labels.len()..];
             (0..PLANE).flat_map(move |i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]])

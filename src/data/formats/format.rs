@@ -34,6 +34,11 @@ pub(in crate::data) trait Format: Debug + Sync {
         false
     }
 
+    /// The kinds of labels, where there are several; the first is the usual one.
+    fn label_kinds(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Pairs files of samples with files of labels; both are of one split of `folder`.
     ///
     /// # Errors
