@@ -48,6 +48,22 @@ pub(super) const CIFAR_10: Cifar = Cifar {
     labels: &[Labels { kind: "classes", classes: 10, names_file: "batches.meta.txt" }],
 };
 
+pub(super) const CIFAR_100: Cifar = Cifar {
+    name: "CIFAR-100",
+    words: Description {
+        source: "DIR with CIFAR-100 binary",
+        contents: "train.bin, test.bin, fine_label_names.txt (cifar-100-binary.tar.gz, unpacked); labels fine or coarse",
+        file: "one CIFAR-100 batch",
+        files: "CIFAR-100 batches",
+    },
+    labels: &[
+        Labels { kind: "coarse", classes: 20, names_file: "coarse_label_names.txt" },
+        Labels { kind: "fine", classes: 100, names_file: "fine_label_names.txt" },
+    ],
+};
+
+const FAMILY: [&Cifar; 2] = [&CIFAR_10, &CIFAR_100];
+
 impl Cifar {
     /// Bytes of a record.
     fn record(&self) -> usize {
@@ -65,22 +81,18 @@ impl Format for Cifar {
         self.words
     }
 
-    /// Every record begins with labels. A file cut short is still recognised, so that reading it can say so, but
-    /// a single record must be complete to be believed.
+    /// Every record begins with labels. A file cut short is still recognised, so that reading it can say so, unless it
+    /// is a whole number of another member's records; but a single record must be complete to be believed.
     fn recognise(&self, head: &Head) -> Result<Option<Holds>> {
-        let record = self.record() as u64;
-        if head.is_gzip || head.length < record || (head.length != record && head.length <= 2 * record) {
+        if head.is_gzip || head.length == 0 || !self.labels_fit(head)? {
             return Ok(None);
         }
-        let mut file = BufReader::new(File::open(head.path).map_err(Error::io(head.path))?);
-        let mut labels = vec![0; self.labels.len()];
-        for first in (0..head.length).step_by(self.record()) {
-            let present = labels.len().min((head.length - first) as usize);
-            file.read_exact(&mut labels[..present]).map_err(Error::io(head.path))?;
-            if self.wrong_label(&labels[..present]).is_some() {
+        if !self.is_whole(head) {
+            let others = FAMILY.iter().filter(|of| of.is_whole(head)).map(|of| of.labels_fit(head));
+            let is_other = others.collect::<Result<Vec<bool>>>()?.contains(&true);
+            if is_other || head.length <= 2 * self.record() as u64 {
                 return Ok(None);
             }
-            file.seek_relative(3 * PLANE as i64).map_err(Error::io(head.path))?;
         }
         Ok(Some(Holds::Samples))
     }
@@ -121,6 +133,26 @@ impl Format for Cifar {
 }
 
 impl Cifar {
+    /// True of a file that is a whole number of records.
+    fn is_whole(&self, head: &Head) -> bool {
+        head.length % self.record() as u64 == 0
+    }
+
+    /// Looks at the labels of all records; stops at the first byte that is none.
+    fn labels_fit(&self, head: &Head) -> Result<bool> {
+        let mut file = BufReader::new(File::open(head.path).map_err(Error::io(head.path))?);
+        let mut labels = vec![0; self.labels.len()];
+        for first in (0..head.length).step_by(self.record()) {
+            let present = labels.len().min((head.length - first) as usize);
+            file.read_exact(&mut labels[..present]).map_err(Error::io(head.path))?;
+            if self.wrong_label(&labels[..present]).is_some() {
+                return Ok(false);
+            }
+            file.seek_relative(3 * PLANE as i64).map_err(Error::io(head.path))?;
+        }
+        Ok(true)
+    }
+
     /// The checked records of a file.
     fn read_batch(&self, path: &Path) -> Result<Vec<u8>> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
@@ -147,5 +179,42 @@ impl Labels {
             text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
         let classes = usize::from(self.classes);
         if names.len() == classes { names } else { (0..classes).map(|class| class.to_string()).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Split, open};
+
+    /// Records of CIFAR-100 whose pixels are all `shade`.
+    fn records(labels: &[[u8; 2]], shade: u8) -> Vec<u8> {
+        labels.iter().flat_map(|labels| labels.iter().copied().chain([shade; 3 * PLANE])).collect()
+    }
+
+    /// Black images: seen as CIFAR-10, nearly every byte would be a label.
+    #[test]
+    fn cifar_100_is_told_from_cifar_10_and_has_two_kinds_of_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        write("train.bin", &records(&[[4, 30], [1, 99], [0, 7]], 0));
+        write("test.bin", &records(&[[19, 0]], 9));
+        write("coarse_label_names.txt", &(0..20).map(|i| format!("group {i}\n")).collect::<String>().into_bytes());
+        let source = folder.path().to_str().unwrap();
+        let labels = |labels: &str| DataOptions { labels: Some(labels.into()), ..DataOptions::default() };
+
+        let fine = open(source, Split::Train, &DataOptions::default()).unwrap();
+        assert_eq!((fine.format(), fine.len(), fine.image_dims()), ("CIFAR-100 binary", 3, [32, 32, 3]));
+        assert_eq!((fine.labels().unwrap(), fine.class_names().len()), (&[30, 99, 7][..], 100));
+        let coarse = open(source, Split::Train, &labels("coarse")).unwrap();
+        assert_eq!(coarse.labels().unwrap(), [4, 1, 0]);
+        assert_eq!(coarse.class_names()[19], "group 19");
+        assert_eq!(open(source, Split::Test, &labels("coarse")).unwrap().labels().unwrap(), [19]);
+        let message = open(source, Split::Train, &labels("colours")).unwrap_err().to_string();
+        assert!(message.contains("no labels called \"colours\": it has fine and coarse"), "{message}");
+
+        write("train.bin", &records(&[[4, 30], [20, 99], [0, 7]], 200));
+        let message = open(source, Split::Train, &DataOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("record 1 has label 20; CIFAR-100 has 0 to 19"), "{message}");
     }
 }

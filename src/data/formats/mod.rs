@@ -8,4 +8,4 @@ mod images;
 pub(super) use format::{Classes, Format, Head, Holds, Listing};
 
 /// All formats, in the order in which they are looked for.
-pub(super) const FORMATS: [&dyn Format; 3] = [&idx::Idx, &cifar::CIFAR_10, &images::Images];
+pub(super) const FORMATS: [&dyn Format; 4] = [&idx::Idx, &cifar::CIFAR_10, &cifar::CIFAR_100, &images::Images];
