@@ -66,7 +66,7 @@ pub struct ChannelStatistics {
 /// Opens `source` and summarises it.
 ///
 /// # Errors
-/// Those of [`open`].
+/// The errors of [`open`].
 pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
     let dataset = open(source, split, options)?;
     let [height, width, channels] = dataset.image_dims();

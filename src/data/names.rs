@@ -1,4 +1,4 @@
-//! What the names of files and folders say: the data set, and the split.
+//! Meanings of the names of files and folders: the data set, and the split.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The split that a file's name speaks of.
+/// The split in a file's name.
 pub(super) fn split_of_file(path: &Path) -> Option<Split> {
     let name = file_name(path).to_lowercase();
     if ["t10k", "test", "val"].iter().any(|word| name.contains(word)) {

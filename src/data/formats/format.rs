@@ -1,4 +1,4 @@
-//! What a file format is to the rest of the data room.
+//! The interface of a file format: recognise, pair, read, describe.
 
 use std::{
     fmt::Debug,
@@ -17,7 +17,7 @@ pub(in crate::data) trait Format: Debug + Sync {
     /// The words for this format in lists and messages.
     fn describe(&self) -> Description;
 
-    /// Recognises a file by its content and says what it holds.
+    /// Recognises a file by its content: does it hold samples, or labels?
     ///
     /// # Errors
     /// A file that cannot be read.
