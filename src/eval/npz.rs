@@ -1,4 +1,4 @@
-//! Statistics of features as a file: the `.npz` of pytorch-fid, with the arrays `mu [d]` and `sigma [d, d]`.
+//! Files of feature statistics: the `.npz` of pytorch-fid, with the arrays `mu [d]` and `sigma [d, d]`.
 
 use super::moments::Moments;
 use crate::files::write_whole;
@@ -104,14 +104,17 @@ mod tests {
         let nan = Moments { mean: vec![f64::NAN], covariance: vec![1.0] };
         write(&path, &nan).unwrap();
         refused("not finite");
+        // The end of a zip file is its directory: without it, the file is none.
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            refused("");
+            refused("no .npz file");
         }
         let mut archive = ZipWriter::new(File::create(&path).unwrap());
         archive.start_file("pixels.npy", SimpleFileOptions::default()).unwrap();
         archive.finish().unwrap();
-        refused("\"mu\"");
+        refused("array \"mu\" cannot be read");
+        save(&path, [("mu", &[0.0; 2], &[2]), ("sigma", &[1.0; 3], &[3])]).unwrap();
+        refused("wanted mu [d] and sigma [d, d], found mu [2], sigma [3]");
     }
 }

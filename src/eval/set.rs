@@ -1,11 +1,11 @@
-//! What is compared: drawn samples, or a part of a data set.
+//! Sets of samples to compare: drawn ones, or a part of a data set.
 
 use super::features::Features;
 use crate::data::{Dataset, shuffled};
 use crate::{Error, Result, levels};
 use std::ops::Range;
 
-/// Samples that are read together.
+/// Number of samples that are read together.
 const CHUNK: usize = 1000;
 
 /// Images or points.
@@ -50,7 +50,7 @@ impl<'a> Set<'a> {
         Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
     }
 
-    /// The same images in black and white: what is above the middle grey becomes 1, the rest -1.
+    /// The same images in black and white, by [`binarise`].
     pub fn binarised(self) -> Set<'a> {
         Set { binarised: true, ..self }
     }
@@ -72,7 +72,7 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// True if there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -82,7 +82,7 @@ impl<'a> Set<'a> {
         self.dims
     }
 
-    /// Whether the samples are points of a space rather than images.
+    /// True for points of a space, false for images.
     pub fn are_points(&self) -> bool {
         are_points(self.dims)
     }
@@ -106,7 +106,7 @@ impl<'a> Set<'a> {
             }
         };
         if self.binarised {
-            values.iter_mut().for_each(|v| *v = levels::binarise(*v));
+            binarise(&mut values);
         }
         values
     }
@@ -124,7 +124,7 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
-    /// Features `[n, dims]` of all images; `progress` is told how many more are done.
+    /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
     /// Those of the network.
@@ -137,6 +137,11 @@ impl<'a> Set<'a> {
         })?;
         Ok(features)
     }
+}
+
+/// Turns images in [-1, 1] to black (-1) and white (1).
+pub fn binarise(images: &mut [f32]) {
+    images.iter_mut().for_each(|v| *v = levels::binarise(*v));
 }
 
 fn are_points([h, w, _]: [usize; 3]) -> bool {

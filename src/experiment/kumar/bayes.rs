@@ -1,4 +1,4 @@
-//! The best that any denoiser can do: the posterior mean `E[x_0 | z]` and its squared error.
+//! The best possible denoiser: the posterior mean `E[x_0 | z]` and its squared error.
 //!
 //! The clusters are a product of two mixtures of two Gaussians, so both are known in closed form. Along one axis, with
 //! the components `N(m_k, c^2)`, `k = -1, 1`, and `V = a^2 c^2 + sigma^2`:
@@ -23,7 +23,7 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    /// As the generator's points are after `standardisation`.
+    /// The clusters of the generator after `standardisation`.
     pub fn new(standardisation: &Standardisation) -> Clusters {
         let Standardisation { mean, std } = standardisation;
         Clusters {
@@ -48,7 +48,8 @@ impl Clusters {
         [0, 1].map(|axis| self.axis_posterior(axis, z[axis], level)[0])
     }
 
-    /// The squared error of the posterior mean, averaged over the axes: what remains of the image's error at a level.
+    /// The squared error of the posterior mean, averaged over the axes: the least possible error of the image at a
+    /// level.
     pub fn image_error(&self, level: NoiseLevel) -> f64 {
         // The trapezoid rule on the whole line converges faster than any power for such integrands.
         const NODES: i32 = 240;
@@ -82,7 +83,7 @@ pub struct Optima {
 }
 
 /// The integral over `t` in `[t_min, t_max]` of a function of the level and the time, by Simpson's rule in `ln t`, which
-/// tames what grows like `1 / t`.
+/// is smooth where the function grows like `1 / t`.
 fn integral(schedule: Continuous, [t_min, t_max]: [f64; 2], f: impl Fn(NoiseLevel, f64) -> f64) -> f64 {
     const INTERVALS: usize = 600;
     let step = (t_max / t_min).ln() / INTERVALS as f64;
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
     use crate::data::points::{PointSet, draw};
 
-    /// As if there were infinitely many points: mean 0, variance 1 + 0.2^2.
+    /// The clusters of infinitely many points: mean 0, variance 1 + 0.2^2.
     fn ideal() -> Clusters {
         Clusters::new(&Standardisation { mean: [0.0; 2], std: [1.04f64.sqrt(); 2] })
     }
@@ -172,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The closed form against nothing but points: their mean squared error around the posterior mean.
+    /// The closed form against the mean squared error of points around the posterior mean.
     #[test]
     fn the_error_is_that_of_denoising_points() {
         let (set, n) = (PointSet::Clusters, 100_000);
