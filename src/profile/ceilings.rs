@@ -1,6 +1,7 @@
 //! Measuring what a machine can do at most.
 
 use super::Ceilings;
+use super::inputs::INPUTS;
 use crate::Result;
 use crate::engine::device::Device;
 use crate::engine::device::host_math::{MatRef, matmul};
@@ -41,7 +42,7 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
 
 fn random(n: usize) -> Vec<f32> {
     let mut values = vec![0.0; n];
-    Philox::new(RngState::default(), super::INPUTS).fill_normal(0, 0, &mut values);
+    Philox::new(RngState::default(), INPUTS).fill_normal(0, 0, &mut values);
     values
 }
 

@@ -1,5 +1,6 @@
 //! All kernels that can compute one convolution, beside each other.
 
+use super::inputs::INPUTS;
 use crate::engine::device::{Capability, Device};
 use crate::engine::ops::conv2d::hopper::Plans;
 use crate::engine::ops::conv2d::{Conv2dShape, Padding, conv2d_planned};
@@ -41,7 +42,7 @@ pub fn compare(device: Device, shape: &Conv2dShape, rounds: usize) -> Result<Vec
     let mut session = Session::new(device, &store)?;
     for (i, t) in [x, w, dy].into_iter().enumerate() {
         let mut values = vec![0.0; t.numel()];
-        Philox::new(RngState::default(), super::INPUTS).fill_normal(i as u32, 0, &mut values);
+        Philox::new(RngState::default(), INPUTS).fill_normal(i as u32, 0, &mut values);
         session.write(t, &values)?;
     }
     let (chosen, mut alternatives) = match capability {

@@ -9,24 +9,23 @@
 
 mod ceilings;
 pub mod convolution;
+mod inputs;
 mod json;
 mod machine;
 mod trace;
 
 use crate::Result;
 use crate::engine::device::Device;
-use crate::engine::random::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState};
 use crate::engine::tape::{Backend, Tape, Work};
 use crate::engine::tensor::{DType, Store};
 use crate::train::model_file::network;
 use crate::train::program::{StepPrograms, StepTensors};
 use crate::train::{Config, Trainer};
 pub use ceilings::measure;
+use inputs::INPUTS;
 pub use machine::{Ceilings, Machine, Occupancy, Rates};
 pub use trace::trace;
-
-/// Inputs of measurements.
-const INPUTS: Stream = Stream::new(10);
 
 /// What a step has to do, and the memory that it needs.
 pub struct Step {
