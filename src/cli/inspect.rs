@@ -1,4 +1,4 @@
-//! `ddpm inspect`: what a model is made of and what it costs, without allocating or training anything.
+//! `ddpm inspect`: the layers of a model and their cost, without allocating or training anything.
 
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};

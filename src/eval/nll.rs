@@ -9,8 +9,9 @@ use crate::data::Dataset;
 use crate::diffusion::likelihood::{Bound, Decoder, bits_per_dim};
 use crate::diffusion::normal::Cdf;
 use crate::diffusion::{Process, Variance};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState};
 use crate::train::LoadedModel;
+use crate::train::random::TIMES;
 use crate::train::validation::MeanLoss;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -192,7 +193,7 @@ impl Bounds {
 fn queries(image: usize, steps: usize, last: usize, seed: u64) -> Vec<Query> {
     let mut u = vec![0.0; steps];
     let state = RngState { seed, step: u32::MAX, first_image: image as u32 };
-    Philox::new(state, Stream::Timestep).fill_uniform(0, 0, &mut u);
+    Philox::new(state, TIMES).fill_uniform(0, 0, &mut u);
     let cut = |range: usize| 1 + range * (last - 1) / steps.max(1);
     let of_range = (0..steps).map(|range| {
         let width = cut(range + 1) - cut(range);

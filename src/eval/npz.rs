@@ -1,11 +1,11 @@
 //! Files of feature statistics: the `.npz` of pytorch-fid, with the arrays `mu [d]` and `sigma [d, d]`.
 
 use super::moments::Moments;
-use crate::train::checkpoint::write_whole;
+use crate::files::write_whole;
 use crate::{Error, Result};
 use npyz::{DType, NpyFile, WriterBuilder, npz};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -51,23 +51,18 @@ fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
 /// When the file cannot be written.
 pub fn write(path: &Path, moments: &Moments) -> Result<()> {
     let d = moments.dims() as u64;
-    let arrays: [Array; 2] = [("mu", &moments.mean, &[d]), ("sigma", &moments.covariance, &[d, d])];
-    write_whole(path, |partial| save(partial, arrays).map_err(Error::io(partial)))
-}
-
-/// The name, the values and the shape of an array.
-type Array<'a> = (&'a str, &'a [f64], &'a [u64]);
-
-fn save(path: &Path, arrays: [Array; 2]) -> io::Result<()> {
-    let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
-    for (name, values, shape) in arrays {
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
-        archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
-        let mut array = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut archive).begin_nd()?;
-        array.extend(values.iter().copied())?;
-        array.finish()?;
-    }
-    archive.finish()?.flush()
+    write_whole(path, |out| {
+        let mut archive = ZipWriter::new(out);
+        let arrays = [("mu", &moments.mean, vec![d]), ("sigma", &moments.covariance, vec![d, d])];
+        for (name, values, shape) in arrays {
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+            archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
+            let mut array = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+            array.extend(values.iter().copied())?;
+            array.finish()?;
+        }
+        archive.finish().map(drop).map_err(io::Error::from)
+    })
 }
 
 #[cfg(test)]

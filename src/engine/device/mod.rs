@@ -1,6 +1,7 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
 mod allocations;
+mod backend;
 mod cuda;
 pub mod driver;
 mod emu;
@@ -12,6 +13,7 @@ mod open;
 pub mod profiler;
 mod tensor_map;
 
+pub use backend::Backend;
 pub use cuda::Cuda;
 pub use driver::{Capability, Driver, KernelArg, KernelCall};
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};

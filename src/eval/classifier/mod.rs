@@ -19,9 +19,9 @@ use crate::data::Dataset;
 use crate::engine::device::Device;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
+use crate::files::write_whole;
 use crate::nn::tensor_file::{self, TensorFile};
 use crate::nn::{Forward, ParamSet, Weights};
-use crate::train::checkpoint::write_whole;
 use crate::train::random::initial_weights;
 use crate::{Error, Result};
 use identity::Identity;
@@ -116,7 +116,7 @@ impl Classifier {
                 let test_accuracy = classifier.accuracy(test)?;
                 let values = params.to_files(&classifier.session.read(weights.values)?);
                 let header = serde_json::to_string(&Header { identity, test_accuracy }).expect("plain data");
-                write_whole(&path, |partial| tensor_file::write(partial, &values, (KEY, &header)))?;
+                write_whole(&path, |out| tensor_file::write(out, &values, (KEY, &header)))?;
                 test_accuracy
             }
         };

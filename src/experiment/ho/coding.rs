@@ -4,7 +4,7 @@ use super::model::{config, test_images};
 use crate::diffusion::likelihood::{Bound, Decoder, RateDistortion, Term, bits_per_dim, progressive_coding};
 use crate::diffusion::normal::Cdf;
 use crate::diffusion::{Process, Variance};
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::experiment::context::Context;
 use crate::experiment::definition::Experiment;
 use crate::experiment::images::load;

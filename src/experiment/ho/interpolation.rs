@@ -2,7 +2,7 @@
 
 use super::model::{config, test_images};
 use crate::diffusion::interpolation::interpolate;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::experiment::context::Context;
 use crate::experiment::definition::Experiment;
 use crate::experiment::images::load;

@@ -182,8 +182,8 @@ mod tests {
         let x = draw(set, 5, 0, n, &standardisation);
         let noise: Vec<f32> = {
             let mut noise = vec![0.0; 2 * n];
-            let state = crate::engine::ops::philox::RngState { seed: 5, step: 0, first_image: 0 };
-            crate::engine::ops::philox::Philox::new(state, crate::engine::ops::philox::Stream::Noise)
+            let state = crate::engine::random::RngState { seed: 5, step: 0, first_image: 0 };
+            crate::engine::random::Philox::new(state, crate::engine::ops::noise_loss::NOISE)
                 .fill_normal(0, 0, &mut noise);
             noise
         };

@@ -4,7 +4,7 @@
 use super::cell::{BOUND_RANGE, Cell, RESCALED_RANGE, TIMES, own_range};
 use crate::data::points::{DATA_SEED, POINTS, PointSet, draw};
 use crate::diffusion::{Continuous, PredictionTarget, Process};
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::eval::energy::energy_distance;
 use crate::eval::moments::Moments;
 use crate::experiment::context::Context;

@@ -2,7 +2,8 @@
 
 use crate::data::points::{DATA_SEED, POINTS, PointSet, Standardisation, draw};
 use crate::diffusion::{Continuous, NoiseLevel};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::noise_loss::NOISE;
+use crate::engine::random::{Philox, RngState};
 use crate::experiment::context::Context;
 use crate::experiment::definition::{Experiment, INSTANT};
 use crate::experiment::page::Page;
@@ -92,7 +93,7 @@ fn judge_data(worst: f64, total: usize) -> Claim {
 /// `z = a x + sigma eps` for points `[n, 2]`, with noise of this seed.
 fn noised(x: &[f32], NoiseLevel { a, sigma }: NoiseLevel, seed: u64) -> Vec<f32> {
     let mut noise = vec![0.0; x.len()];
-    Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Noise).fill_normal(0, 0, &mut noise);
+    Philox::new(RngState { seed, step: 0, first_image: 0 }, NOISE).fill_normal(0, 0, &mut noise);
     x.iter().zip(noise).map(|(&x, eps)| (a * f64::from(x) + sigma * f64::from(eps)) as f32).collect()
 }
 

@@ -4,7 +4,7 @@ use super::cell::{BOUND_RANGE, Training};
 use super::targets;
 use crate::data::{Dataset, Split};
 use crate::diffusion::{LossWeighting, PredictionTarget, Process};
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::eval::features::Features;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;

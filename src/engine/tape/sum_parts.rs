@@ -2,17 +2,8 @@
 //! for several tensors in one launch.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::{Arg, Launches, Op, PartSum, Tape};
 use crate::engine::tensor::{DType, Tensor};
-
-/// One sum.
-#[derive(Clone, Copy, Debug)]
-pub struct PartSum {
-    /// f32, of any shape.
-    pub total: Tensor,
-    /// `[count, total.numel()]` in f32.
-    pub parts: Tensor,
-}
 
 /// Records these sums. They have no gradient: what they make is one.
 pub fn sum_parts(tape: &mut Tape, sums: Vec<PartSum>) {
