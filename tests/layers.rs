@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("diffusion", "error"),
     ("nn", "engine error"),
     ("data", "engine::random engine::device::map_file levels error"),
-    ("report", "files levels error"),
+    ("report", "data levels files error"),
     ("probe", "engine nn diffusion report error"),
     ("sample", "engine nn diffusion report error"),
     ("train", "probe sample report data nn diffusion engine files error"),

@@ -127,7 +127,7 @@ impl<'a> Set<'a> {
     /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
-    /// Those of the network.
+    /// Images that the network does not take, or a failing device.
     pub fn features(&self, network: &mut dyn Features, progress: &mut dyn FnMut(usize)) -> Result<Vec<f32>> {
         let mut features = Vec::with_capacity(self.len() * network.dims());
         self.for_chunks(|images, dims| {
