@@ -172,7 +172,7 @@ impl Operands {
         }
     }
 
-    /// Of [`Operands::list`]; on the CPU `x` is one tensor.
+    /// Views of [`Operands::list`] as the loops take them; on the CPU `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
         let mask = self.dropout.mask(rng);
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
