@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn memory_and_swap_count_together() {
-        let text = "MemTotal:       24680 kB\nMemFree: 1 kB\nMemAvailable:   12340 kB\nSwapTotal: 100 kB\nSwapFree:  60 kB\n";
+        let text =
+            "MemTotal:       24680 kB\nMemFree: 1 kB\nMemAvailable:   12340 kB\nSwapTotal: 100 kB\nSwapFree:  60 kB\n";
         let expected = HostMemory { free_bytes: 12400 << 10, total_bytes: 24780 << 10 };
         assert_eq!(HostMemory::parse(text), Some(expected));
         assert_eq!(HostMemory::parse("MemTotal: 24680 kB\n"), None);

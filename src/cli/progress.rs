@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, a line now and then anywhere else.
+//! Progress of a training run: a bar on a terminal, a line now and then anywhere else.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ const SPEED_SECONDS: f64 = 10.0;
 /// Lines are a tenth of the elapsed time apart, within these bounds in seconds.
 const LINE_SECONDS: (f64, f64) = (5.0, 60.0);
 
-/// Shows the progress of a loop of steps. The command line makes it and passes it down: it decides where it is shown.
+/// Shows the progress of a loop of steps.
 pub struct Progress {
     total_steps: u64,
     step: u64,
@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Says something without disturbing the bar.
+    /// Prints a line without disturbing the bar.
     pub fn note(&mut self, text: &str) {
         match &mut self.output {
             Output::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -107,11 +107,6 @@ impl Progress {
     /// Training speed over the last seconds; 0 before the first step.
     pub fn images_per_second(&self) -> f64 {
         self.clock.steps_per_second() * self.images_per_step as f64
-    }
-
-    /// Time since the start, in seconds.
-    pub fn elapsed_seconds(&self) -> f64 {
-        self.clock.started.elapsed().as_secs_f64()
     }
 }
 
@@ -184,7 +179,7 @@ impl Clock {
 }
 
 /// `8s`, `3m 20s`, `2h 05m`.
-pub(super) fn duration(seconds: f64) -> String {
+fn duration(seconds: f64) -> String {
     let seconds = Duration::try_from_secs_f64(seconds.round()).unwrap_or(Duration::MAX).as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
