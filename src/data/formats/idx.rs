@@ -3,28 +3,91 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
-    path::Path,
+    io::Read,
+    path::{Path, PathBuf},
 };
 
 use flate2::read::MultiGzDecoder;
 
-use super::dataset::{Dataset, Pixels, Samples};
+use super::format::{Description, Format, Head, Holds, Listing, gzip_error};
+use crate::data::{
+    dataset::{Dataset, Pixels, Samples},
+    names::{display_name, file_name, split_of_file},
+    options::DataOptions,
+};
 use crate::engine::device::map_file;
 use crate::{Error, Result};
 
-/// What the first bytes say.
+/// The format idx: a file of images and a file of labels for each split.
+#[derive(Debug)]
+pub(super) struct Idx;
+
+impl Format for Idx {
+    fn describe(&self) -> Description {
+        Description {
+            source: "DIR with idx files",
+            contents: "MNIST, Fashion-MNIST, EMNIST, ...: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; plain or .gz",
+            file: "one idx file of images",
+            files: "idx files",
+        }
+    }
+
+    fn recognise(&self, head: &Head) -> Result<Option<Holds>> {
+        let holds = |magic: Magic| if magic.holds_images() { Holds::Samples } else { Holds::Labels };
+        Ok(Magic::recognise(&head.bytes).map(holds))
+    }
+
+    fn meant(&self, path: &Path) -> Option<Holds> {
+        let name = file_name(path);
+        let holds = if name.contains("labels") { Holds::Labels } else { Holds::Samples };
+        name.contains("ubyte").then_some(holds)
+    }
+
+    /// One file of images: a plain file beside its compressed original is the same data and needs no memory.
+    fn pair(&self, folder: &Path, mut images: Vec<PathBuf>, labels: &[PathBuf]) -> Result<Listing> {
+        let plain: Vec<PathBuf> = images.iter().filter(|path| !is_named_gzip(path)).cloned().collect();
+        images.retain(|path| !(is_named_gzip(path) && plain.contains(&path.with_extension(""))));
+        let [images] = &images[..] else {
+            let names = images.iter().map(|path| file_name(path)).collect::<Vec<_>>().join(", ");
+            return Err(Error::format(folder, format!("holds several sets of images ({names}): give the path of one")));
+        };
+        let stem = |path: &Path| file_name(path).trim_end_matches(".gz").to_owned();
+        let partner = labels_name(images).map(|name| name.trim_end_matches(".gz").to_owned());
+        let beside = labels_name(images).map(|name| images.with_file_name(name)).filter(|labels| labels.exists());
+        let by_name = || labels.iter().find(|path| Some(stem(path)) == partner).cloned();
+        let same_split: Vec<&PathBuf> =
+            labels.iter().filter(|path| split_of_file(path) == split_of_file(images)).collect();
+        let only_one = || if let [one] = same_split[..] { Some(one.clone()) } else { None };
+        Ok(Listing { labels: beside.or_else(by_name).or_else(only_one), ..Listing::of(vec![images.clone()]) })
+    }
+
+    fn read(&self, source: &Path, listing: Listing, _options: &DataOptions) -> Result<Dataset> {
+        read(source, &listing.samples[0], listing.labels.as_deref())
+    }
+}
+
+/// The name of the labels beside a file of images: `train-images-idx3-ubyte` -> `train-labels-idx1-ubyte`.
+fn labels_name(images: &Path) -> Option<String> {
+    let name = file_name(images);
+    name.contains("images").then(|| name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1"))
+}
+
+fn is_named_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
+}
+
+/// The first bytes: element type and number of dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Magic {
+struct Magic {
     element: u8,
-    pub(super) dimensions: u8,
+    dimensions: u8,
 }
 
 const UNSIGNED_BYTES: u8 = 0x08;
 
 impl Magic {
     /// Recognises the start of an (uncompressed) idx file.
-    pub(super) fn recognise(head: &[u8]) -> Option<Magic> {
+    fn recognise(head: &[u8]) -> Option<Magic> {
         match *head {
             [0, 0, element @ (0x08 | 0x09 | 0x0B..=0x0E), dimensions @ 1..=4, ..] => {
                 Some(Magic { element, dimensions })
@@ -33,39 +96,23 @@ impl Magic {
         }
     }
 
-    /// Whether this can be a set of images: `[n, h, w]` or `[n, h, w, c]`.
-    pub(super) fn holds_images(self) -> bool {
+    /// True of a set of images: `[n, h, w]` or `[n, h, w, c]`.
+    fn holds_images(self) -> bool {
         self.dimensions >= 3
-    }
-}
-
-/// Whether a file starts like a gzip stream.
-pub(super) fn is_gzip(head: &[u8]) -> bool {
-    head.starts_with(&[0x1f, 0x8b])
-}
-
-/// An error while decompressing, told apart: a stream that stops, and one that is wrong.
-pub(super) fn gzip_error(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::format(path, "truncated: the gzip stream ends early"),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            Error::format(path, format!("corrupt gzip file: {error}"))
-        }
-        _ => Error::io(path)(error),
     }
 }
 
 /// The contents of an idx file of bytes.
 #[derive(Debug)]
-struct Idx {
+struct Array {
     dims: Vec<usize>,
     elements: Pixels,
     gzip: bool,
 }
 
 /// Reads a set of images and its labels. `source` is what the user named.
-pub(super) fn read(source: &Path, images: &Path, labels: Option<&Path>) -> Result<Dataset> {
-    let Idx { dims, elements, gzip } = read_file(images)?;
+fn read(source: &Path, images: &Path, labels: Option<&Path>) -> Result<Dataset> {
+    let Array { dims, elements, gzip } = read_file(images)?;
     let (len, height, width) = (dims[0], dims[1], dims[2]);
     let channels = dims.get(3).copied().unwrap_or(1);
     if len * height * width * channels == 0 {
@@ -74,7 +121,7 @@ pub(super) fn read(source: &Path, images: &Path, labels: Option<&Path>) -> Resul
     let labels = labels.map(|path| read_labels(path, images, len)).transpose()?;
     let classes = labels.iter().flatten().max().map_or(0, |&last| last + 1);
     Ok(Dataset {
-        name: super::locate::display_name(source),
+        name: display_name(source),
         format: if gzip { "idx, gzip" } else { "idx, mapped" }.into(),
         len,
         height,
@@ -87,19 +134,19 @@ pub(super) fn read(source: &Path, images: &Path, labels: Option<&Path>) -> Resul
 }
 
 fn read_labels(path: &Path, images: &Path, len: usize) -> Result<Vec<u32>> {
-    let idx = read_file(path)?;
-    if idx.dims[0] != len {
-        let reason = format!("holds {} labels, but {} holds {len} images", idx.dims[0], images.display());
+    let array = read_file(path)?;
+    if array.dims[0] != len {
+        let reason = format!("holds {} labels, but {} holds {len} images", array.dims[0], images.display());
         return Err(Error::format(path, reason));
     }
-    Ok(idx.elements.bytes().iter().copied().map(u32::from).collect())
+    Ok(array.elements.bytes().iter().copied().map(u32::from).collect())
 }
 
 /// Reads one file: mapped if it is plain, into memory if it is compressed.
-fn read_file(path: &Path) -> Result<Idx> {
+fn read_file(path: &Path) -> Result<Array> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut head = [0; 2];
-    let gzip = file.read_exact(&mut head).is_ok() && is_gzip(&head);
+    let gzip = file.read_exact(&mut head).is_ok() && head == [0x1f, 0x8b];
     let pixels = if gzip {
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(Error::io(path))?;
@@ -126,7 +173,7 @@ fn read_file(path: &Path) -> Result<Idx> {
             Pixels::Memory(bytes)
         }
     };
-    Ok(Idx { dims, elements, gzip })
+    Ok(Array { dims, elements, gzip })
 }
 
 /// The dimensions, and the number of bytes that they take.
