@@ -3,6 +3,7 @@
 mod allocations;
 mod cuda;
 pub mod driver;
+#[cfg(feature = "emulator")]
 mod emu;
 pub mod host_math;
 pub mod kernels;
@@ -14,6 +15,7 @@ mod tensor_map;
 
 pub use cuda::Cuda;
 pub use driver::{Capability, Driver, KernelArg, KernelCall};
+#[cfg(feature = "emulator")]
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use map_file::map_file;
 pub use memory::Memory;
