@@ -106,5 +106,5 @@ fn run_one(experiment: &Experiment, settings: Settings, stop: &AtomicBool) -> Re
     };
     let page = experiment.run(&mut Context::new(settings, stop, &mut watch));
     bar.finish_and_clear();
-    page
+    page.map_err(|error| error.downcast().unwrap_or_else(|error| Error::Config(format!("{error:#}"))))
 }

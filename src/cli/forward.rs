@@ -5,6 +5,7 @@ use super::terminal::say;
 use crate::engine::device::Device;
 use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
+use crate::files::write_whole;
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::nn::{Forward, Weights};
 use crate::train::{ModelFile, Which};
@@ -46,7 +47,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         return Err(Error::Config("--precision bf16: the CPU computes in f32 only".into()));
     }
     let results = evaluate(&model, &input, device, dtype)?;
-    tensor_file::write(&args.out, &results, ("format", "pt"))?;
+    write_whole(&args.out, |out| tensor_file::write(out, &results, ("format", "pt")))?;
     say(format!("{}: {} tensors, {}", args.out.display(), results.len(), model.origin));
     Ok(())
 }

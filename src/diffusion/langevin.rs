@@ -8,7 +8,7 @@
 use super::mixture::{Mixture, walk_watched};
 use super::{Continuous, PredictionTarget, Process, Sampler};
 use crate::Result;
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 
 /// The settings of Song and Ermon (2019): ten levels from 1 to 0.01, 100 steps each.
 pub const ANNEALED: Sampler =
@@ -48,7 +48,7 @@ pub fn run(sampler: Sampler, n: usize, seed: u64) -> Result<ModesRun> {
     let steps = sampler.steps(&process, &[], target, None)?;
     let mixture = Mixture::new(&MODES);
     let mut start = vec![0.0; n];
-    Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::SampleInit).fill_uniform(0, 0, &mut start);
+    Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::new(2)).fill_uniform(0, 0, &mut start);
     let start: Vec<f64> = start.into_iter().map(|u| START * (2.0 * f64::from(u) - 1.0)).collect();
     let mut shares = vec![heavy_share(&start)];
     let output = |z, at: &_| mixture.output(target, z, at);

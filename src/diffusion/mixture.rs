@@ -2,7 +2,7 @@
 //! samplers use when no network is to blame.
 
 use super::{NoiseLevel, PredictionTarget, Process, SamplerStep, TimePoint};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 
 /// A mixture of Gaussians on the line.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Mixture {
 /// Standard normals, a function of the seed, the number of the series and their index.
 pub fn standard_normal(n: usize, seed: u64, series: u32) -> Vec<f64> {
     let mut values = vec![0.0; n];
-    Philox::new(RngState { seed, step: series, first_image: 0 }, Stream::SampleInit).fill_normal(0, 0, &mut values);
+    Philox::new(RngState { seed, step: series, first_image: 0 }, Stream::new(2)).fill_normal(0, 0, &mut values);
     values.into_iter().map(f64::from).collect()
 }
 
@@ -90,7 +90,7 @@ pub fn walk_watched(
         let at = process.point(process.time_told(step.time));
         if step.rho != 0.0 {
             let state = RngState { seed, step: k as u32, first_image: 0 };
-            Philox::new(state, Stream::SampleStep).fill_normal(0, 0, &mut xi);
+            Philox::new(state, Stream::new(3)).fill_normal(0, 0, &mut xi);
         }
         for ((z, xi), previous) in z.iter_mut().zip(&xi).zip(&mut previous) {
             let out = output(*z, &at);

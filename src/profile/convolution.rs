@@ -3,7 +3,7 @@
 use crate::engine::device::{Capability, Device};
 use crate::engine::ops::conv2d::hopper::Plans;
 use crate::engine::ops::conv2d::{Conv2dShape, Padding, conv2d_planned};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState};
 use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store};
 use crate::{Error, Result};
@@ -41,7 +41,7 @@ pub fn compare(device: Device, shape: &Conv2dShape, rounds: usize) -> Result<Vec
     let mut session = Session::new(device, &store)?;
     for (i, t) in [x, w, dy].into_iter().enumerate() {
         let mut values = vec![0.0; t.numel()];
-        Philox::new(RngState::default(), Stream::Init).fill_normal(i as u32, 0, &mut values);
+        Philox::new(RngState::default(), super::INPUTS).fill_normal(i as u32, 0, &mut values);
         session.write(t, &values)?;
     }
     let (chosen, mut alternatives) = match capability {

@@ -15,7 +15,7 @@ mod trace;
 
 use crate::Result;
 use crate::engine::device::Device;
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Tape, Work};
 use crate::engine::tensor::{DType, Store};
 use crate::train::model_file::network;
@@ -24,6 +24,9 @@ use crate::train::{Config, Trainer};
 pub use ceilings::measure;
 pub use machine::{Ceilings, Machine, Occupancy, Rates};
 pub use trace::trace;
+
+/// Inputs of measurements.
+const INPUTS: Stream = Stream::new(10);
 
 /// What a step has to do, and the memory that it needs.
 pub struct Step {
@@ -99,7 +102,7 @@ impl Step {
 pub fn random_batch(config: &Config) -> (Vec<f32>, Vec<i32>) {
     let n = config.train.batch_size;
     let mut images = vec![0.0; n * config.model.sample_len()];
-    Philox::new(RngState::default(), Stream::SampleInit).fill_normal(0, 0, &mut images);
+    Philox::new(RngState::default(), INPUTS).fill_normal(0, 0, &mut images);
     (images, vec![0; n])
 }
 

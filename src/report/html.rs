@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Record, loss_curve, plot::escape, read_metrics, replace_file};
+use super::{Record, loss_curve, plot::escape, read_metrics};
+use crate::files::replace_file;
 use crate::{Error, Result};
 
 /// Sheets shown on a page: the last one large, some of the earlier ones small.

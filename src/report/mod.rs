@@ -9,8 +9,7 @@ mod progress;
 mod table;
 mod tensorboard;
 
-use std::{fs, path::Path};
-
+pub(crate) use crate::files::replace_file;
 pub(crate) use grid::level;
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
@@ -19,13 +18,3 @@ pub use plot::{Figure, Plot, data_scatter, escape, loss_curve, smooth};
 pub use progress::Progress;
 pub use table::{Table, digits};
 pub use tensorboard::EventWriter;
-
-use crate::{Error, Result};
-
-/// Writes a file that a reader may have open: under another name first, then renamed, so that it is never half there.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    fs::write(&temporary, bytes).map_err(Error::io(&temporary))?;
-    fs::rename(&temporary, path).map_err(Error::io(path))
-}

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::axis::Scale;
 use super::{COLOURS, Mark, Plot, add, escape, text};
-use crate::{Result, report::replace_file};
+use crate::Result;
+use crate::files::replace_file;
 
 /// The left margin of a panel with its own tick labels and y label.
 const LEFT: f64 = 72.0;
