@@ -14,6 +14,8 @@ pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod sample;
+mod sample_kind;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use sample_kind::SampleKind;

@@ -8,7 +8,7 @@ use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
 use crate::train::run::open_data;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -243,7 +243,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
 
 /// What to measure, checked against what there is.
 fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
-    let points = reference.are_points();
+    let points = reference.kind() == SampleKind::Points;
     let metrics = match (args.metrics.is_empty(), &args.reference) {
         (false, _) => args.metrics.clone(),
         (true, Some(_)) => vec![Metric::Frechet],

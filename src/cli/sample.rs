@@ -5,7 +5,7 @@ use super::terminal::{bar, say};
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile, Which};
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -112,7 +112,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     sample_sheet(&samples.images, samples.dims).write_png(&out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
-        if samples.are_points() {
+        if samples.kind() == SampleKind::Points {
             return Err(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
         }
         samples.strip().write_png(strip)?;
@@ -121,10 +121,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Draws what the `sample` section of the model's configuration says.
+/// Draws samples as the `sample` section of the model's configuration describes.
 pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
-    let plan = settings.plan(&model.config)?;
+    let plan = model.config.sample_plan()?;
     let mut loaded = LoadedModel::new(model, open_device(device)?)?;
 
     let bar = bar("evaluations");

@@ -5,7 +5,7 @@ use std::fmt;
 use rayon::prelude::*;
 
 use super::{DataOptions, Dataset, Split, open, points::Standardisation};
-use crate::Result;
+use crate::{Result, SampleKind};
 
 /// A source that can be named.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,7 @@ pub fn spread(dataset: &Dataset, n: usize) -> Vec<usize> {
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [samples, height, width, channels] = self.dims;
-        let points = self.dims[1..] == [1, 1, 2];
+        let points = SampleKind::of([height, width, channels]) == SampleKind::Points;
         writeln!(f, "name      {}", self.name)?;
         writeln!(f, "format    {}", self.format)?;
         writeln!(f, "split     {}", self.split)?;

@@ -4,43 +4,9 @@
 //! at once are `q(z_t | x_0) = N(a_t x_0, sigma_t^2 I)` with `a_t^2 = alpha_bar_t = alpha_1 ... alpha_t` and `sigma_t^2
 //! = 1 - alpha_bar_t`.
 
-use super::Posterior;
+use super::level::NoiseLevel;
+use super::posterior::Posterior;
 use crate::{Error, Result};
-
-/// Signal and noise scale at one time: `z = a x_0 + sigma eps`. Discrete or continuous time, variance preserving or
-/// not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NoiseLevel {
-    /// Scale of the signal, in `[0, 1]`.
-    pub a: f64,
-    /// Scale of the noise, at least 0.
-    pub sigma: f64,
-}
-
-impl NoiseLevel {
-    /// The data itself: all signal, no noise.
-    pub const CLEAN: NoiseLevel = NoiseLevel { a: 1.0, sigma: 0.0 };
-
-    /// The variance-preserving level whose squared signal scale is `alpha_bar`.
-    pub fn variance_preserving(alpha_bar: f64) -> NoiseLevel {
-        NoiseLevel { a: alpha_bar.sqrt(), sigma: (1.0 - alpha_bar).sqrt() }
-    }
-
-    /// Signal-to-noise ratio, `a^2 / sigma^2`; infinite for clean data.
-    pub fn snr(self) -> f64 {
-        (self.a / self.sigma).powi(2)
-    }
-
-    /// `sqrt(a^2 + sigma^2)`: the size of `z` for data of unit variance; 1 where variance is preserved.
-    pub fn norm(self) -> f64 {
-        self.a.hypot(self.sigma)
-    }
-
-    /// Logarithm of the signal-to-noise ratio, `ln(a^2 / sigma^2)`; infinite for clean data.
-    pub fn log_snr(self) -> f64 {
-        2.0 * (self.a.ln() - self.sigma.ln())
-    }
-}
 
 /// A variance-preserving schedule of `T` steps. Tables are indexed by time, `0..=T`; time 0 is clean data.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Which of the `T` times a sampler visits.
+//! Times that a sampler visits, a subset of all `T`.
 
 use crate::{Error, Result};
 
@@ -9,7 +9,7 @@ pub enum Spacing {
     /// Evenly from 1 to `T`, both included: `unique(round(linspace(1, T, n)))`, ties to even. A single step visits `T`.
     #[default]
     Linspace,
-    /// Every `(T / n)`-th time from 1 on, as diffusers' schedulers do unless told otherwise. The noisiest times are
+    /// Every `(T / n)`-th time from 1 on, the default of diffusers' schedulers. The noisiest times are
     /// left out.
     Leading,
 }

@@ -9,12 +9,11 @@ use crate::data::Split;
 use crate::diffusion::interpolation::interpolate;
 use crate::diffusion::likelihood::{Bound, Decoder, Term, bits_per_dim, prior_kl, progressive_coding};
 use crate::diffusion::normal::Cdf;
-use crate::diffusion::{LossWeighting, PredictionTarget, Process, Schedule, Variance};
+use crate::diffusion::{LossWeighting, PredictionTarget, Process, SamplePlan, Schedule, Variance};
 use crate::engine::ops::philox::RngState;
 use crate::report::{Plot, Table, digits, grid};
 use crate::sample::Request;
-use crate::train::config::Loss;
-use crate::train::sample_config::{SampleConfig, SamplePlan};
+use crate::train::sample_config::SampleConfig;
 use crate::train::{Config, LoadedModel, presets};
 
 pub(super) fn bound(_: &mut Context, page: &mut Page) -> Result<()> {
@@ -223,11 +222,11 @@ fn mean_terms(
 pub(super) fn ablation(context: &mut Context, page: &mut Page) -> Result<()> {
     let with = |target, loss| (Model { target, ..EPSILON }, loss);
     let rows = [
-        ("ε, simple", with(PredictionTarget::Epsilon, Loss::Simple)),
-        ("ε, bound", with(PredictionTarget::Epsilon, Loss::Vlb)),
-        ("μ, simple", with(PredictionTarget::Mu, Loss::Simple)),
-        ("μ, bound", with(PredictionTarget::Mu, Loss::Vlb)),
-        ("ε, simple, learned variance", (LEARNED, Loss::Simple)),
+        ("ε, simple", with(PredictionTarget::Epsilon, LossWeighting::Simple)),
+        ("ε, bound", with(PredictionTarget::Epsilon, LossWeighting::Vlb)),
+        ("μ, simple", with(PredictionTarget::Mu, LossWeighting::Simple)),
+        ("μ, bound", with(PredictionTarget::Mu, LossWeighting::Vlb)),
+        ("ε, simple, learned variance", (LEARNED, LossWeighting::Simple)),
     ];
     let base = digits_config(context, EPSILON)?;
     let mut judge = Judge::new(context, &base, Need::Mnist)?;

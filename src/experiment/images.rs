@@ -3,13 +3,14 @@
 use super::{Context, Need};
 use crate::Result;
 use crate::data::{self, Dataset, Split};
+use crate::diffusion::SamplePlan;
 use crate::eval::classifier::Classifier;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::moments::Moments;
 use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::predictions::Predictions;
 use crate::sample::{Request, Samples};
-use crate::train::sample_config::{SampleConfig, SamplePlan};
+use crate::train::sample_config::SampleConfig;
 use crate::train::{Config, LoadedModel, ModelFile, Which};
 
 /// What is drawn from a model.
@@ -59,7 +60,7 @@ pub(super) fn draw(context: &mut Context, model: &mut LoadedModel, draw: Draw) -
 pub(super) fn every_step_of(model: &LoadedModel) -> Result<SamplePlan> {
     let mut config = model.config().clone();
     config.sample.steps = 0;
-    config.sample.plan(&config)
+    config.sample_plan()
 }
 
 /// Bits per dimension of a model on a data set.

@@ -5,6 +5,8 @@ use crate::Result;
 use crate::diffusion::langevin::{ANNEALED, MODES, ModesRun, PLAIN, START, run};
 use crate::diffusion::score_matching::{COVARIANCE, MEAN, SIGMA, compare};
 use crate::report::{Plot, Table, digits};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
 /// Samples per bar, as a curve.
 fn histogram(samples: &[f64], bars: usize) -> Vec<[f64; 2]> {
@@ -17,9 +19,10 @@ fn histogram(samples: &[f64], bars: usize) -> Vec<[f64; 2]> {
 }
 
 pub(super) fn langevin(context: &mut Context, page: &mut Page) -> Result<()> {
-    let seed = context.settings().seed;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(context.settings().seed);
     let n = context.size(20_000, 100_000);
-    let runs: Vec<(&str, ModesRun)> = vec![("annealed", run(ANNEALED, n, seed)?), ("plain", run(PLAIN, n, seed)?)];
+    let runs: Vec<(&str, ModesRun)> =
+        vec![("annealed", run(ANNEALED, n, &mut rng)?), ("plain", run(PLAIN, n, &mut rng)?)];
     let [(light, ..), (heavy, mean, std)] = MODES;
     let exact = |x: f64| -> f64 {
         let of = |(weight, mean, std): (f64, f64, f64)| {
@@ -59,7 +62,7 @@ pub(super) fn langevin(context: &mut Context, page: &mut Page) -> Result<()> {
 
 pub(super) fn score_matching(context: &mut Context, page: &mut Page) -> Result<()> {
     let n = context.size(100_000, 1_000_000);
-    let results = compare(n, context.settings().seed);
+    let results = compare(n, &mut Xoshiro256PlusPlus::seed_from_u64(context.settings().seed));
     page.text(format!(
         "A linear score S(x) = A x + b is fitted to {n} samples of a Gaussian in the plane, mean {MEAN:?}, covariance \
          {COVARIANCE:?}, by each loss. Implicit and sliced score matching should find -Σ⁻¹ (x - mean), denoising score matching \

@@ -1,14 +1,14 @@
-//! How data become noise and what the network learns of it: the `diffusion` section of a [`Config`](super::Config).
+//! Noise schedule, prediction target and loss: the `diffusion` section of a configuration.
 
 use crate::diffusion::{Continuous, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How data become noise, what the network predicts, and what an error at a time counts.
+/// Noise schedule, prediction target and loss. Each loss has settings of its own beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct DiffusionConfig {
-    /// How the noise grows.
+    /// Growth of the noise with time.
     pub schedule: NoiseSchedule,
     /// Number of noise levels T of the discrete schedules.
     pub timesteps: usize,
@@ -24,13 +24,12 @@ pub struct DiffusionConfig {
     pub t_min: f64,
     /// Latest time of the continuous schedules.
     pub t_max: f64,
-    /// What the network predicts.
+    /// Quantity that the network predicts.
     pub target: PredictionTarget,
     /// Weight of the squared error as a function of time.
-    pub loss: Loss,
-    /// Bound of the signal-to-noise ratio in `min-snr`.
-    pub min_snr_gamma: f64,
-    /// Whether an image's error is the mean or the sum over its values.
+    #[serde(flatten)]
+    pub loss: LossWeighting,
+    /// Mean or sum of the squared errors of an image's values.
     pub reduction: Reduction,
     /// Weight of the variational bound, the mean over the values in bits, where the network has channels for a variance.
     pub vb_weight: f64,
@@ -38,7 +37,7 @@ pub struct DiffusionConfig {
     pub label_drop: f64,
 }
 
-/// How the noise grows with time.
+/// Growth of the noise with time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoiseSchedule {
@@ -54,26 +53,6 @@ pub enum NoiseSchedule {
     Ve,
 }
 
-/// Weight of the squared error as a function of time, by name: see [`LossWeighting`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// The error of the output, all times alike; a raw score's times sigma^2.
-    Simple,
-    /// The error of the target itself, all times alike.
-    Unweighted,
-    /// The variational bound of a discrete schedule, with the posterior's variance.
-    Vlb,
-    /// The variational bound of a discrete schedule, with the forward process's variance.
-    VlbLarge,
-    /// The variational bound in continuous time.
-    Nelbo,
-    /// The error of the image that the output implies.
-    Rescaled,
-    /// The error of the image times the signal-to-noise ratio, up to a bound.
-    MinSnr,
-}
-
 impl Default for DiffusionConfig {
     fn default() -> Self {
         DiffusionConfig {
@@ -86,8 +65,7 @@ impl Default for DiffusionConfig {
             t_min: 0.001,
             t_max: 0.999,
             target: PredictionTarget::Epsilon,
-            loss: Loss::Simple,
-            min_snr_gamma: 5.0,
+            loss: LossWeighting::Simple,
             reduction: Reduction::Mean,
             vb_weight: 1.0,
             label_drop: 0.2,
@@ -114,19 +92,6 @@ impl DiffusionConfig {
         process.map_err(|e| Error::Config(format!("diffusion: {e}")))
     }
 
-    /// Weight of the squared error.
-    pub fn weighting(&self) -> LossWeighting {
-        match self.loss {
-            Loss::Simple => LossWeighting::Simple,
-            Loss::Unweighted => LossWeighting::Unweighted,
-            Loss::Vlb => LossWeighting::Vlb,
-            Loss::VlbLarge => LossWeighting::VlbLarge,
-            Loss::Nelbo => LossWeighting::Nelbo,
-            Loss::Rescaled => LossWeighting::Rescaled,
-            Loss::MinSnr => LossWeighting::MinSnr { gamma: self.min_snr_gamma },
-        }
-    }
-
     /// Checks the settings against each other.
     ///
     /// # Errors
@@ -134,7 +99,7 @@ impl DiffusionConfig {
     pub fn validate(&self) -> Result<()> {
         let process = self.process()?;
         let named = |e: Error| Error::Config(format!("diffusion: {e}"));
-        self.weighting().validate(self.target, &process).map_err(named)?;
+        self.loss.validate(self.target, &process).map_err(named)?;
         if !(0.0..=1.0).contains(&self.label_drop) {
             return Err(Error::Config(format!("diffusion.label_drop = {} is not in [0, 1]", self.label_drop)));
         }

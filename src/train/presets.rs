@@ -3,8 +3,9 @@
 mod networks;
 
 use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
-use super::sample_config::{SampleConfig, SamplerKind};
+use super::sample_config::SampleConfig;
 use super::settings::nearest;
+use crate::diffusion::Sampler;
 use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 
@@ -125,7 +126,7 @@ fn quickstart() -> Config {
             sample_every: 500,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { n: 64, sampler: SamplerKind::Ddim, steps: 50, eta: 1.0, ..SampleConfig::default() },
+        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
         ..Config::default()
     }
 }
@@ -155,7 +156,7 @@ fn mnist_small() -> Config {
             sample_every: 1000,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { n: 64, sampler: SamplerKind::Ddim, steps: 50, eta: 1.0, ..SampleConfig::default() },
+        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
         ..Config::default()
     }
 }

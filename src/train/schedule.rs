@@ -1,4 +1,4 @@
-//! What changes with the step by rule: the learning rate and the decay of the weights' average.
+//! Schedules of the step number: the learning rate and the decay of the weights' average.
 
 use super::config::{LrSchedule, TrainConfig};
 

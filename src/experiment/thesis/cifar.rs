@@ -11,7 +11,6 @@ use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;
 use crate::eval::{Features, Moments};
 use crate::report::{Table, digits, grid};
-use crate::train::config::Loss;
 use crate::train::{Config, LoadedModel, presets};
 
 /// Target, its name, and of the thesis, for either training: NELBO and FID, loss and FID.
@@ -46,7 +45,7 @@ fn config(context: &Context, target: PredictionTarget, training: Training) -> Re
     let mut config = presets::get("cifar-thesis")?.with_settings(&settings)?;
     config.diffusion.target = target;
     if training == Training::Nelbo {
-        config.diffusion.loss = Loss::Nelbo;
+        config.diffusion.loss = LossWeighting::Nelbo;
         [config.diffusion.t_min, config.diffusion.t_max] = BOUND_RANGE;
     }
     Ok(config)

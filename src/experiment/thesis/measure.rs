@@ -138,7 +138,7 @@ pub(in crate::experiment) fn samples(
     context.check_stop()?;
     let mut config = model.config().clone();
     config.sample.steps = steps;
-    let (plan, seed) = (config.sample.plan(&config)?, context.settings().seed);
+    let (plan, seed) = (config.sample_plan()?, context.settings().seed);
     let samples = model.sample(Request::new(&plan, n, seed), &mut |done, total| {
         context.progress(done as u64, total as u64);
     })?;

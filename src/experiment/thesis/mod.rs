@@ -27,9 +27,9 @@ use super::snr_weights::TARGETS;
 use super::{Context, Page};
 use crate::Result;
 use crate::data::points::{POINTS, PointSet};
-use crate::diffusion::{Continuous, PredictionTarget};
+use crate::diffusion::{Continuous, LossWeighting, PredictionTarget};
 use crate::nn::{MlpConfig, ModelConfig};
-use crate::train::config::{Loss, NoiseSchedule};
+use crate::train::config::NoiseSchedule;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
 use std::path::Path;
 
@@ -105,7 +105,8 @@ impl Cell {
         config.diffusion.target = self.target;
         config.diffusion.t_min = t_min;
         config.diffusion.t_max = t_max;
-        config.diffusion.loss = if self.training == Training::Nelbo { Loss::Nelbo } else { Loss::Unweighted };
+        config.diffusion.loss =
+            if self.training == Training::Nelbo { LossWeighting::Nelbo } else { LossWeighting::Unweighted };
         config.train.steps = steps;
         config.train.batch_size = BATCH;
         config.train.learning_rate = 1e-3;

@@ -3,7 +3,7 @@
 
 use super::super::config::{Config, DataConfig, DiffusionConfig, NoiseSchedule, Precision, TrainConfig};
 use super::super::sample_config::SampleConfig;
-use crate::diffusion::{Reduction, Variance};
+use crate::diffusion::{Reduction, Sampler, Variance};
 use crate::nn::{Activation, MlpConfig, ModelConfig, Pool, ResnetUnetConfig, SkipNetConfig, TimeVector};
 
 const MNIST: &str = "data/mnist";
@@ -129,6 +129,6 @@ pub(super) fn mnist_123_learned() -> Config {
     // The paper sums the squared error of an image and weighs the bound, a mean, by 1000.
     config.diffusion.reduction = Reduction::Sum;
     config.diffusion.vb_weight = 1000.0;
-    config.sample.variance = Variance::Learned;
+    config.sample.sampler = Sampler::Ancestral { variance: Variance::Learned };
     config
 }
