@@ -24,7 +24,7 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(long)]
     n: Option<usize>,
-    /// The rule for the way back from noise: ddpm, ddim, dpm-solver or langevin [default: that of the run]
+    /// The rule for the way back from noise: ddpm, ddim, dpm-solver, heun or langevin [default: that of the run]
     #[arg(long)]
     sampler: Option<String>,
     /// Network evaluations per sample; 0: one for every noise level [default: that of the run]

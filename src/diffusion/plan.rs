@@ -34,12 +34,12 @@ impl SamplePlan {
         clip_x0: Option<f64>,
     ) -> Result<SamplePlan> {
         let times = if sampler.visits_times() {
-            let evaluations = match (process, evaluations) {
+            let times = match (process, evaluations) {
                 (Process::Discrete(schedule), 0) => schedule.steps(),
                 (Process::Continuous { .. }, 0) => CONTINUOUS_STEPS,
-                (_, evaluations) => evaluations,
+                (_, evaluations) => sampler.times_of(evaluations),
             };
-            process.sampling_times(evaluations, Spacing::Linspace)?
+            process.sampling_times(times, Spacing::Linspace)?
         } else {
             Vec::new()
         };
