@@ -2,9 +2,9 @@
 //! `f64` on the host and ends in a few coefficients per image or per step; the kernels that apply them are independent
 //! of schedules. Nothing in this module names a device. Random numbers come from the caller.
 //!
-//! Reading order: [`level`] → [`schedule`] and [`continuous`] → [`process`] → [`posterior`] → [`prediction`] →
+//! Reading order: [`level`] → [`schedule`] and [`continuous`] → [`process`] → [`noise_schedule`] → [`posterior`] → [`prediction`] →
 //! [`weighting`] → [`training`]; then the way back: [`timesteps`] → [`sampler`] → [`plan`]; then the modules that build
-//! on them: [`guidance`], [`interpolation`], [`variance`], [`likelihood`], [`learned_variance`]. [`mixture`],
+//! on them: [`guidance`], [`interpolation`], [`variance`], [`likelihood`], [`learned_variance`], [`diffusers_loop`]. [`mixture`],
 //! [`langevin`] and [`score_matching`] hold distributions so simple that the best network has a closed form.
 //!
 //! Notation, the field's: `t` is diffusion time, in `1..=T` or in `[0, 1]`, and `s < t` the earlier time of a step back;
@@ -12,6 +12,7 @@
 //! alpha_bar_t)`; SNR is `a_t^2 / sigma_t^2`; `xi` is the fresh noise of a step back and `rho` its scale.
 
 pub mod continuous;
+pub mod diffusers_loop;
 pub mod guidance;
 pub mod interpolation;
 pub mod langevin;
@@ -19,6 +20,7 @@ pub mod learned_variance;
 pub mod level;
 pub mod likelihood;
 pub mod mixture;
+pub mod noise_schedule;
 pub mod normal;
 pub mod plan;
 pub mod posterior;
@@ -33,7 +35,9 @@ pub mod variance;
 pub mod weighting;
 
 pub use continuous::Continuous;
+pub use diffusers_loop::DiffusersLoop;
 pub use level::NoiseLevel;
+pub use noise_schedule::NoiseSchedule;
 pub use plan::SamplePlan;
 pub use posterior::Posterior;
 pub use prediction::PredictionTarget;

@@ -151,19 +151,28 @@ impl PredictionTarget {
     /// # Errors
     /// `mu` in continuous time; noise or score where the process ends without any signal.
     pub fn validate(self, process: &Process) -> Result<()> {
-        let Process::Continuous { t_max, .. } = *process else { return Ok(()) };
-        let blind = process.level(t_max).a < 1e-6;
+        let last = match process {
+            Process::Discrete(schedule) => schedule.steps() as f64,
+            Process::Continuous { t_max, .. } => *t_max,
+        };
+        let blind = process.level(last).a < 1e-6;
         match self {
+            PredictionTarget::Mu if matches!(process, Process::Discrete(_)) => Ok(()),
             PredictionTarget::Mu => Err(Error::Config(
                 "prediction target mu: it is the mean of a step of a discrete schedule; in continuous time, choose x0, \
                  epsilon, v or score"
                     .into(),
             )),
             PredictionTarget::Epsilon | PredictionTarget::Score | PredictionTarget::ScoreScaled if blind => {
-                Err(Error::Config(format!(
-                    "t_max = {t_max}: no signal is left there, and noise says nothing of the image; choose a smaller \
-                     t_max, 0.999 for example, or the target x0 or v"
-                )))
+                Err(Error::Config(match process {
+                    Process::Continuous { t_max, .. } => format!(
+                        "t_max = {t_max}: no signal is left there, and noise says nothing of the image; choose a \
+                         smaller t_max, 0.999 for example, or the target x0 or v"
+                    ),
+                    Process::Discrete(_) => "the last noise level has no signal left, and noise says nothing of the \
+                                             image there; choose the target x0 or v"
+                        .into(),
+                }))
             }
             _ => Ok(()),
         }

@@ -125,10 +125,7 @@ fn bounds(model: &LoadedModel) -> Result<[Bound; 2]> {
     let (config, times) = (model.config(), (1..=schedule.steps()).map(|t| t as f64).collect::<Vec<f64>>());
     let variance = if config.learns_variance() { Variance::Learned } else { config.sample.sampler.variance() };
     let bound = |decoder, clip| Bound::new(model.process(), &times, config.diffusion.target, variance, decoder, clip);
-    Ok([
-        bound(Decoder::Discretised(Cdf::Exact), config.sample.clip_x0.then_some(1.0))?,
-        bound(Decoder::Ambilduke, None)?,
-    ])
+    Ok([bound(Decoder::Discretised(Cdf::Exact), config.sample.clip())?, bound(Decoder::Ambilduke, None)?])
 }
 
 /// The terms of an image that the network is asked about, and how many terms each counts for.

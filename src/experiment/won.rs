@@ -4,6 +4,7 @@
 use super::images::{Draw, Judge, dataset, draw, load};
 use super::{Context, Need, Page, Verdict};
 use crate::data::{Dataset, Split};
+use crate::diffusion::Process;
 use crate::nn::summary::summary;
 use crate::report::{Plot, Record, Table, digits, grid, read_metrics, smooth};
 use crate::sample::Samples;
@@ -193,7 +194,8 @@ pub(super) fn cifar(context: &mut Context, page: &mut Page) -> Result<()> {
 
 pub(super) fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
     let config = config(context, "mnist-dm2", Need::Mnist, 600)?;
-    let steps = config.diffusion.timesteps;
+    let Process::Discrete(schedule) = config.diffusion.process()? else { unreachable!("the preset's is discrete") };
+    let steps = schedule.steps();
     let mut loaded = load(context, &config, false)?;
     // The report numbers the steps 0 to 499: what is left to do when a frame is taken.
     let shown = [499, 200, 100, 50, 10, 5, 0];

@@ -2,7 +2,7 @@
 //!
 //! `config.toml` in a run directory is complete: a run started from it repeats the run.
 
-pub use super::diffusion_config::{DiffusionConfig, NoiseSchedule};
+pub use super::diffusion_config::DiffusionConfig;
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
 use crate::diffusion::{Process, SamplePlan};

@@ -1,29 +1,16 @@
 //! Noise schedule, prediction target and loss: the `diffusion` section of a configuration.
 
-use crate::diffusion::{Continuous, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
+use crate::diffusion::{LossWeighting, NoiseSchedule, PredictionTarget, Process, Reduction};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Noise schedule, prediction target and loss. Each loss has settings of its own beside it.
+/// Noise schedule, prediction target and loss. A schedule and a loss have settings of their own beside them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DiffusionConfig {
     /// Growth of the noise with time.
+    #[serde(flatten)]
     pub schedule: NoiseSchedule,
-    /// Number of noise levels T of the discrete schedules.
-    pub timesteps: usize,
-    /// Variance of the first step of `linear`; of `vp-linear`, the rate at which noise is added at time 0.
-    pub beta_start: f64,
-    /// Variance of the last step of `linear`; of `vp-linear`, the rate at which noise is added at time 1.
-    pub beta_end: f64,
-    /// Noise at time 0 of `ve`.
-    pub sigma_min: f64,
-    /// Noise at time 1 of `ve`.
-    pub sigma_max: f64,
-    /// Earliest time of the continuous schedules.
-    pub t_min: f64,
-    /// Latest time of the continuous schedules.
-    pub t_max: f64,
     /// Quantity that the network predicts.
     pub target: PredictionTarget,
     /// Weight of the squared error as a function of time.
@@ -37,33 +24,10 @@ pub struct DiffusionConfig {
     pub label_drop: f64,
 }
 
-/// Growth of the noise with time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NoiseSchedule {
-    /// beta linear in time (Ho et al. 2020).
-    Linear,
-    /// alpha_bar a squared cosine of time (Nichol and Dhariwal 2021).
-    Cosine,
-    /// Continuous time: a = cos(pi t / 2), sigma = sin(pi t / 2).
-    VpCosine,
-    /// Continuous time: the limit of `linear` for ever more steps.
-    VpLinear,
-    /// Continuous time, exploding variance: a = 1, sigma geometric in t.
-    Ve,
-}
-
 impl Default for DiffusionConfig {
     fn default() -> Self {
         DiffusionConfig {
-            schedule: NoiseSchedule::Linear,
-            timesteps: 1000,
-            beta_start: 1e-4,
-            beta_end: 0.02,
-            sigma_min: 0.01,
-            sigma_max: 50.0,
-            t_min: 0.001,
-            t_max: 0.999,
+            schedule: NoiseSchedule::default(),
             target: PredictionTarget::Epsilon,
             loss: LossWeighting::Simple,
             reduction: Reduction::Mean,
@@ -79,17 +43,7 @@ impl DiffusionConfig {
     /// # Errors
     /// Settings of which there is none.
     pub fn process(&self) -> Result<Process> {
-        let continuous = |schedule| Process::continuous(schedule, self.t_min, self.t_max);
-        let process = match self.schedule {
-            NoiseSchedule::Linear => {
-                Schedule::linear(self.timesteps, self.beta_start, self.beta_end).map(Process::Discrete)
-            }
-            NoiseSchedule::Cosine => Schedule::cosine(self.timesteps).map(Process::Discrete),
-            NoiseSchedule::VpCosine => continuous(Continuous::VpCosine),
-            NoiseSchedule::VpLinear => continuous(Continuous::VpLinear { b0: self.beta_start, b1: self.beta_end }),
-            NoiseSchedule::Ve => continuous(Continuous::Ve { sigma_min: self.sigma_min, sigma_max: self.sigma_max }),
-        };
-        process.map_err(|e| Error::Config(format!("diffusion: {e}")))
+        self.schedule.process().map_err(|e| Error::Config(format!("diffusion: {e}")))
     }
 
     /// Checks the settings against each other.

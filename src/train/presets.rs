@@ -5,7 +5,7 @@ mod networks;
 use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
 use super::sample_config::SampleConfig;
 use super::settings::nearest;
-use crate::diffusion::Sampler;
+use crate::diffusion::{NoiseSchedule, Sampler};
 use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 
@@ -192,7 +192,7 @@ fn mnist_123() -> Config {
             dropout: 0.1,
             ..UNetConfig::default()
         }),
-        diffusion: DiffusionConfig { beta_start: 1e-3, ..DiffusionConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::linear(1000, 1e-3), ..DiffusionConfig::default() },
         data: DataConfig { source: "data/mnist".into(), classes: vec![1, 2, 3], ..DataConfig::default() },
         train: TrainConfig {
             steps: 60_000,

@@ -1,7 +1,7 @@
 //! Settings of sampling: the `sample` section of a configuration.
 
 use super::diffusion_config::DiffusionConfig;
-use crate::diffusion::{SamplePlan, Sampler, Variance};
+use crate::diffusion::{DiffusersLoop, Process, SamplePlan, Sampler, Variance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -16,17 +16,31 @@ pub struct SampleConfig {
     pub sampler: Sampler,
     /// Evaluations of the network per sample; 0: one for every noise level, 512 in continuous time.
     pub steps: usize,
-    /// Clip the predicted image to [-1, 1] in every step.
+    /// Clip the predicted image in every step.
     pub clip_x0: bool,
+    /// Largest absolute value of a clipped image.
+    pub clip_range: f64,
     /// Strength w of classifier-free guidance: out = (1 + w) out_with_label - w out_without; 0: none.
     pub guidance: f64,
     /// Seed of the samples.
     pub seed: u64,
+    /// Times and levels as a scheduler of diffusers lays them out; only of models from a diffusers folder.
+    #[serde(skip)]
+    pub diffusers: Option<DiffusersLoop>,
 }
 
 impl Default for SampleConfig {
     fn default() -> Self {
-        SampleConfig { n: 64, sampler: Sampler::default(), steps: 0, clip_x0: true, guidance: 0.0, seed: 0 }
+        SampleConfig {
+            n: 64,
+            sampler: Sampler::default(),
+            steps: 0,
+            clip_x0: true,
+            clip_range: 1.0,
+            guidance: 0.0,
+            seed: 0,
+            diffusers: None,
+        }
     }
 }
 
@@ -43,9 +57,19 @@ impl SampleConfig {
                     .into(),
             ));
         }
-        let (process, clip) = (diffusion.process()?, self.clip_x0.then_some(1.0));
-        SamplePlan::new(self.sampler, &process, diffusion.target, self.steps, clip)
-            .map_err(|e| Error::Config(format!("sample: {e}")))
+        let (process, target) = (diffusion.process()?, diffusion.target);
+        let plan = match (&self.diffusers, &process) {
+            (Some(layout), Process::Discrete(schedule)) if DiffusersLoop::has(self.sampler) => {
+                layout.plan(self.sampler, schedule, target, self.steps, self.clip())
+            }
+            _ => SamplePlan::new(self.sampler, &process, target, self.steps, self.clip()),
+        };
+        plan.map_err(|e| Error::Config(format!("sample: {e}")))
+    }
+
+    /// Bound of the predicted image, if it is clipped.
+    pub fn clip(&self) -> Option<f64> {
+        self.clip_x0.then_some(self.clip_range)
     }
 
     /// Checks that a network of so many classes can be guided as these settings require.

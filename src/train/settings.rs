@@ -3,13 +3,13 @@
 //! Both go the same way: every key is looked up in the complete configuration, so that an unknown one is refused with
 //! the nearest name, and a value must have the type that stands there.
 //!
-//! Some settings are a choice ([`Choice`]): a sampler and a loss have settings of their own, which stand beside their
+//! Some settings are a choice ([`Choice`]): a sampler, a noise schedule and a loss have settings of their own, which stand beside their
 //! name. A choice is made before the other settings are looked up; settings of the same name keep their value. A file
 //! may also hold settings of a choice that it does not make, which have no effect: it stays valid when another choice
 //! is made on top of it.
 
 use super::config::Config;
-use crate::diffusion::{LossWeighting, Sampler};
+use crate::diffusion::{LossWeighting, NoiseSchedule, Sampler};
 use crate::nn::{ARCHITECTURE, ModelConfig};
 use crate::{Error, Result};
 use serde::Serialize;
@@ -24,7 +24,8 @@ struct Choice {
     variants: fn() -> Vec<Table>,
 }
 
-const CHOICES: [Choice; 2] = [
+const CHOICES: [Choice; 3] = [
+    Choice { section: "diffusion", key: "schedule", variants: || tables(&NoiseSchedule::all()) },
     Choice { section: "sample", key: "sampler", variants: || tables(&Sampler::all()) },
     Choice { section: "diffusion", key: "loss", variants: || tables(&LossWeighting::all()) },
 ];

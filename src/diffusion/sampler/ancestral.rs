@@ -23,7 +23,7 @@ pub(super) fn steps(route: &Route, variance: Variance) -> Result<Vec<SamplerStep
         ));
     }
     let step = |k: usize| {
-        let (t, s) = (route.level(k), route.level(k + 1));
+        let [t, s] = route.levels(k);
         let posterior = Posterior::new(t, s);
         let rho = match variance {
             Variance::FixedSmall => posterior.variance.sqrt(),
@@ -31,7 +31,7 @@ pub(super) fn steps(route: &Route, variance: Variance) -> Result<Vec<SamplerStep
             Variance::Learned => 1.0,
         };
         let log_variance = (variance == Variance::Learned).then(|| {
-            let before = k.checked_sub(1).map(|j| Posterior::new(route.level(j), t));
+            let before = k.checked_sub(1).map(|j| route.levels(j)).map(|[t, s]| Posterior::new(t, s));
             [posterior.clipped_variance(before.as_ref()).ln(), posterior.forward_variance.ln()]
         });
         route.step(k, Update { m_z: posterior.z, m_x: posterior.x0, rho, log_variance, ..Update::default() })

@@ -17,9 +17,9 @@ pub(super) fn steps(route: &Route, eta: f64) -> Result<Vec<SamplerStep>> {
         return Err(Error::Config(format!("eta: wanted a value from 0 (deterministic) to 1 (ancestral), not {eta}")));
     }
     let step = |k: usize| {
-        let (at, s) = (route.point(k), route.level(k + 1));
-        let eps = route.target.eps(at);
-        let rho = eta * Posterior::new(at.level, s).variance.sqrt();
+        let [t, s] = route.levels(k);
+        let eps = route.target.eps(&route.point(k).at);
+        let rho = eta * Posterior::new(t, s).variance.sqrt();
         let direction = (s.sigma * s.sigma - rho * rho).max(0.0).sqrt();
         route.step(k, Update { m_z: direction * eps.z, m_x: s.a, m_out: direction * eps.out, rho, ..Update::default() })
     };

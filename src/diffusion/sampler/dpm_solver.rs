@@ -14,12 +14,14 @@ use super::step::{SamplerStep, Update};
 /// A step for every point of the route.
 pub(super) fn steps(route: &Route) -> Vec<SamplerStep> {
     let step = |k: usize| {
-        let (t, s) = (route.level(k), route.level(k + 1));
+        let [t, s] = route.levels(k);
         let shrink = s.sigma / t.sigma;
         let weight = s.a - t.a * shrink;
-        let extrapolation = match k.checked_sub(1).map(|j| route.level(j)) {
-            Some(before) if s.sigma > 0.0 => (s.log_snr() - t.log_snr()) / (2.0 * (t.log_snr() - before.log_snr())),
-            _ => 0.0,
+        let extrapolation = if route.second_order.contains(&k) {
+            let [before, _] = route.levels(k - 1);
+            (s.log_snr() - t.log_snr()) / (2.0 * (t.log_snr() - before.log_snr()))
+        } else {
+            0.0
         };
         let update = Update {
             m_z: shrink,

@@ -22,10 +22,10 @@
 use super::route::Route;
 use super::step::{SamplerStep, Update};
 
-/// Two steps for every point of the route but the first, one for that.
+/// Two steps for every point of the route but the last, which has one.
 pub(super) fn steps(route: &Route) -> Vec<SamplerStep> {
     let pair = |k: usize| {
-        let (t, s) = (route.level(k), route.level(k + 1));
+        let [t, s] = route.levels(k);
         let shrink = s.sigma / t.sigma;
         let predict = Update { m_z: shrink, m_x: s.a - t.a * shrink, ..Update::default() };
         let correct = (k + 1 < route.len()).then(|| {

@@ -19,7 +19,7 @@ mod ddim;
 mod dpm_solver;
 mod heun;
 mod langevin;
-mod route;
+pub(in crate::diffusion) mod route;
 mod step;
 
 use super::prediction::PredictionTarget;
@@ -95,18 +95,25 @@ impl Sampler {
         if self.visits_times() {
             process.check_times(times)?;
         }
-        let route = Route::new(process, times, target, clip_x0)?;
-        let mut steps = match self {
-            Sampler::Ancestral { variance } => ancestral::steps(&route, variance)?,
-            Sampler::Ddim { eta } => ddim::steps(&route, eta)?,
-            Sampler::DpmSolver => dpm_solver::steps(&route),
-            Sampler::Heun => heun::steps(&route),
-            Sampler::Langevin(langevin) => langevin.steps(&route)?,
-        };
+        let mut steps = self.steps_along(&Route::new(process, times, target, clip_x0)?)?;
         if let Some(last) = steps.last_mut() {
             last.rho = 0.0;
         }
         Ok(steps)
+    }
+
+    /// The steps along a route. The last may add noise.
+    ///
+    /// # Errors
+    /// Settings of the sampler that are impossible, by themselves or for the process.
+    pub(in crate::diffusion) fn steps_along(self, route: &Route) -> Result<Vec<SamplerStep>> {
+        match self {
+            Sampler::Ancestral { variance } => ancestral::steps(route, variance),
+            Sampler::Ddim { eta } => ddim::steps(route, eta),
+            Sampler::DpmSolver => Ok(dpm_solver::steps(route)),
+            Sampler::Heun => Ok(heun::steps(route)),
+            Sampler::Langevin(langevin) => langevin.steps(route),
+        }
     }
 
     /// Scale of the noise that samples start from: the size that `z` has at the first step for data of unit variance.

@@ -1,28 +1,61 @@
-//! The route of a sampler: the times it visits, from noise to image.
+//! The route of a sampler: the noise levels it visits, from noise to image.
 
 use super::step::{SamplerStep, Update};
 use crate::diffusion::level::NoiseLevel;
 use crate::diffusion::prediction::PredictionTarget;
 use crate::diffusion::process::{Process, TimePoint};
 use crate::{Error, Result};
+use std::ops::Range;
 
 /// The points that a sampler visits, numbered from 0, the noisiest.
-pub(super) struct Route<'a> {
+pub(in crate::diffusion) struct Route<'a> {
     pub process: &'a Process,
     pub target: PredictionTarget,
+    /// Steps that a multistep method takes in second order; the others are of first order.
+    pub second_order: Range<usize>,
     clip: f64,
-    times: Vec<f64>,
-    points: Vec<TimePoint>,
+    points: Vec<RoutePoint>,
+}
+
+/// A point of a route: an evaluation of the network, and the level to go to from there.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::diffusion) struct RoutePoint {
+    /// The time of the process.
+    pub time: f64,
+    /// Its noise levels.
+    pub at: TimePoint,
+    /// The level after the step.
+    pub next: NoiseLevel,
 }
 
 impl<'a> Route<'a> {
-    /// The route through `times`, which are given in ascending order; `clip_x0` bounds `|x_0|`.
+    /// The route through `times`, which are given in ascending order, to clean data; `clip_x0` bounds `|x_0|`.
     ///
     /// # Errors
-    /// A target that the process does not allow, a bound that is not positive, times outside the process.
+    /// As [`Route::through`].
     pub fn new(
         process: &'a Process,
         times: &[f64],
+        target: PredictionTarget,
+        clip_x0: Option<f64>,
+    ) -> Result<Route<'a>> {
+        let mut next = NoiseLevel::CLEAN;
+        let point = |&time: &f64| {
+            let at = process.point(time);
+            RoutePoint { time, at, next: std::mem::replace(&mut next, at.level) }
+        };
+        let mut points: Vec<RoutePoint> = times.iter().map(point).collect();
+        points.reverse();
+        Route::through(process, points, target, clip_x0)
+    }
+
+    /// The route through these points, the noisiest first. Steps to a noisy level are of second order but for the first.
+    ///
+    /// # Errors
+    /// A target that the process does not allow, a bound that is not positive.
+    pub fn through(
+        process: &'a Process,
+        points: Vec<RoutePoint>,
         target: PredictionTarget,
         clip_x0: Option<f64>,
     ) -> Result<Route<'a>> {
@@ -31,9 +64,8 @@ impl<'a> Route<'a> {
         if clip.is_nan() || clip <= 0.0 {
             return Err(Error::Config(format!("bound of the predicted image: wanted a positive number, not {clip}")));
         }
-        let times: Vec<f64> = times.iter().rev().copied().collect();
-        let points = times.iter().map(|&t| process.point(t)).collect();
-        Ok(Route { process, target, clip, times, points })
+        let noisy = points.iter().take_while(|point| point.next.sigma > 0.0).count();
+        Ok(Route { process, target, second_order: 1..noisy, clip, points })
     }
 
     /// Number of points.
@@ -42,22 +74,22 @@ impl<'a> Route<'a> {
     }
 
     /// Point `k`.
-    pub fn point(&self, k: usize) -> &TimePoint {
+    pub fn point(&self, k: usize) -> &RoutePoint {
         &self.points[k]
     }
 
-    /// Noise level of point `k`; after the last point that of clean data.
-    pub fn level(&self, k: usize) -> NoiseLevel {
-        self.points.get(k).map_or(NoiseLevel::CLEAN, |point| point.level)
+    /// Noise levels before and after the step from point `k`.
+    pub fn levels(&self, k: usize) -> [NoiseLevel; 2] {
+        [self.points[k].at.level, self.points[k].next]
     }
 
     /// The step that evaluates the network at point `k` and moves by `update`.
-    pub fn step(&self, k: usize, update: Update) -> SamplerStep {
-        self.step_at(self.times[k], &self.points[k], update)
+    pub(super) fn step(&self, k: usize, update: Update) -> SamplerStep {
+        self.step_at(self.points[k].time, &self.points[k].at, update)
     }
 
     /// The step that evaluates the network at time `t`, which need not be on the route.
-    pub fn step_at(&self, t: f64, at: &TimePoint, update: Update) -> SamplerStep {
+    pub(super) fn step_at(&self, t: f64, at: &TimePoint, update: Update) -> SamplerStep {
         let (x0, time) = (self.target.x0(at), self.process.network_time(t));
         let Update { m_z, m_x, m_previous, m_out, rho, log_variance } = update;
         SamplerStep { time, p_z: x0.z, p_out: x0.out, clip: self.clip, m_z, m_x, m_previous, m_out, rho, log_variance }

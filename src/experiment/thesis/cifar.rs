@@ -5,7 +5,7 @@ use super::super::{Context, Need, Page, Verdict};
 use super::{BOUND_RANGE, Training};
 use crate::Result;
 use crate::data::{Dataset, Split};
-use crate::diffusion::{LossWeighting, PredictionTarget, Process};
+use crate::diffusion::{LossWeighting, NoiseSchedule, PredictionTarget, Process};
 use crate::engine::ops::philox::RngState;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;
@@ -46,7 +46,8 @@ fn config(context: &Context, target: PredictionTarget, training: Training) -> Re
     config.diffusion.target = target;
     if training == Training::Nelbo {
         config.diffusion.loss = LossWeighting::Nelbo;
-        [config.diffusion.t_min, config.diffusion.t_max] = BOUND_RANGE;
+        let [t_min, t_max] = BOUND_RANGE;
+        config.diffusion.schedule = NoiseSchedule::vp_cosine(t_min, t_max);
     }
     Ok(config)
 }

@@ -27,9 +27,8 @@ use super::snr_weights::TARGETS;
 use super::{Context, Page};
 use crate::Result;
 use crate::data::points::{POINTS, PointSet};
-use crate::diffusion::{Continuous, LossWeighting, PredictionTarget};
+use crate::diffusion::{Continuous, LossWeighting, NoiseSchedule, PredictionTarget};
 use crate::nn::{MlpConfig, ModelConfig};
-use crate::train::config::NoiseSchedule;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
 use std::path::Path;
 
@@ -101,10 +100,8 @@ impl Cell {
         let steps = epochs(context) * (POINTS / 5 * 4 / BATCH) as u64;
         let mut config = Config { model: ModelConfig::Mlp(MlpConfig::default()), ..Config::default() };
         config.data.source = self.set.name().into();
-        config.diffusion.schedule = NoiseSchedule::VpCosine;
+        config.diffusion.schedule = NoiseSchedule::vp_cosine(t_min, t_max);
         config.diffusion.target = self.target;
-        config.diffusion.t_min = t_min;
-        config.diffusion.t_max = t_max;
         config.diffusion.loss =
             if self.training == Training::Nelbo { LossWeighting::Nelbo } else { LossWeighting::Unweighted };
         config.train.steps = steps;
