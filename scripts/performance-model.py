@@ -32,7 +32,7 @@ KINDS = {
     "noise and loss": (False, "the first and the last launch of the forward pass"),
     "group norm, backward": (True, "its sums need all of one data gradient before the next can begin"),
     "group norm, forward": (True, "in the load of the convolution after it, it would be computed three times over, and be missing for the weight gradient: [weighed](kernels/group-norm.md)"),
-    "sums of split gradients": (True, "of several layers at once, as many as the L2 cache holds: more at once would read them back from memory (`src/engine/tape/sums.rs`)"),
+    "sums of split gradients": (True, "of several layers at once, as many as the L2 cache holds: more at once would read them back from memory (`src/engine/tape/gradients.rs`)"),
     "additions": (False, "of a class to the time: a few numbers"),
     "time bias": (True, "only where dropout stands between it and the norm, which would draw the mask twice each way; one launch for both, each way"),
     "concatenation": (True, "only where something else than a norm and a shortcut reads it, as these read two tensors: an upsampling of three layers"),

@@ -4,7 +4,8 @@
 use crate::Result;
 use crate::diffusion::{NoiseLevel, Process};
 use crate::engine::ops::noise_loss::noise;
-use crate::engine::ops::philox::RngState;
+use crate::engine::ops::philox::state_tensor;
+use crate::engine::random::RngState;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
@@ -62,7 +63,7 @@ impl Probe {
             coefficients: store.tensor(&[chunk, 4], DType::F32),
             time: store.tensor(&[chunk], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
-            rng: RngState::tensor(store),
+            rng: state_tensor(store),
             recorded: None,
         }
     }

@@ -4,13 +4,17 @@
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
 use crate::diffusion::{SamplePlan, SamplerStep};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::philox::state_tensor;
 use crate::engine::ops::sampler_step::sampler_step;
+use crate::engine::random::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::report::{Picture, grid};
 use crate::{Error, Result, SampleKind};
+
+/// The start of a sample, z_T.
+const START: Stream = Stream::new(2);
 
 /// Samples of `values` values each that go through the network together.
 pub fn chunk_images(backend: Backend, values: usize) -> usize {
@@ -113,7 +117,7 @@ impl ImageSampler {
             time: store.tensor(&[seen], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
             coefficients: store.tensor(&[12], DType::F32),
-            rng: RngState::tensor(store),
+            rng: state_tensor(store),
             classes: model.classes(),
             program: None,
         }
@@ -190,7 +194,7 @@ impl ImageSampler {
         let chunk = self.z.dim(0);
         let values = self.z.numel() / chunk;
         let state = RngState { seed: request.seed, step: 0, first_image: first as u32 };
-        let philox = Philox::new(state, Stream::SampleInit);
+        let philox = Philox::new(state, START);
         let mut z = vec![0.0; self.z.numel()];
         match request.start {
             Some(start) => {
@@ -266,7 +270,7 @@ mod tests {
         for (i, image) in samples.images.chunks(48).enumerate() {
             let mut z = [0.0; 48];
             let state = RngState { seed: 1, step: 0, first_image: 0 };
-            Philox::new(state, Stream::SampleInit).fill_normal(i as u32, 0, &mut z);
+            Philox::new(state, START).fill_normal(i as u32, 0, &mut z);
             for (z, got) in z.iter().zip(image) {
                 let want = plan.steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");

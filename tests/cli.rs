@@ -224,8 +224,5 @@ fn devices_are_listed_with_why_one_is_missing() {
 
 #[test]
 fn a_missing_gpu_is_said_in_one_line() {
-    if ddpm::engine::device::Cuda::new(0).is_ok() {
-        return;
-    }
-    assert!(refused(&["train", "--device", "cuda"], 1).contains("cuda"));
+    assert!(refused(&["train", "--device", "cuda:1000"], 1).contains("cuda:1000"));
 }

@@ -151,7 +151,7 @@ fn unwritten_shared_memory_is_nan() {
     assert!(launch.run_floats(EmuOptions::default()).unwrap().iter().all(|v| v.is_nan()));
 }
 
-/// What a sanitizer finds ends the process: each case runs in a child, which is this test with a variable set.
+/// A finding of a sanitizer ends the process: each case runs in a child, which is this test with a variable set.
 #[cfg(any(ddpm_emu_sanitize = "address", ddpm_emu_sanitize = "thread"))]
 mod sanitized {
     use super::*;
@@ -173,17 +173,15 @@ mod sanitized {
         if let Ok(kernel) = std::env::var(CHILD) {
             let case = cases.iter().find(|case| case.kernel == kernel).unwrap();
             schedules().for_each(|options| drop(case.run(hopper::hopper(options))));
-            return;
+        } else {
+            cases.iter().for_each(|case| check_report(&report(test, case.kernel), wanted, case.kernel));
         }
-        for case in cases {
-            let report = report(test, case.kernel);
-            assert!(wanted.iter().any(|text| report.contains(text)), "{}: {report:?}", case.kernel);
-            assert!(
-                ["tests/emu/", "kernels/self_test/"].iter().any(|place| report.contains(place)),
-                "{}: {report:?}",
-                case.kernel
-            );
-        }
+    }
+
+    fn check_report(report: &str, wanted: &[&str], kernel: &str) {
+        assert!(wanted.iter().any(|text| report.contains(text)), "{kernel}: {report:?}");
+        let has_place = ["tests/emu/", "kernels/self_test/"].iter().any(|place| report.contains(place));
+        assert!(has_place, "{kernel}: {report:?}");
     }
 
     #[cfg(ddpm_emu_sanitize = "address")]
@@ -216,10 +214,10 @@ mod sanitized {
             let args = vec![tensor(0, 128), tensor(512, 128), KernelArg::I32(1)];
             let kernel = "global_out_of_bounds".to_string();
             let _ = emu.launch(&KernelCall { kernel, layer: "".into(), grid: [1; 3], block: 32, smem_bytes: 0, args });
-            return;
+        } else {
+            let report = report(test, "global_out_of_bounds");
+            assert!(report.contains("use-after-poison"), "{report:?}");
         }
-        let report = report(test, "global_out_of_bounds");
-        assert!(report.contains("use-after-poison"), "{report:?}");
     }
 
     #[cfg(ddpm_emu_sanitize = "thread")]

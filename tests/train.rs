@@ -184,7 +184,7 @@ fn a_run_may_begin_with_the_weights_of_another() {
     let forward = |model: &Path| {
         let (input, out) = (run_in(&folder, "in.safetensors"), run_in(&folder, "out.safetensors"));
         let x = vec![("x".to_owned(), vec![1, 1, 8, 8], vec![0.5; 64]), ("t".to_owned(), vec![1], vec![3.0])];
-        ddpm::nn::tensor_file::write(&input, &x, ("format", "pt")).unwrap();
+        ddpm::nn::tensor_file::write(&mut fs::File::create(&input).unwrap(), &x, ("format", "pt")).unwrap();
         let paths = [model, &input, &out].map(|path| path.display().to_string());
         ddpm()
             .args(["forward", &paths[0], "--input", &paths[1], "--out", &paths[2], "--device", "cpu"])

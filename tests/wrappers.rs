@@ -9,7 +9,7 @@ mod launch;
 
 use ddpm::engine::device::{Capability, Cuda, Driver, Emu, EmuOptions};
 use ddpm::engine::ops::check::{has_gpu, is_wanted};
-use ddpm::engine::ops::philox::philox4x32;
+use ddpm::engine::random::philox4x32;
 use half::bf16;
 use launch::Operand::{In, Int, Out, Words};
 use launch::{Launch, bf16_pairs, schedules};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::fmt::Write;
 
-/// What a kernel must give.
+/// Expected result of a kernel.
 enum Want {
     Bits(Vec<u32>),
     /// Floats: values and how far from them is allowed.
@@ -32,7 +32,7 @@ struct Case {
     name: String,
     run: Box<Run>,
     want: Want,
-    /// Whether every device gives the same bits.
+    /// True if every device gives the same bits.
     exact: bool,
 }
 
@@ -230,7 +230,7 @@ fn normals(driver: &dyn Driver, n: usize) -> Vec<u32> {
     words_of(driver, Launch { kernel: "wrapper_normal", grid, block: 256, smem_bytes: 0, operands: &operands })
 }
 
-/// What differs from one device to the next by nothing, since it is built from correctly rounded operations alone.
+/// Cases with the same bits on every device, since they are built from correctly rounded operations alone.
 fn polynomials() -> [Case; 3] {
     const N: usize = 256;
     // Half of them between 0 and 1, half anywhere among the normal numbers.
@@ -305,7 +305,7 @@ fn drivers(schedules: impl Iterator<Item = EmuOptions>) -> Vec<Box<dyn Driver>> 
     drivers
 }
 
-/// What a device can run of all cases.
+/// Cases that a device can run.
 fn cases_for(driver: &dyn Driver) -> Vec<Case> {
     let mut cases = cases();
     if Capability::of(driver.compute_capability()) == Capability::Hopper {
@@ -345,7 +345,7 @@ fn many_normals_are_accurate_and_normal() {
     }
 }
 
-/// What a GPU gave, by the name of the case.
+/// Results of a GPU by the name of the case.
 fn golden(text: &str) -> BTreeMap<&str, Vec<u32>> {
     let mut golden: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -356,7 +356,7 @@ fn golden(text: &str) -> BTreeMap<&str, Vec<u32>> {
     golden
 }
 
-/// What the golden file keeps of a result: all of it, or of much only how much, and a checksum.
+/// Form of a result in the golden file: all words, or the number and a checksum of many.
 fn recorded(words: &[u32]) -> Vec<u32> {
     match words.len() {
         0..=1024 => words.to_vec(),
@@ -392,7 +392,12 @@ fn the_emulator_gives_what_a_gpu_gave() {
 
 #[test]
 fn a_gpu_writes_the_golden_file() {
-    let Ok(path) = std::env::var("DDPM_WRITE_GOLDEN") else { return };
+    if let Ok(path) = std::env::var("DDPM_WRITE_GOLDEN") {
+        write_golden(&path);
+    }
+}
+
+fn write_golden(path: &str) {
     let gpu = gpu().expect("DDPM_WRITE_GOLDEN needs a GPU: the emulator must not be compared with itself");
     let (major, minor) = gpu.compute_capability();
     let mut text = String::from(
@@ -408,5 +413,5 @@ fn a_gpu_writes_the_golden_file() {
             writeln!(text, "{}: {}", case.name, line.join(" ")).unwrap();
         }
     }
-    std::fs::write(&path, text).unwrap_or_else(|e| panic!("{path}: {e}"));
+    std::fs::write(path, text).unwrap_or_else(|e| panic!("{path}: {e}"));
 }

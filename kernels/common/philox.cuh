@@ -5,7 +5,7 @@
 //
 // A value depends on these and on nothing else, so it is the same on every device. To keep that true of the normals to
 // the last bit, they are built only from correctly rounded operations (multiply, add, square root; no fused
-// multiply-add, no special-function unit); src/engine/ops/philox.rs repeats them operation by operation.
+// multiply-add, no special-function unit); src/engine/random repeats them operation by operation.
 #pragma once
 
 __device__ __forceinline__ uint4 philox4x32(uint4 counter, uint2 key) {

@@ -1,9 +1,10 @@
 //! `ddpm data`
 
 use super::terminal::say;
+use crate::Error;
 use crate::data::{self, DataOptions, Split};
 use crate::report::{data_scatter, data_sheet};
-use crate::{Error, Result};
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What can be trained on
+    /// List the known data sets
     List,
     /// Size, classes and statistics of a data set
     Info {
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
             let out = out.unwrap_or_else(|| Path::new("preview").with_extension(extension));
             if out.extension().is_none_or(|found| found != extension) {
                 let reason = format!("{what} are shown in a file .{extension}, not {}", out.display());
-                return Err(Error::Config(format!("{}: {reason}", dataset.name())));
+                bail!(Error::Config(format!("{}: {reason}", dataset.name())));
             }
             let indices = data::spread(&dataset, n.unwrap_or(default_n));
             match dataset.points() {

@@ -6,11 +6,9 @@
 
 use rayon::prelude::*;
 
-use super::{
-    counter::Draws,
-    dataset::{Dataset, Samples, Split},
-};
-use crate::engine::ops::philox::Stream;
+use super::dataset::{Dataset, Samples, Split};
+use crate::engine::random::{PhiloxRng, Stream};
+use rand::Rng;
 
 /// The side of a glyph image when no size is asked for, in pixels.
 pub const DEFAULT_SIZE: usize = 16;
@@ -31,6 +29,9 @@ const HALF_TURN: f32 = 0.09;
 const MARGIN: f32 = 0.03;
 /// Straight pieces between two control points of a curve.
 const PIECES: usize = 6;
+
+/// The shapes of the glyphs.
+const SHAPES: Stream = Stream::new(8);
 
 type Point = [f32; 2];
 
@@ -121,11 +122,11 @@ pub(super) fn dataset(split: Split, size: usize) -> Dataset {
 
 /// Draws image `index` of a seed into `image`, `[size, size]`.
 fn draw(image: &mut [u8], size: usize, seed: u64, index: u64) {
-    let mut draws = Draws::new(seed, Stream::Glyphs, index);
+    let mut draws = PhiloxRng::new(seed, SHAPES, index);
     let variants = DIGITS[(index % u64::from(CLASSES)) as usize];
-    let variant = variants[draws.uniform(0.0, variants.len() as f32) as usize % variants.len()];
+    let variant = variants[between(&mut draws, 0.0, variants.len() as f32) as usize % variants.len()];
 
-    let radius = draws.uniform(PEN_RADIUS.0, PEN_RADIUS.1);
+    let radius = between(&mut draws, PEN_RADIUS.0, PEN_RADIUS.1);
     let mut lines: Vec<Vec<Point>> = variant.iter().map(|stroke| trace(stroke, &mut draws)).collect();
     place(&mut lines, radius, &mut draws);
 
@@ -138,10 +139,16 @@ fn draw(image: &mut [u8], size: usize, seed: u64, index: u64) {
     }
 }
 
+/// The next number in (lo, hi).
+fn between(draws: &mut PhiloxRng, lo: f32, hi: f32) -> f32 {
+    let unit = ((draws.next_u32() >> 8) as f32 + 0.5) * (1.0 / (1 << 24) as f32);
+    lo + (hi - lo) * unit
+}
+
 /// A stroke as a polyline, its control points moved a little.
-fn trace(stroke: &Stroke, draws: &mut Draws) -> Vec<Point> {
+fn trace(stroke: &Stroke, draws: &mut PhiloxRng) -> Vec<Point> {
     let mut wobble = |points: &[Point]| -> Vec<Point> {
-        points.iter().map(|p| p.map(|x| x + draws.uniform(-WOBBLE, WOBBLE))).collect()
+        points.iter().map(|p| p.map(|x| x + between(draws, -WOBBLE, WOBBLE))).collect()
     };
     let spline = |points: &[Point], spans: usize, at: &dyn Fn(isize) -> Point| {
         let mut line: Vec<Point> = (0..spans * PIECES)
@@ -178,11 +185,11 @@ fn catmull_rom(p: [Point; 4], u: f32) -> Point {
 }
 
 /// A random affine map of the strokes that leaves them, and the pen's width, inside the unit square.
-fn place(lines: &mut [Vec<Point>], radius: f32, draws: &mut Draws) {
-    let height = draws.uniform(HEIGHT.0, HEIGHT.1);
-    let width = height * draws.uniform(ASPECT.0, ASPECT.1);
-    let slant = draws.uniform(SLANT.0, SLANT.1);
-    let half = draws.uniform(-HALF_TURN, HALF_TURN);
+fn place(lines: &mut [Vec<Point>], radius: f32, draws: &mut PhiloxRng) {
+    let height = between(draws, HEIGHT.0, HEIGHT.1);
+    let width = height * between(draws, ASPECT.0, ASPECT.1);
+    let slant = between(draws, SLANT.0, SLANT.1);
+    let half = between(draws, -HALF_TURN, HALF_TURN);
     let (cos, sin) = ((1.0 - half * half) / (1.0 + half * half), 2.0 * half / (1.0 + half * half));
     let mut points: Vec<&mut Point> = lines.iter_mut().flatten().collect();
     for point in &mut points {
@@ -200,7 +207,7 @@ fn place(lines: &mut [Vec<Point>], radius: f32, draws: &mut Draws) {
         let centre = 0.5 * (bounds[k].0 + bounds[k].1);
         let slack = 0.5 * (room - shrink * (bounds[k].1 - bounds[k].0));
         // Written characters sit near the middle of their box: at most half of the free space is used.
-        let shift = 0.5 + 0.5 * draws.uniform(-slack, slack).clamp(-0.12, 0.12);
+        let shift = 0.5 + 0.5 * between(draws, -slack, slack).clamp(-0.12, 0.12);
         points.iter_mut().for_each(|p| p[k] = (p[k] - centre) * shrink + shift);
     }
 }

@@ -1,8 +1,12 @@
 //! Which images make up a batch. A batch is a function of (seed, step): nothing is remembered between steps, so a
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
-use super::counter::words;
-use crate::engine::ops::philox::Stream;
+use crate::engine::random::{Stream, philox4x32};
+
+/// Horizontal flips.
+const FLIPS: Stream = Stream::new(4);
+/// The order of the data.
+const ORDER: Stream = Stream::new(6);
 
 /// Rounds of the Feistel network; four already pass statistical tests, the rest is for tiny data sets.
 const ROUNDS: u32 = 8;
@@ -52,9 +56,8 @@ impl Loader {
         batch.indices.extend((first..).take(self.batch_images).map(|position| self.index(position)));
         batch.flips.clear();
         batch.flips.extend(
-            (0..self.batch_images as u32).map(|i| {
-                self.flip && words(self.seed, Stream::Flip, [i, step as u32, (step >> 32) as u32])[0] & 1 == 1
-            }),
+            (0..self.batch_images as u32)
+                .map(|i| self.flip && word(self.seed, FLIPS, [i, step as u32, (step >> 32) as u32]) & 1 == 1),
         );
     }
 
@@ -70,6 +73,11 @@ impl Loader {
     }
 }
 
+/// A random word of a counter.
+fn word(seed: u64, stream: Stream, [a, b, c]: [u32; 3]) -> u32 {
+    philox4x32([a, b, c, stream.id()], [seed as u32, (seed >> 32) as u32])[0]
+}
+
 /// A pseudo-random permutation of `0..n`, different for each (seed, epoch), evaluated at `i` without a table: a Feistel
 /// network permutes the next power of two, and walking its cycle until the value is below n restricts it to `0..n`.
 fn permute(i: u64, n: u64, seed: u64, epoch: u64) -> u64 {
@@ -78,7 +86,7 @@ fn permute(i: u64, n: u64, seed: u64, epoch: u64) -> u64 {
     let (high_mask, low_mask) = ((1u64 << high) - 1, (1u64 << low) - 1);
     let hash = |round: u32, half: u64| {
         let counter = [half as u32, epoch as u32, ((epoch >> 32) as u32) << 8 | round];
-        u64::from(words(seed, Stream::Shuffle, counter)[0])
+        u64::from(word(seed, ORDER, counter))
     };
     let mut value = i;
     loop {

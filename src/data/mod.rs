@@ -6,7 +6,6 @@
 //! [`Dataset::fill_batch`] scales images to [-1, 1], and a [`Loader`] says which samples a step sees.
 
 mod cifar;
-mod counter;
 mod dataset;
 mod describe;
 mod folder;

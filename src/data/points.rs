@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::DataOptions;
 use super::dataset::{ClassFilter, Dataset, Samples, Split};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 use crate::{Error, Result};
 use std::f64::consts::{PI, TAU};
 
@@ -18,6 +18,8 @@ pub const POINTS: usize = 50_000;
 const TRAIN_POINTS: usize = POINTS / 5 * 4;
 /// The seed of the points that are learnt from and tested on.
 pub const DATA_SEED: u64 = 0;
+/// The points of every set.
+const DRAWS: Stream = Stream::new(9);
 /// Points that share a counter of the random numbers.
 const BLOCK: u64 = 1024;
 
@@ -125,7 +127,7 @@ impl PointSet {
     fn fill(self, seed: u64, first: u64, points: &mut [[f64; 2]], classes: &mut [u32]) {
         let (block, start) = (first / BLOCK, 2 * (first % BLOCK) as usize);
         let state = RngState { seed, step: (block >> 32) as u32, first_image: block as u32 };
-        let philox = Philox::new(state, Stream::Points);
+        let philox = Philox::new(state, DRAWS);
         let (mut uniforms, mut normals) = (vec![0.0; 2 * points.len()], vec![0.0; 2 * points.len()]);
         philox.fill_uniform(0, start, &mut uniforms);
         philox.fill_normal(0, 2 * BLOCK as usize + start, &mut normals);

@@ -4,6 +4,7 @@
 #[allow(unsafe_code)]
 pub mod device;
 pub mod ops;
+pub mod random;
 pub mod simd;
 pub mod tape;
 pub mod tensor;

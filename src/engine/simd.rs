@@ -1,5 +1,5 @@
-//! What the CPU implementations share: loops split over all cores at fixed places, so that results do not depend on the
-//! number of threads; run-time dispatch to the widest vector instructions, reusable scratch memory,
+//! Shared tools of the CPU implementations: loops split over all cores at fixed places, so that results do not depend on
+//! the number of threads; run-time dispatch to the widest vector instructions, reusable scratch memory,
 //! and the transcendental functions written so that a loop over them vectorises.
 
 use std::cell::RefCell;
@@ -92,9 +92,9 @@ thread_local! {
 /// thread and is used again: after the first step of a training run nothing is allocated. Calls may nest.
 pub fn scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut lines = IDLE.with_borrow_mut(|idle| idle.pop().unwrap_or_default());
-    let wanted = len.div_ceil(16);
-    if lines.len() < wanted {
-        lines.resize(wanted, Line::zeroed());
+    let needed = len.div_ceil(16);
+    if lines.len() < needed {
+        lines.resize(needed, Line::zeroed());
     }
     let result = f(&mut bytemuck::cast_slice_mut(&mut lines)[..len]);
     IDLE.with_borrow_mut(|idle| idle.push(lines));

@@ -109,12 +109,13 @@ impl Tensor {
         self.numel() * self.dtype.bytes()
     }
 
-    /// Whether this is [`Tensor::EMPTY`].
+    /// True of [`Tensor::EMPTY`].
     pub fn is_empty(&self) -> bool {
         self.place == Place::Nowhere
     }
 
-    /// Whether it has bytes: it is neither absent nor a name for what [other tensors](crate::engine::ops::concat::Joined) hold.
+    /// True if the tensor has bytes of its own: it is neither absent nor a name for what
+    /// [other tensors](crate::engine::ops::concat::Joined) hold.
     pub fn is_stored(&self) -> bool {
         !matches!(self.place, Place::Nowhere | Place::Unstored(_))
     }
@@ -140,7 +141,7 @@ impl fmt::Debug for Tensor {
 }
 
 /// Every tensor starts at a multiple of this many bytes: whole cache lines, and the alignment that 16-byte
-/// accesses and bulk copies want.
+/// accesses and bulk copies need.
 pub const ALIGN_BYTES: u64 = 256;
 
 /// Lays out the persistent region: what outlives a step. Nothing is allocated before a

@@ -1,11 +1,12 @@
-//! What is compared: drawn samples, or a part of a data set.
+//! Sets of samples to compare: drawn ones, or a part of a data set.
 
 use super::features::Features;
 use crate::data::{Dataset, Loader};
+use crate::report::level;
 use crate::{Error, Result, SampleKind};
 use std::ops::Range;
 
-/// Samples that are read together.
+/// Number of samples that are read together.
 const CHUNK: usize = 1000;
 
 /// Images or points.
@@ -26,7 +27,7 @@ impl<'a> Set<'a> {
     pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
         let dims = [h, w, c];
         if SampleKind::of(dims) == SampleKind::Images {
-            values.iter_mut().for_each(|v| *v = (v.clamp(-1.0, 1.0) * 127.5 + 127.5).round() / 127.5 - 1.0);
+            values.iter_mut().for_each(|v| *v = f32::from(level(*v)) / 127.5 - 1.0);
         }
         Set { source: Source::Values(values), dims, binarised: false }
     }
@@ -50,7 +51,7 @@ impl<'a> Set<'a> {
         Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
     }
 
-    /// The same images in black and white: what is above the middle grey becomes 1, the rest -1.
+    /// The same images in black and white, by [`binarise`].
     pub fn binarised(self) -> Set<'a> {
         Set { binarised: true, ..self }
     }
@@ -72,7 +73,7 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// True if there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -106,7 +107,7 @@ impl<'a> Set<'a> {
             }
         };
         if self.binarised {
-            values.iter_mut().for_each(|v| *v = if *v >= 0.0 { 1.0 } else { -1.0 });
+            binarise(&mut values);
         }
         values
     }
@@ -124,7 +125,7 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
-    /// Features `[n, dims]` of all images; `progress` is told how many more are done.
+    /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
     /// Those of the network.
@@ -137,6 +138,11 @@ impl<'a> Set<'a> {
         })?;
         Ok(features)
     }
+}
+
+/// Turns images in [-1, 1] to black and white: values above the middle grey become 1, the others -1.
+pub fn binarise(images: &mut [f32]) {
+    images.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { -1.0 });
 }
 
 #[cfg(test)]

@@ -1,42 +1,126 @@
 //! `won-mnist`, `won-cifar` and `won-progress`: Vu Minh and Won, plain encoder-decoders of growing size on MNIST and
 //! CIFAR-10.
 
-use super::images::{Draw, Judge, dataset, draw, load};
-use super::{Context, Need, Page, Verdict};
+use super::context::Context;
+use super::definition::Experiment;
+use super::images::{Draw, dataset, draw, images_at, load};
+use super::judge::Judge;
+use super::numbers::correlation;
+use super::page::Page;
+use super::settings::Need;
+use super::verdict::{Claim, Verdict};
 use crate::data::{Dataset, Split};
-use crate::diffusion::Process;
 use crate::nn::summary::summary;
 use crate::report::{Plot, Record, Table, digits, grid, read_metrics, smooth};
 use crate::sample::Samples;
 use crate::train::{Config, presets};
-use crate::{Error, Result};
+use anyhow::{Context as _, Result, bail};
 
-/// A preset on the context's data. Quick: `steps` updates of 32 images on a part of the data.
-fn config(context: &Context, preset: &str, need: Need, steps: u64) -> Result<Config> {
-    let mut settings = vec![
-        format!("data.source={:?}", context.source(need)?),
-        format!("train.seed={}", context.settings().seed),
-        "sample.n=0".into(),
-        "train.sample_every=0".into(),
-    ];
-    if context.settings().quick {
-        settings.extend([
-            "data.limit=5000".into(),
-            "train.batch_size=32".into(),
-            format!("train.steps={steps}"),
-            format!("train.validate_every={}", (steps / 5).max(1)),
-            "sample.steps=50".into(),
-        ]);
+/// Two plain networks on MNIST: samples, losses, distances.
+pub const MNIST: Experiment = Experiment {
+    name: "won-mnist",
+    about: "Two plain networks on MNIST: samples, losses, distances",
+    source: "Vu Minh and Won, Figs. 2 to 6",
+    needs: &[Need::Mnist],
+    quick: "5,000 digits, 600 steps of 32; about 5 minutes on two cores",
+    full: Some("50 epochs each; a GPU, an hour"),
+    run: mnist,
+};
+/// Three plain networks of growing size on CIFAR-10.
+pub const CIFAR: Experiment = Experiment {
+    name: "won-cifar",
+    about: "Three plain networks of growing size on CIFAR-10",
+    source: "Vu Minh and Won, Figs. 8 to 13",
+    needs: &[Need::Cifar10],
+    quick: "5,000 images, 300, 300 and 20 steps of 32; about 10 minutes on two cores",
+    full: Some("60 epochs each; a GPU, hours"),
+    run: cifar,
+};
+/// Digits on their way from noise at chosen times.
+pub const PROGRESS: Experiment = Experiment {
+    name: "won-progress",
+    about: "Digits on their way from noise at chosen times",
+    source: "Vu Minh and Won, Figs. 7 and 14",
+    needs: &[Need::Mnist],
+    quick: "a run of won-mnist, and seconds",
+    full: Some("the same run, full size"),
+    run: progress,
+};
+
+/// A network of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Network {
+    Dm1,
+    Dm2,
+    C1,
+    C2,
+    C3,
+}
+
+impl Network {
+    fn name(self) -> &'static str {
+        match self {
+            Network::Dm1 => "DM1",
+            Network::Dm2 => "DM2",
+            Network::C1 => "C1",
+            Network::C2 => "C2",
+            Network::C3 => "C3",
+        }
     }
-    presets::get(preset)?.with_settings(&settings)
+
+    /// The name in files.
+    fn stem(self) -> &'static str {
+        match self {
+            Network::Dm1 => "dm1",
+            Network::Dm2 => "dm2",
+            Network::C1 => "c1",
+            Network::C2 => "c2",
+            Network::C3 => "c3",
+        }
+    }
+
+    fn data(self) -> Need {
+        match self {
+            Network::Dm1 | Network::Dm2 => Need::Mnist,
+            Network::C1 | Network::C2 | Network::C3 => Need::Cifar10,
+        }
+    }
+
+    /// Updates in the quick size.
+    fn quick_steps(self) -> u64 {
+        match self {
+            Network::Dm1 | Network::Dm2 => 600,
+            Network::C1 | Network::C2 => 300,
+            Network::C3 => 20,
+        }
+    }
+
+    /// The report's training; quick: fewer updates, of 32 images, on a part of the data.
+    fn config(self, context: &Context) -> Result<Config> {
+        let mut settings = vec![
+            format!("data.source={:?}", context.source(self.data())?),
+            format!("train.seed={}", context.settings().seed),
+        ];
+        if context.settings().quick {
+            let steps = self.quick_steps();
+            settings.extend([
+                "data.limit=5000".into(),
+                "train.batch_size=32".into(),
+                format!("train.steps={steps}"),
+                format!("train.validate_every={}", (steps / 5).max(1)),
+                "sample.steps=50".into(),
+            ]);
+        }
+        let set = if self.data() == Need::Mnist { "mnist" } else { "cifar" };
+        Ok(presets::get(&format!("{set}-{}", self.stem()))?.with_settings(&settings)?)
+    }
 }
 
 /// Samples and real images side by side: odd columns real, even columns generated.
 fn pairs(dataset: &Dataset, samples: &Samples) -> Vec<f32> {
     let n = samples.dims[0];
     let values = samples.images.len() / n;
-    let mut real = vec![0.0; samples.images.len()];
-    dataset.fill_batch(&(0..n).collect::<Vec<_>>(), &vec![false; n], &mut real);
+    let real = images_at(dataset, &(0..n).collect::<Vec<_>>());
     let one = |i: usize| [&real[i * values..][..values], &samples.images[i * values..][..values]].concat();
     (0..n).flat_map(one).collect()
 }
@@ -56,7 +140,7 @@ fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
         })
         .collect();
     if validation.is_empty() {
-        return Err(Error::Config("the run was not validated".into()));
+        bail!("the run was not validated");
     }
     let line = validation.iter().map(|[x, y, _]| [*x, *y]).collect();
     let points = records.iter().zip(training).map(|(r, loss)| [epoch(r.step), loss]).collect();
@@ -67,11 +151,13 @@ fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
         .error_bars(validation.iter().map(|[x, y, error]| [*x, y - error, y + error]).collect()))
 }
 
-/// What a model of the report gave.
+/// The measures of a model's samples.
+#[derive(Clone, Copy, Debug)]
 struct Outcome {
-    name: &'static str,
+    network: Network,
+    /// Fréchet distance, where it was judged.
     frechet: Option<f64>,
-    /// Share of the variance of samples in their highest frequencies.
+    /// Share of the variance in the highest frequencies.
     roughness: f64,
 }
 
@@ -86,23 +172,16 @@ fn roughness(samples: &Samples) -> f64 {
     differences.iter().sum::<f64>() / differences.len() as f64 / (2.0 * variance)
 }
 
-/// Trains, draws and shows one model.
-fn model(
-    context: &mut Context,
-    page: &mut Page,
-    (name, preset, steps): (&'static str, &str, u64),
-    need: Need,
-    judge: Option<&mut Judge>,
-) -> Result<Outcome> {
-    let config = config(context, preset, need, steps)?;
+/// Trains and shows one model. Returns the measures of its samples.
+fn model(context: &mut Context, page: &mut Page, network: Network, judge: Option<&mut Judge>) -> Result<Outcome> {
+    let (name, stem, config) = (network.name(), network.stem(), network.config(context)?);
     let run = context.trained(&config)?;
-    let mut loaded = load(context, &config, false)?;
+    let mut loaded = load(context, &config)?;
     context.note(&format!("samples of {name}"));
     let samples = draw(context, &mut loaded, Draw { n: context.size(100, 5000), ..Draw::default() })?;
     let [_, h, w, c] = samples.dims;
     let first =
         |n: usize| Samples { images: samples.images[..n * h * w * c].to_vec(), dims: [n, h, w, c], ..samples.clone() };
-    let stem = preset.rsplit('-').next().unwrap_or(preset);
     page.heading(name);
     page.table(&format!("{stem}-layers"), &format!("{name}: layers that learn, for one image."), layers(&config)?);
     page.picture(
@@ -117,10 +196,10 @@ fn model(
     let plot = curves(&read_metrics(&run.metrics())?, &config, real.len())?;
     page.plot(&format!("{stem}-loss"), &format!("{name}: losses against the epoch."), &plot.figure());
     let frechet = judge.map(|judge| judge.judge(&samples, None)).transpose()?.map(|j| j.frechet);
-    Ok(Outcome { name, frechet, roughness: roughness(&samples) })
+    Ok(Outcome { network, frechet, roughness: roughness(&samples) })
 }
 
-/// What the report draws as a diagram.
+/// The layers that learn, which the report draws as a diagram.
 fn layers(config: &Config) -> Result<Table> {
     let mut table = Table::new(&["layer", "output", "parameters", "MFLOP"]);
     let rows = summary(&config.model)?;
@@ -141,25 +220,18 @@ fn table(page: &mut Page, results: &[Outcome]) {
     let mut table = Table::new(&["model", "Fréchet distance", "roughness of samples (white noise: 1)"]);
     for result in results {
         let frechet = result.frechet.map_or(String::new(), |v| digits(v, 3));
-        table.row([result.name.to_owned(), frechet, digits(result.roughness, 3)]);
+        table.row([result.network.name().to_owned(), frechet, digits(result.roughness, 3)]);
     }
     page.table("models", "Distance of samples by our own classifier's features, and how rough samples are.", table);
 }
 
-pub(super) fn mnist(context: &mut Context, page: &mut Page) -> Result<()> {
-    let base = config(context, "mnist-dm1", Need::Mnist, 1)?;
+fn mnist(context: &mut Context, page: &mut Page) -> Result<()> {
+    let base = Network::Dm1.config(context)?;
     let mut judge = Judge::new(context, &base, Need::Mnist)?;
-    let models = [("DM1", "mnist-dm1", 600), ("DM2", "mnist-dm2", 600)];
-    let results: Vec<Outcome> =
-        models.into_iter().map(|m| model(context, page, m, Need::Mnist, Some(&mut judge))).collect::<Result<_>>()?;
-    table(page, &results);
-    let [one, two] = [0, 1].map(|i| results[i].frechet.expect("it was judged"));
-    page.claim(
-        "Vu Minh and Won, section 5",
-        "DM2 draws clearer and more varied digits than DM1.",
-        Verdict::of(two < one),
-        format!("Fréchet distance {} for DM1, {} for DM2", digits(one, 3), digits(two, 3)),
-    );
+    let one = model(context, page, Network::Dm1, Some(&mut judge))?;
+    let two = model(context, page, Network::Dm2, Some(&mut judge))?;
+    table(page, &[one, two]);
+    page.claims([judge_mnist(one, two)?]);
     page.text(
         "T = 500 with the β of T = 1000 leaves 8 % of the image in z_T, while samples start from pure noise: part of what \
          these models do wrong is in the schedule.",
@@ -167,69 +239,111 @@ pub(super) fn mnist(context: &mut Context, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn cifar(context: &mut Context, page: &mut Page) -> Result<()> {
-    let base = config(context, "cifar-c1", Need::Cifar10, 1)?;
+fn judge_mnist(one: Outcome, two: Outcome) -> Result<Claim> {
+    let (one, two) = one.frechet.zip(two.frechet).context("the samples of DM1 and DM2 were not judged")?;
+    Ok(Claim::new(
+        "Vu Minh and Won, section 5",
+        "DM2 draws clearer and more varied digits than DM1.",
+        Verdict::of(two < one),
+        format!("Fréchet distance {} for DM1, {} for DM2", digits(one, 3), digits(two, 3)),
+    ))
+}
+
+fn cifar(context: &mut Context, page: &mut Page) -> Result<()> {
+    let base = Network::C1.config(context)?;
     let mut judge = if context.settings().quick { None } else { Some(Judge::new(context, &base, Need::Cifar10)?) };
-    let models = [("C1", "cifar-c1", 300), ("C2", "cifar-c2", 300), ("C3", "cifar-c3", 20)];
-    let results: Vec<Outcome> =
-        models.into_iter().map(|m| model(context, page, m, Need::Cifar10, judge.as_mut())).collect::<Result<_>>()?;
+    let mut outcome = |network| model(context, page, network, judge.as_mut());
+    let results = [outcome(Network::C1)?, outcome(Network::C2)?, outcome(Network::C3)?];
     table(page, &results);
-    let claim = "C3 draws best, C2 has clearer edges than C1, and C1 draws little more than coloured noise.";
-    let rough = results.iter().map(|r| format!("{} {}", r.name, digits(r.roughness, 3))).collect::<Vec<_>>().join(", ");
-    let verdict = match results[..] {
-        [Outcome { frechet: Some(c1), .. }, Outcome { frechet: Some(c2), .. }, Outcome { frechet: Some(c3), .. }] => {
-            Verdict::of(c3 < c2 && c2 < c1)
-        }
-        _ => Verdict::NotDecided,
-    };
-    let evidence = match verdict {
-        Verdict::NotDecided => {
-            format!("needs the full size, 60 epochs on a GPU; after a few hundred steps, roughness: {rough}")
-        }
-        _ => format!("by Fréchet distance; roughness: {rough}"),
-    };
-    page.claim("Vu Minh and Won, section 5", claim, verdict, evidence);
+    page.claims([judge_cifar(results)]);
     Ok(())
 }
 
-pub(super) fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
-    let config = config(context, "mnist-dm2", Need::Mnist, 600)?;
-    let Process::Discrete(schedule) = config.diffusion.process()? else { unreachable!("the preset's is discrete") };
-    let steps = schedule.steps();
-    let mut loaded = load(context, &config, false)?;
-    // The report numbers the steps 0 to 499: what is left to do when a frame is taken.
-    let shown = [499, 200, 100, 50, 10, 5, 0];
-    let stages: Vec<usize> = shown.iter().map(|t| steps - t).collect();
-    let samples = draw(context, &mut loaded, Draw { n: 6, stages: &stages, every_step: true, ..Draw::default() })?;
+/// Judges C1, C2 and C3, in this order.
+fn judge_cifar(results: [Outcome; 3]) -> Claim {
+    let rough: Vec<String> =
+        results.iter().map(|r| format!("{} {}", r.network.name(), digits(r.roughness, 3))).collect();
+    let rough = rough.join(", ");
+    let (verdict, evidence) = match results.map(|result| result.frechet) {
+        [Some(c1), Some(c2), Some(c3)] => {
+            (Verdict::of(c3 < c2 && c2 < c1), format!("by Fréchet distance; roughness: {rough}"))
+        }
+        _ => (
+            Verdict::NotDecided,
+            format!("needs the full size, 60 epochs on a GPU; after a few hundred steps, roughness: {rough}"),
+        ),
+    };
+    let claim = "C3 draws best, C2 has clearer edges than C1, and C1 draws little more than coloured noise.";
+    Claim::new("Vu Minh and Won, section 5", claim, verdict, evidence)
+}
+
+/// The steps that are left when a frame is taken, as the report numbers them.
+const SHOWN: [usize; 7] = [499, 200, 100, 50, 10, 5, 0];
+
+fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
+    let mut config = Network::Dm2.config(context)?;
+    config.sample.steps = 0; // a step for every noise level
+    let mut loaded = load(context, &config)?;
+    let steps = loaded.plan()?.steps.len();
+    let stages = SHOWN.map(|left| steps - left);
+    let samples = draw(context, &mut loaded, Draw { n: 6, stages: &stages, ..Draw::default() })?;
     let caption = "DM2 on its way from noise, a sample a row: t = 499, 200, 100, 50, 10, 5, 0.";
     page.picture("progress", caption, &samples.strip());
     let [rows, columns] = samples.stage_grid;
     let [_, h, w, c] = samples.dims;
     let values = h * w * c;
     let frame = |row: usize, column: usize| &samples.stages[(row * columns + column) * values..][..values];
-    // How alike a frame and the result are, beside what any two of them have in common.
-    let correlation = |column: usize| -> f64 {
+    let likeness = |column: usize| -> f64 {
         let of = |row: usize| correlation(frame(row, column), frame(row, columns - 1));
         (0..rows).map(of).sum::<f64>() / rows as f64
     };
-    let found: Vec<f64> = (0..columns).map(correlation).collect();
-    page.claim(
-        "Vu Minh and Won, section 5",
-        "The shape of the digit can be recognised at about t = 100.",
-        Verdict::of(found[2] > 0.5 && found[0] < 0.3),
-        format!("mean correlation of a frame with the result, t = 499 to 0: {found:.2?}"),
-    );
+    page.claims([judge_progress(&std::array::from_fn(likeness))]);
     Ok(())
 }
 
-/// Pearson's correlation of the pixels of two images.
-fn correlation(a: &[f32], b: &[f32]) -> f64 {
-    let n = a.len() as f64;
-    let mean = |v: &[f32]| v.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let sums = a.iter().zip(b).fold([0.0; 3], |[ab, aa, bb], (&a, &b)| {
-        let (a, b) = (f64::from(a) - mean_a, f64::from(b) - mean_b);
-        [ab + a * b, aa + a * a, bb + b * b]
-    });
-    sums[0] / (sums[1] * sums[2]).sqrt()
+/// Judges the mean correlation of each frame of [`SHOWN`] with the result.
+fn judge_progress(likeness: &[f64; SHOWN.len()]) -> Claim {
+    let [t499, _, t100, ..] = likeness;
+    Claim::new(
+        "Vu Minh and Won, section 5",
+        "The shape of the digit can be recognised at about t = 100.",
+        Verdict::of(*t100 > 0.5 && *t499 < 0.3),
+        format!("mean correlation of a frame with the result, t = 499 to 0: {likeness:.2?}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Confirmed, NotDecided, Refuted};
+    use super::*;
+
+    fn outcome(network: Network, frechet: Option<f64>) -> Outcome {
+        Outcome { network, frechet, roughness: 0.1 }
+    }
+
+    #[test]
+    fn the_larger_network_of_digits_must_be_nearer() {
+        let verdict =
+            |one, two| judge_mnist(outcome(Network::Dm1, Some(one)), outcome(Network::Dm2, Some(two))).unwrap().verdict;
+        assert_eq!([verdict(9.0, 8.0), verdict(8.0, 9.0), verdict(8.0, f64::NAN)], [Confirmed, Refuted, Refuted]);
+        assert!(judge_mnist(outcome(Network::Dm1, None), outcome(Network::Dm2, Some(1.0))).is_err());
+    }
+
+    #[test]
+    fn the_networks_of_photographs_must_be_in_order() {
+        let verdict = |distances: [Option<f64>; 3]| {
+            let [c1, c2, c3] = distances;
+            judge_cifar([outcome(Network::C1, c1), outcome(Network::C2, c2), outcome(Network::C3, c3)]).verdict
+        };
+        assert_eq!(verdict([Some(9.0), Some(8.0), Some(7.0)]), Confirmed);
+        assert_eq!(verdict([Some(9.0), Some(8.0), Some(8.5)]), Refuted);
+        assert_eq!(verdict([Some(7.0), Some(8.0), Some(6.0)]), Refuted);
+        assert_eq!(verdict([Some(9.0), None, Some(7.0)]), NotDecided);
+    }
+
+    #[test]
+    fn the_shape_must_come_late_and_be_there_at_100() {
+        let verdict = |t499, t100| judge_progress(&[t499, 0.3, t100, 0.8, 0.9, 0.99, 1.0]).verdict;
+        assert_eq!([verdict(0.1, 0.6), verdict(0.4, 0.6), verdict(0.1, 0.5)], [Confirmed, Refuted, Refuted]);
+    }
 }

@@ -50,7 +50,7 @@ pub(super) struct GatedAttention {
 }
 
 impl GatedAttention {
-    /// Queries and keys have so many times fewer channels.
+    /// Factor by which queries and keys have fewer channels.
     pub const REDUCTION: usize = 8;
 
     pub fn new(params: &mut ParamSet, name: &str, c: usize) -> GatedAttention {

@@ -1,9 +1,10 @@
-//! What a U-Net looks like.
+//! The settings of a U-Net.
 
+use super::checks;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How encoder and decoder are joined.
+/// The way in which encoder and decoder are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
@@ -17,7 +18,7 @@ pub enum Layout {
     Paired,
 }
 
-/// How a level halves the image.
+/// The way in which a level halves the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Downsample {
@@ -30,7 +31,7 @@ pub enum Downsample {
     AvgPool,
 }
 
-/// How a level doubles the image.
+/// The way in which a level doubles the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upsample {
@@ -80,11 +81,11 @@ pub struct UNetConfig {
     pub groups: usize,
     /// Added to the variance in every group norm.
     pub norm_eps: f32,
-    /// How encoder and decoder are joined.
+    /// The way in which encoder and decoder are joined.
     pub layout: Layout,
-    /// How a level halves the image.
+    /// The way in which a level halves the image.
     pub downsample: Downsample,
-    /// How a level doubles the image.
+    /// The way in which a level doubles the image.
     pub upsample: Upsample,
     /// The residual block's way around.
     pub shortcut: Shortcut,
@@ -133,11 +134,6 @@ impl UNetConfig {
         if self.time_dim == 0 { 4 * self.channels[0] } else { self.time_dim }
     }
 
-    /// Images must be a multiple of this in height and width.
-    pub fn size_divisor(&self) -> usize {
-        1 << (self.channels.len() - 1)
-    }
-
     /// Heads and channels per head at `channels` channels.
     pub fn heads(&self, channels: usize) -> (usize, usize) {
         channels.checked_div(self.head_dim).map_or((1, channels), |heads| (heads, self.head_dim))
@@ -149,48 +145,28 @@ impl UNetConfig {
     /// The first setting that is impossible, by its name.
     pub fn validate(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Config(message));
-        if self.channels.is_empty() || self.channels.contains(&0) {
+        let c = &self.channels;
+        if c.is_empty() || c.contains(&0) {
             return wrong("model.channels: at least one level with at least one channel is needed".into());
         }
-        let positive = [
-            ("image_size", self.image_size),
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-            ("layers_per_level", self.layers_per_level),
-            ("groups", self.groups),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
-            return wrong(format!("model.{name} must be at least 1"));
+        checks::at_least(&[
+            ("image_size", self.image_size, 1),
+            ("in_channels", self.in_channels, 1),
+            ("out_channels", self.out_channels, 1),
+            ("layers_per_level", self.layers_per_level, 1),
+            ("groups", self.groups, 1),
+        ])?;
+        checks::can_be_halved(self.image_size, c.len() - 1)?;
+        let joined = c.iter().zip(&c[1..]).map(|(a, b)| a + b);
+        checks::divides("groups", self.groups, joined.chain(c.iter().copied()))?;
+        if let Some(l) = self.attention_levels.iter().find(|&&l| l >= c.len()) {
+            return wrong(format!("model.attention_levels: {l} is not among the {} levels", c.len()));
         }
-        if self.channels.len() > 16 || !self.image_size.is_multiple_of(self.size_divisor()) {
-            return wrong(format!(
-                "model.image_size = {} cannot be halved {} times; {} levels need a multiple of {}",
-                self.image_size,
-                self.channels.len() - 1,
-                self.channels.len(),
-                1u64 << (self.channels.len() - 1).min(63),
-            ));
+        if self.head_dim > 0 {
+            let middle = self.mid_attention.then(|| c[c.len() - 1]);
+            checks::divides("head_dim", self.head_dim, self.attention_levels.iter().map(|&l| c[l]).chain(middle))?;
         }
-        let normed = self.channels.iter().zip(&self.channels[1..]).map(|(a, b)| a + b).chain(self.channels.clone());
-        if let Some(c) = normed.into_iter().find(|c| !c.is_multiple_of(self.groups)) {
-            return wrong(format!("model.groups = {} does not divide {c} channels", self.groups));
-        }
-        if let Some(l) = self.attention_levels.iter().find(|&&l| l >= self.channels.len()) {
-            return wrong(format!("model.attention_levels: {l} is not among the {} levels", self.channels.len()));
-        }
-        let attended = self.attention_levels.iter().map(|&l| self.channels[l]);
-        let middle = self.mid_attention.then(|| self.channels[self.channels.len() - 1]);
-        if self.head_dim > 0
-            && let Some(c) = attended.chain(middle).find(|c| !c.is_multiple_of(self.head_dim))
-        {
-            return wrong(format!("model.head_dim = {} does not divide {c} channels", self.head_dim));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return wrong(format!("model.dropout = {} is not in [0, 1)", self.dropout));
-        }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            return wrong(format!("model.norm_eps = {} must be positive", self.norm_eps));
-        }
-        Ok(())
+        checks::dropout(self.dropout)?;
+        checks::norm_eps(self.norm_eps)
     }
 }

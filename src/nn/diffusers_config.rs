@@ -1,9 +1,10 @@
-//! `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. What our network cannot compute is refused by
-//! key and value; a key that a file leaves out has the default of diffusers.
+//! The `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. A setting that our network cannot compute is
+//! refused by key and value; a key that a file leaves out has the default of diffusers.
 
 use super::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::fmt::Display;
 
 /// Every key of the configuration, with the value that a file means by leaving it out.
 fn defaults() -> Map<String, Value> {
@@ -40,100 +41,142 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("class_embed_type", &["null"]),
 ];
 
-/// The network that a `config.json` describes.
+fn wrong(message: impl Display) -> Error {
+    Error::Config(format!("config.json: {message}"))
+}
+
+/// The keys of a file, with the defaults of those that it leaves out.
+struct Keys(Map<String, Value>);
+
+impl Keys {
+    fn read(text: &str) -> Result<Keys> {
+        let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
+        let mut keys = defaults();
+        for (key, value) in file {
+            if !key.starts_with('_') && !keys.contains_key(&key) {
+                return Err(wrong(format!("{key} = {value} is not a setting of UNet2DModel that is supported")));
+            }
+            keys.insert(key, value);
+        }
+        for (key, values) in SUPPORTED {
+            if !values.contains(&keys[*key].to_string().as_str()) {
+                return Err(wrong(format!("{key} = {} is not supported ({})", keys[*key], values.join(" or "))));
+            }
+        }
+        Ok(Keys(keys))
+    }
+
+    fn unlike(&self, key: &str, kind: &str) -> Error {
+        wrong(format!("{key} = {} is not {kind}", self.0[key]))
+    }
+
+    fn count(&self, key: &str) -> Result<usize> {
+        self.0[key].as_u64().map(|v| v as usize).ok_or_else(|| self.unlike(key, "a whole number"))
+    }
+
+    fn count_or_null(&self, key: &str) -> Result<usize> {
+        if self.0[key].is_null() { Ok(0) } else { self.count(key) }
+    }
+
+    fn counts(&self, key: &str) -> Result<Vec<usize>> {
+        let all = |list: &Vec<Value>| list.iter().map(|v| v.as_u64().map(|v| v as usize)).collect::<Option<Vec<_>>>();
+        let list = self.0[key].as_array().and_then(all).filter(|list| !list.is_empty());
+        list.ok_or_else(|| self.unlike(key, "a list of numbers"))
+    }
+
+    fn number(&self, key: &str) -> Result<f32> {
+        self.0[key].as_f64().map(|v| v as f32).ok_or_else(|| self.unlike(key, "a number"))
+    }
+
+    fn flag(&self, key: &str) -> Result<bool> {
+        self.0[key].as_bool().ok_or_else(|| self.unlike(key, "true or false"))
+    }
+
+    /// For each level whether it has attention, from a list of block types: those without and with attention.
+    fn attention(&self, key: &str, kinds: [&str; 2], levels: usize) -> Result<Vec<bool>> {
+        let Some(blocks) = self.0[key].as_array().filter(|blocks| blocks.len() == levels) else {
+            return Err(self.unlike(key, &format!("a list of {levels} block types, as block_out_channels is")));
+        };
+        let attends = |block: &Value| {
+            let name = block.as_str().unwrap_or_default();
+            match kinds.iter().position(|kind| *kind == name.strip_prefix("UNetRes").unwrap_or(name)) {
+                Some(kind) => Ok(kind == 1),
+                None => Err(wrong(format!("{key}: {block} is not supported ({} or {})", kinds[0], kinds[1]))),
+            }
+        };
+        blocks.iter().map(attends).collect()
+    }
+
+    /// The levels that have attention.
+    fn attention_levels(&self, levels: usize) -> Result<Vec<usize>> {
+        let down = self.attention("down_block_types", ["DownBlock2D", "AttnDownBlock2D"], levels)?;
+        let mut up = self.attention("up_block_types", ["UpBlock2D", "AttnUpBlock2D"], levels)?;
+        up.reverse();
+        if up != down {
+            let types = &self.0["up_block_types"];
+            return Err(wrong(format!("up_block_types = {types} does not mirror down_block_types")));
+        }
+        Ok((0..levels).filter(|&level| down[level]).collect())
+    }
+
+    fn groups(&self) -> Result<usize> {
+        let groups = self.count("norm_num_groups")?;
+        if !self.0["attn_norm_num_groups"].is_null() && self.count("attn_norm_num_groups")? != groups {
+            return Err(self.unlike("attn_norm_num_groups", "norm_num_groups"));
+        }
+        Ok(groups)
+    }
+
+    /// The size of the images. It does not influence what the network computes: where there is none, one that fits is taken.
+    fn image_size(&self, levels: usize) -> usize {
+        let size = match &self.0["sample_size"] {
+            Value::Array(pair) => pair.first().and_then(Value::as_u64),
+            size => size.as_u64(),
+        };
+        size.map_or(8 << (levels - 1).min(16), |s| s as usize)
+    }
+}
+
+/// Reads the network that a `config.json` describes.
 ///
 /// # Errors
 /// The first key that is unknown, has an unsupported value, or one of another type.
 pub fn from_json(text: &str) -> Result<UNetConfig> {
-    let wrong = |message: String| Error::Config(format!("config.json: {message}"));
-    let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
-    let mut keys = defaults();
-    for (key, value) in file {
-        if !key.starts_with('_') && !keys.contains_key(&key) {
-            return Err(wrong(format!("{key} = {value} is not a setting of UNet2DModel that is supported")));
-        }
-        keys.insert(key, value);
-    }
-    for (key, values) in SUPPORTED {
-        if !values.contains(&keys[*key].to_string().as_str()) {
-            return Err(wrong(format!("{key} = {} is not supported ({})", keys[*key], values.join(" or "))));
-        }
-    }
-
-    let wanted = |key: &str, kind: &str| wrong(format!("{key} = {} is not {kind}", keys[key]));
-    let count = |key: &str| keys[key].as_u64().map(|v| v as usize).ok_or_else(|| wanted(key, "a whole number"));
-    let count_or_null = |key: &str| if keys[key].is_null() { Ok(0) } else { count(key) };
-    let number = |key: &str| keys[key].as_f64().map(|v| v as f32).ok_or_else(|| wanted(key, "a number"));
-    let flag = |key: &str| keys[key].as_bool().ok_or_else(|| wanted(key, "true or false"));
-
-    let channels: Option<Vec<usize>> =
-        keys["block_out_channels"].as_array().and_then(|a| a.iter().map(|v| v.as_u64().map(|v| v as usize)).collect());
-    let channels =
-        channels.filter(|c| !c.is_empty()).ok_or_else(|| wanted("block_out_channels", "a list of numbers"))?;
-    let down = attention(&keys, "down_block_types", ["DownBlock2D", "AttnDownBlock2D"], channels.len())?;
-    let mut up = attention(&keys, "up_block_types", ["UpBlock2D", "AttnUpBlock2D"], channels.len())?;
-    up.reverse();
-    if up != down {
-        return Err(wrong(format!("up_block_types = {} does not mirror down_block_types", keys["up_block_types"])));
-    }
-    let groups = count("norm_num_groups")?;
-    if !keys["attn_norm_num_groups"].is_null() && count("attn_norm_num_groups")? != groups {
-        return Err(wanted("attn_norm_num_groups", "norm_num_groups"));
-    }
-    let class_rows = count_or_null("num_class_embeds")?;
+    let keys = Keys::read(text)?;
+    let channels = keys.counts("block_out_channels")?;
+    let attention_levels = keys.attention_levels(channels.len())?;
+    let groups = keys.groups()?;
+    let class_rows = keys.count_or_null("num_class_embeds")?;
     if class_rows == 1 {
-        return Err(wanted("num_class_embeds", "null or at least 2"));
+        return Err(keys.unlike("num_class_embeds", "null or at least 2"));
     }
-    // The size does not influence what the network computes; where there is none, one that fits is taken.
-    let size = match &keys["sample_size"] {
-        Value::Array(pair) => pair.first().and_then(Value::as_u64),
-        size => size.as_u64(),
-    };
+    let asymmetric = keys.count("downsample_padding")? == 0;
     let config = UNetConfig {
-        image_size: size.map_or(8 << (channels.len() - 1).min(16), |s| s as usize),
-        in_channels: count("in_channels")?,
-        out_channels: count("out_channels")?,
-        layers_per_level: count("layers_per_block")?,
-        attention_levels: (0..channels.len()).filter(|&level| down[level]).collect(),
-        mid_attention: flag("add_attention")?,
-        head_dim: count_or_null("attention_head_dim")?,
+        image_size: keys.image_size(channels.len()),
+        in_channels: keys.count("in_channels")?,
+        out_channels: keys.count("out_channels")?,
+        layers_per_level: keys.count("layers_per_block")?,
+        attention_levels,
+        mid_attention: keys.flag("add_attention")?,
+        head_dim: keys.count_or_null("attention_head_dim")?,
         groups,
-        norm_eps: number("norm_eps")?,
+        norm_eps: keys.number("norm_eps")?,
         layout: Layout::Ddpm,
-        downsample: if count("downsample_padding")? == 0 { Downsample::ConvAsymmetric } else { Downsample::Conv },
+        downsample: if asymmetric { Downsample::ConvAsymmetric } else { Downsample::Conv },
         upsample: Upsample::NearestConv,
         shortcut: Shortcut::Pointwise,
-        time_dim: count_or_null("time_embedding_dim")?,
-        flip_sin_to_cos: flag("flip_sin_to_cos")?,
-        freq_shift: number("freq_shift")?,
-        dropout: number("dropout")?,
+        time_dim: keys.count_or_null("time_embedding_dim")?,
+        flip_sin_to_cos: keys.flag("flip_sin_to_cos")?,
+        freq_shift: keys.number("freq_shift")?,
+        dropout: keys.number("dropout")?,
         classes: class_rows.saturating_sub(1),
         channels,
     };
-    config.validate().map_err(|e| wrong(e.to_string()))?;
+    config.validate().map_err(wrong)?;
     Ok(config)
 }
 
-/// Which levels attend, from a list of block types: without and with attention.
-fn attention(keys: &Map<String, Value>, key: &str, kinds: [&str; 2], levels: usize) -> Result<Vec<bool>> {
-    let wrong = |message: String| Error::Config(format!("config.json: {message}"));
-    let Some(blocks) = keys[key].as_array().filter(|blocks| blocks.len() == levels) else {
-        return Err(wrong(format!(
-            "{key} = {} is not a list of {levels} block types, as block_out_channels is",
-            keys[key]
-        )));
-    };
-    let attends = |block: &Value| {
-        let name = block.as_str().unwrap_or_default();
-        match kinds.iter().position(|kind| *kind == name.strip_prefix("UNetRes").unwrap_or(name)) {
-            Some(kind) => Ok(kind == 1),
-            None => Err(wrong(format!("{key}: {block} is not supported ({} or {})", kinds[0], kinds[1]))),
-        }
-    };
-    blocks.iter().map(attends).collect()
-}
-
-/// The `config.json` of a network.
+/// Writes the `config.json` of a network.
 ///
 /// # Errors
 /// A network that `UNet2DModel` cannot compute.
@@ -155,34 +198,29 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
     up.reverse();
     let or_null = |v: usize| if v == 0 { Value::Null } else { v.into() };
     // The shortest decimal that is this f32.
-    let decimal = |v: f32| v.to_string().parse::<f64>().expect("a float prints as a number");
+    let decimal = |v: f32| json!(v.to_string().parse::<f64>().expect("a float prints as a number"));
     let mut keys = Map::new();
     keys.insert("_class_name".into(), "UNet2DModel".into());
     keys.insert("_diffusers_version".into(), "0.42.1".into());
     keys.extend(defaults().into_iter().skip(1));
+    let freq_shift =
+        if config.freq_shift.fract() == 0.0 { json!(config.freq_shift as i64) } else { decimal(config.freq_shift) };
     let changed = [
         ("sample_size", config.image_size.into()),
         ("in_channels", config.in_channels.into()),
         ("out_channels", config.out_channels.into()),
         ("time_embedding_dim", or_null(config.time_dim)),
-        (
-            "freq_shift",
-            if config.freq_shift.fract() == 0.0 {
-                json!(config.freq_shift as i64)
-            } else {
-                json!(decimal(config.freq_shift))
-            },
-        ),
+        ("freq_shift", freq_shift),
         ("flip_sin_to_cos", config.flip_sin_to_cos.into()),
         ("down_block_types", blocks("DownBlock2D").into()),
         ("up_block_types", up.into()),
         ("block_out_channels", config.channels.clone().into()),
         ("layers_per_block", config.layers_per_level.into()),
         ("downsample_padding", usize::from(config.downsample == Downsample::Conv).into()),
-        ("dropout", decimal(config.dropout).into()),
+        ("dropout", decimal(config.dropout)),
         ("attention_head_dim", or_null(config.head_dim)),
         ("norm_num_groups", config.groups.into()),
-        ("norm_eps", decimal(config.norm_eps).into()),
+        ("norm_eps", decimal(config.norm_eps)),
         ("add_attention", config.mid_attention.into()),
         ("num_class_embeds", if config.classes == 0 { Value::Null } else { (config.classes + 1).into() }),
     ];

@@ -1,4 +1,4 @@
-//! The networks against PyTorch: outputs and every gradient of tiny networks that diffusers, or for what it does not have
+//! Comparison of the networks with PyTorch: outputs and every gradient of tiny networks that diffusers, or for what it does not have
 //! a PyTorch version of ours, computed in float64; `scripts/golden.py` makes the files.
 
 use super::{
@@ -35,8 +35,25 @@ struct Golden<'a> {
     expected: &'a [u8],
 }
 
+/// The result of a network and all gradients, those of parameters by their names in files.
+struct Outcome {
+    out: Vec<f32>,
+    dx: Vec<f32>,
+    gradients: HashMap<String, Vec<f32>>,
+}
+
 impl Golden<'_> {
-    fn check(&self, target: &Target) {
+    fn check_everywhere(&self) {
+        for target in targets() {
+            self.check(&target);
+        }
+    }
+
+    fn dims(&self, name: &str) -> [usize; 4] {
+        SafeTensors::deserialize(self.input).unwrap().tensor(name).unwrap().shape().try_into().unwrap()
+    }
+
+    fn compute(&self, target: &Target) -> Outcome {
         let device = target.open();
         let backend = device.backend();
         let mut params = ParamSet::default();
@@ -45,17 +62,13 @@ impl Golden<'_> {
         let flat =
             params.from_files(|name, _| Ok(weights.get(name).unwrap_or_else(|| panic!("no {name}")).clone())).unwrap();
 
-        let file = SafeTensors::deserialize(self.input).unwrap();
-        let shape: [usize; 4] = file.tensor("x").unwrap().shape().try_into().unwrap();
-        let out_shape: [usize; 4] = file.tensor("dout").unwrap().shape().try_into().unwrap();
-        let (input, expected) = (tensors(self.input), tensors(self.expected));
+        let [dims, out_dims] = ["x", "dout"].map(|name| self.dims(name));
         let nhwc = |[n, c, h, w]: [usize; 4]| [n, h, w, c];
-
         let mut store = Store::new();
         let values = Weights::reserve(&mut store, &params, target.dtype, true);
-        let x = store.tensor(&nhwc(shape), target.dtype);
-        let t = store.tensor(&[shape[0]], DType::F32);
-        let dout = store.tensor(&nhwc(out_shape), target.dtype);
+        let x = store.tensor(&nhwc(dims), target.dtype);
+        let t = store.tensor(&[dims[0]], DType::F32);
+        let dout = store.tensor(&nhwc(out_dims), target.dtype);
         let mut session = Session::new(device, &store).unwrap();
         let mut tape = Tape::new(backend, target.dtype);
         tape.watch(x);
@@ -66,45 +79,48 @@ impl Golden<'_> {
         let dx = tape.grad(x);
         tape.keep(dx);
 
+        let input = tensors(self.input);
         values.write(&mut session, &flat).unwrap();
-        session.write(x, &channels_last(&input["x"], shape)).unwrap();
+        session.write(x, &channels_last(&input["x"], dims)).unwrap();
         session.write(t, &input["t"]).unwrap();
-        session.write(dout, &channels_last(&input["dout"], out_shape)).unwrap();
+        session.write(dout, &channels_last(&input["dout"], out_dims)).unwrap();
         let mut program = session.load(tape).unwrap();
         session.run(&mut program).unwrap();
+        let gradients = params.to_files(&session.read(values.gradients).unwrap());
+        Outcome {
+            out: session.read_in(&program, out).unwrap(),
+            dx: session.read_in(&program, dx).unwrap(),
+            gradients: gradients.into_iter().map(|(name, _, values)| (name, values)).collect(),
+        }
+    }
 
+    fn check(&self, target: &Target) {
+        let (got, expected) = (self.compute(target), tensors(self.expected));
         // bf16 has 8 bits, and some 30 roundings lie between input and output.
         let bf16 = target.dtype == DType::Bf16;
-        let worst = |got: &[f32], want: &[f32], bound: &dyn Fn(f32) -> f32| {
+        let worst = |what: &str, got: &[f32], want: &[f32], bound: &dyn Fn(f32) -> f32| {
             assert_eq!(got.len(), want.len());
             let excess = |(got, want): (&f32, &f32)| (got - want).abs() / bound(*want);
-            got.iter().zip(want).map(excess).fold(0.0, |a: f32, b| if b <= a || a.is_nan() { a } else { b })
+            let off = got.iter().zip(want).map(excess).fold(0.0, |a: f32, b| if b <= a || a.is_nan() { a } else { b });
+            assert!(off <= 1.0, "{}: {what} is {off:.2} times the bound away", target.name);
         };
         let scale = |values: &[f32]| values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
 
-        let got = session.read_in(&program, out).unwrap();
-        let want = channels_last(&expected["out"], out_shape);
+        let want = channels_last(&expected["out"], self.dims("dout"));
         let bound = if bf16 { 0.06 * scale(&want) } else { 1e-4 };
-        let off = worst(&got, &want, &|_| bound);
-        assert!(off <= 1.0, "{}: output is {off:.2} times the bound away", target.name);
+        worst("the output", &got.out, &want, &|_| bound);
 
-        let mut got: HashMap<String, Vec<f32>> = HashMap::new();
-        let gradients = session.read(values.gradients).unwrap();
-        got.extend(params.to_files(&gradients).into_iter().map(|(name, _, values)| (name, values)));
-        let dx = session.read_in(&program, dx).unwrap();
-        let want_dx = channels_last(&expected["dx"], shape);
         let norm = |v: &[f32]| v.iter().map(|v| v * v).sum::<f32>().sqrt();
         let largest = expected.iter().filter(|(n, _)| *n != "out").map(|(_, v)| norm(v)).fold(0.0, f32::max);
-        let gradient_bound = |want: &[f32]| {
+        let gradient = |what: &str, got: &[f32], want: &[f32]| {
             let scale = scale(want);
-            move |v: f32| if bf16 { 0.1 * scale + 2e-2 * largest } else { (1e-4 * v.abs()).max(1e-6 * largest) }
+            let bound = |v: f32| if bf16 { 0.1 * scale + 2e-2 * largest } else { (1e-4 * v.abs()).max(1e-6 * largest) };
+            worst(what, got, want, &bound);
         };
-        let off = worst(&dx, &want_dx, &gradient_bound(&want_dx));
-        assert!(off <= 1.0, "{}: dx is {off:.2} times the bound away", target.name);
-        for (name, got) in got {
-            let want = expected.get(&name).unwrap_or_else(|| panic!("no gradient of {name} in the golden file"));
-            let off = worst(&got, want, &gradient_bound(want));
-            assert!(off <= 1.0, "{}: the gradient of {name} is {off:.2} times the bound away", target.name);
+        gradient("dx", &got.dx, &channels_last(&expected["dx"], self.dims("x")));
+        for (name, got) in &got.gradients {
+            let want = expected.get(name).unwrap_or_else(|| panic!("no gradient of {name} in the golden file"));
+            gradient(&format!("the gradient of {name}"), got, want);
         }
     }
 }
@@ -124,7 +140,7 @@ macro_rules! golden_folder {
                 input: include_bytes!(concat!("../../tests/golden/", $folder, "/input.safetensors")),
                 expected: include_bytes!(concat!("../../tests/golden/", $folder, "/expected.safetensors")),
             };
-            targets().iter().for_each(|target| golden.check(target));
+            golden.check_everywhere();
         }
     };
 }
@@ -144,7 +160,7 @@ macro_rules! golden_network {
                 input: include_bytes!(concat!("../../tests/golden/", $folder, "/input.safetensors")),
                 expected: include_bytes!(concat!("../../tests/golden/", $folder, "/expected.safetensors")),
             };
-            targets().iter().for_each(|target| golden.check(target));
+            golden.check_everywhere();
         }
     };
 }
@@ -176,5 +192,5 @@ fn paired_layout() {
         input: include_bytes!("../../tests/golden/paired/input.safetensors"),
         expected: include_bytes!("../../tests/golden/paired/expected.safetensors"),
     };
-    targets().iter().for_each(|target| golden.check(target));
+    golden.check_everywhere();
 }

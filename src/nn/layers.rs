@@ -1,4 +1,4 @@
-//! Layers: what the networks are built of. A layer registers its parameters when it is made and records ops when it is
+//! Layers, of which the networks are built. A layer registers its parameters when it is made and records ops when it is
 //! called; names of parameters are those of diffusers.
 
 use super::config::Shortcut;
@@ -49,7 +49,7 @@ impl<'a> Forward<'a> {
     }
 }
 
-/// How a layer's weights start.
+/// The initial values of a layer's weights.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Start {
     /// Uniform in +-1/sqrt(fan_in), as PyTorch does.
@@ -108,13 +108,13 @@ impl Conv {
         conv2d_add(cx.tape, x, w, b, self.stride, self.padding, residual)
     }
 
-    /// Whether it can read two tensors that nobody has concatenated.
+    /// True if it can read two tensors that nobody has concatenated.
     fn reads_joined(&self, cx: &mut Forward, parts: [Tensor; 2]) -> bool {
         let w = cx.param(self.weight);
         conv2d::reads_joined(cx.tape, parts, w, self.stride, self.padding)
     }
 
-    /// What [`Conv::same3x3`] makes of `x` with every pixel repeated: `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
+    /// The result of [`Conv::same3x3`] on `x` with every pixel repeated: `[n, h, w, c_in]` to `[n, 2 h, 2 w, c_out]`.
     pub fn forward_doubled(&self, cx: &mut Forward, x: Tensor) -> Tensor {
         assert!(self.stride == 1 && self.padding == Padding::same(1), "{self:?}");
         let (w, b) = (cx.param(self.weight), cx.param(self.bias));
@@ -213,7 +213,7 @@ impl GroupNorm {
     }
 }
 
-/// What the blocks of one network have in common.
+/// Settings that the blocks of one network have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockStyle {
     pub groups: usize,
@@ -225,7 +225,7 @@ pub(crate) struct BlockStyle {
     pub shortcut: Shortcut,
 }
 
-/// What the time embedding adds in the residual blocks of a network: a linear map for each, all computed as one.
+/// The biases that the time embedding gives the residual blocks of a network: a linear map for each, computed as one.
 #[derive(Default)]
 pub(crate) struct TimeProjections {
     /// `(name, c)` of each map.
@@ -233,7 +233,7 @@ pub(crate) struct TimeProjections {
 }
 
 impl TimeProjections {
-    /// Adds the map of a block to `c` channels, and says which column of all maps' result is its first.
+    /// Adds the map of a block to `c` channels. Returns its first column in the result of all maps.
     fn add(&mut self, block: &str, c: usize) -> usize {
         let first = self.maps.iter().map(|map| map.1).sum();
         self.maps.push((format!("{block}.time_emb_proj"), c));
@@ -285,7 +285,7 @@ impl ResBlock {
         ResBlock { norm1, conv1, time, norm2, conv2, shortcut, style }
     }
 
-    /// Whether it can read two tensors that nobody has concatenated: its first norm and the way around can.
+    /// True if it can read two tensors that nobody has concatenated: its first norm and the way around can.
     pub fn reads_joined(&self, cx: &mut Forward, [a, b]: [Tensor; 2]) -> bool {
         let around = self.shortcut.as_ref().is_some_and(|conv| conv.reads_joined(cx, [a, b]));
         around && group_norm::reads_joined(cx.tape, a, b)

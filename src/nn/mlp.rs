@@ -1,5 +1,7 @@
 //! A multilayer perceptron for points: `[z, time] -> linear -> ReLU -> ... -> linear`.
 
+use super::architecture::{Architecture, Module, Samples};
+use super::checks;
 use super::layers::{Forward, Linear, Start};
 use super::params::ParamSet;
 use super::time_embedding::ClassEmbedding;
@@ -8,7 +10,7 @@ use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Times as the network is told them go up to about 1000; as a plain input they enter in [0, 1].
+/// Factor that brings conditioning times, which go up to about 1000, to [0, 1] as a plain input.
 const TIME_SCALE: f32 = 1e-3;
 
 /// A perceptron whose samples are points.
@@ -36,31 +38,45 @@ impl Default for MlpConfig {
     }
 }
 
-impl MlpConfig {
-    /// Checks that such a network exists.
-    ///
-    /// # Errors
-    /// The first setting that is impossible, by its name.
-    pub fn validate(&self) -> Result<()> {
-        let at_least = [
+impl Architecture for MlpConfig {
+    fn samples(&self) -> Samples {
+        Samples::Points
+    }
+
+    fn sample_dims(&self) -> [usize; 3] {
+        [1, 1, self.in_channels]
+    }
+
+    fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn validate(&self) -> Result<()> {
+        checks::at_least(&[
             ("in_channels", self.in_channels, 1),
             ("out_channels", self.out_channels, 1),
             ("layers", self.layers, 2),
             ("width", self.width, 1),
-        ];
-        match at_least.iter().find(|(_, value, least)| value < least) {
-            Some((name, _, least)) => Err(Error::Config(format!("model.{name} must be at least {least}"))),
-            None if self.time_dim % 2 == 1 => {
-                Err(Error::Config(format!("model.time_dim = {}: a sine and a cosine go together", self.time_dim)))
-            }
-            None => Ok(()),
+        ])?;
+        if self.time_dim % 2 == 1 {
+            let dim = self.time_dim;
+            return Err(Error::Config(format!("model.time_dim = {dim}: a sine and a cosine go together")));
         }
+        Ok(())
+    }
+
+    fn build(&self, params: &mut ParamSet) -> Result<Box<dyn Module>> {
+        Ok(Box::new(Mlp::new(self, params)?))
     }
 }
 
 /// A perceptron for points of the plane.
 #[derive(Clone, Debug)]
-pub struct Mlp {
+struct Mlp {
     config: MlpConfig,
     layers: Vec<Linear>,
     /// Added to what the first layer gives.
@@ -71,8 +87,8 @@ impl Mlp {
     /// Builds the network and registers its parameters.
     ///
     /// # Errors
-    /// A configuration of which no network exists.
-    pub fn new(config: &MlpConfig, params: &mut ParamSet) -> Result<Mlp> {
+    /// A configuration for which no network exists.
+    fn new(config: &MlpConfig, params: &mut ParamSet) -> Result<Mlp> {
         config.validate()?;
         let class = ClassEmbedding::new(params, config.classes, config.width);
         let linear = |i: usize| {
@@ -83,14 +99,10 @@ impl Mlp {
         let layers = (0..config.layers).map(linear).collect();
         Ok(Mlp { config: config.clone(), layers, class })
     }
+}
 
-    /// Records one evaluation.
-    ///
-    /// # Shapes
-    /// `x [n, 1, 1, in_channels]` in the tape's storage type; `t [n]` f32, the time as the network is told it (about
-    /// 0..1000); `labels [n]` i32 in 0..=classes, exactly where the model is conditional. The result is
-    /// `[n, 1, 1, out_channels]`.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
+impl Module for Mlp {
+    fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
         let n = x.dim(0);
         cx.tape.enter_layer("time_embedding");
         let time = match self.config.time_dim {

@@ -1,7 +1,10 @@
 //! Networks: layers that register parameters and record ops.
 
+mod architecture;
 mod attention;
+mod checks;
 mod config;
+mod ddpm_unet;
 pub mod diffusers;
 pub mod diffusers_config;
 #[cfg(test)]
@@ -17,11 +20,11 @@ pub mod tensor_file;
 mod time_embedding;
 mod unet;
 
+pub use architecture::{Architecture, Module, Samples};
 pub use config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
 pub use layers::Forward;
-pub use mlp::{Mlp, MlpConfig};
+pub use mlp::MlpConfig;
 pub use model::{ARCHITECTURE, ModelConfig, Network};
 pub use params::{Init, Param, ParamId, ParamSet, Part, Weights};
-pub use resnet_unet::{ResnetUnet, ResnetUnetConfig};
-pub use skip_net::{Activation, Pool, SkipNet, SkipNetConfig, TimeVector};
-pub use unet::UNet;
+pub use resnet_unet::ResnetUnetConfig;
+pub use skip_net::{Activation, Pool, SkipNetConfig, TimeVector};

@@ -1,4 +1,4 @@
-//! Parameters: what a model registers, where each lies in the flat arrays, and the handles that layers compute with.
+//! Parameters of a model: their names and shapes, their places in flat arrays, and the handles that layers compute with.
 //!
 //! All parameters share flat arrays of one layout: weights, gradients, both Adam moments, the moving average, bf16
 //! copies. So the optimiser is one launch, and all gradients are one contiguous range.
@@ -7,10 +7,10 @@ use crate::Result;
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 
-/// Parameters start at multiples of so many elements: 256 bytes in f32, 128 in bf16.
+/// Alignment of every parameter in elements: 256 bytes in f32, 128 in bf16.
 const ALIGN_ELEMENTS: usize = 64;
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Uniform in +-bound.
@@ -33,15 +33,15 @@ pub struct Part {
 /// One parameter.
 #[derive(Clone, Debug)]
 pub struct Param {
-    /// In memory: `[c_out, kh, kw, c_in]`, `[c_out, c_in]` or `[c]`.
+    /// Dimensions in memory: `[c_out, kh, kw, c_in]`, `[c_out, c_in]` or `[c]`.
     pub dims: Vec<usize>,
-    /// Its tensors in files, in order of rows.
+    /// Tensors in files, in order of rows.
     pub parts: Vec<Part>,
     /// Initial values.
     pub init: Init,
     /// First element in the flat arrays.
     pub offset: usize,
-    /// Whether kernels read a bf16 copy of it (weight matrices) or the f32 values (biases, norms).
+    /// True for weight matrices, of which kernels read a bf16 copy; they read the f32 values of biases and norms.
     pub is_matrix: bool,
 }
 
@@ -105,7 +105,7 @@ impl ParamSet {
         self.flat_len
     }
 
-    /// Initial values as a flat array: `fill(parameter, init, values)` writes those of each parameter.
+    /// Makes the flat array of initial values: `fill(parameter, init, values)` writes those of each parameter.
     pub fn initial(&self, fill: impl Fn(usize, Init, &mut [f32])) -> Vec<f32> {
         let mut flat = vec![0.0; self.flat_len];
         for (p, param) in self.params.iter().enumerate() {
@@ -114,7 +114,7 @@ impl ParamSet {
         flat
     }
 
-    /// The flat array as files hold it: `(name, dims, values)` with convolutions as `[c_out, c_in, kh, kw]`.
+    /// Splits a flat array into the tensors that files hold: `(name, dims, values)` with convolutions as `[c_out, c_in, kh, kw]`.
     pub fn to_files(&self, flat: &[f32]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let mut tensors = Vec::new();
         for param in &self.params {
@@ -129,10 +129,10 @@ impl ParamSet {
         tensors
     }
 
-    /// The inverse of [`ParamSet::to_files`]: `get(name, dims)` gives each tensor's values.
+    /// Gathers a flat array from the tensors that files hold: `get(name, dims)` gives each tensor's values.
     ///
     /// # Errors
-    /// What `get` says of a missing or misshapen tensor.
+    /// The error of `get` for a missing or misshapen tensor.
     pub fn from_files(&self, mut get: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
         let mut flat = vec![0.0; self.flat_len];
         for param in &self.params {
@@ -198,13 +198,13 @@ impl Weights {
     /// Writes all values, and their bf16 copy where there is one.
     ///
     /// # Errors
-    /// What the device reports.
+    /// The device's error.
     pub fn write(&self, session: &mut Session, flat: &[f32]) -> Result<()> {
         session.write(self.values, flat)?;
         if self.copy.is_empty() { Ok(()) } else { session.write(self.copy, flat) }
     }
 
-    /// The parameters that these are values of.
+    /// The parameters to which the values belong.
     pub fn params(&self) -> &ParamSet {
         &self.params
     }
@@ -215,7 +215,7 @@ impl Weights {
         Store::slice(source, param.offset, &param.dims)
     }
 
-    /// The tensor that a kernel computes with. With gradients, it is declared to the tape as a parameter. What is
+    /// The tensor with which a kernel computes. With gradients, it is declared to the tape as a parameter. What is
     /// recorded next belongs to its layer.
     pub fn tensor(&self, tape: &mut Tape, id: ParamId) -> Tensor {
         let param = &self.params.params[id.0];

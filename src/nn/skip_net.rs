@@ -9,7 +9,9 @@
 //! A block is a 3x3 convolution, optionally group norm, an activation, and in the encoder and the bottleneck optionally
 //! attention. All encoder blocks but the last are followed by a pool and kept, as they are before it, for the decoder.
 
+use super::architecture::{Architecture, Module, Samples};
 use super::attention::GatedAttention;
+use super::checks;
 use super::layers::{Conv, Forward, GroupNorm, Start};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
@@ -25,7 +27,7 @@ use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How an encoder block's result is halved.
+/// The way in which an encoder block's result is halved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
@@ -35,7 +37,7 @@ pub enum Pool {
     Max,
 }
 
-/// What follows every convolution but the last.
+/// The activation after every convolution but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
@@ -45,7 +47,7 @@ pub enum Activation {
     Silu,
 }
 
-/// How the time becomes a vector.
+/// The way in which the time becomes a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeVector {
@@ -67,9 +69,9 @@ pub struct SkipNetConfig {
     pub out_channels: usize,
     /// Channels of each encoder block; the bottleneck has those of the last.
     pub channels: Vec<usize>,
-    /// How an encoder block's result is halved.
+    /// The way in which an encoder block's result is halved.
     pub pool: Pool,
-    /// What follows every convolution but the last.
+    /// The activation after every convolution but the last.
     pub activation: Activation,
     /// Groups of the norm after every convolution but the last; 0: no norms.
     pub groups: usize,
@@ -79,9 +81,9 @@ pub struct SkipNetConfig {
     pub attention_blocks: Vec<usize>,
     /// Attention after the bottleneck.
     pub mid_attention: bool,
-    /// How the time becomes a vector.
+    /// The way in which the time becomes a vector.
     pub time: TimeVector,
-    /// Rows of the time table: times that are told apart. Read by `table`.
+    /// Rows of the time table, one for each time that is distinguished. Read by `table`.
     pub time_rows: usize,
     /// Sinusoids of the time. Read by `mlp`.
     pub time_dim: usize,
@@ -112,59 +114,67 @@ impl Default for SkipNetConfig {
 }
 
 impl SkipNetConfig {
-    /// Images must be a multiple of this in height and width.
-    pub fn size_divisor(&self) -> usize {
-        1 << (self.channels.len() - 1)
-    }
-
-    /// Checks that such a network exists.
-    ///
-    /// # Errors
-    /// The first setting that is impossible, by its name.
-    pub fn validate(&self) -> Result<()> {
-        let wrong = |message: String| Err(Error::Config(message));
+    fn check_attention(&self) -> Result<()> {
         let (c, blocks) = (&self.channels, self.channels.len());
-        if c.is_empty() || c.contains(&0) {
-            return wrong("model.channels: at least one block with at least one channel is needed".into());
-        }
-        let positive = [
-            ("image_size", self.image_size),
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-            ("time_rows", self.time_rows),
-            ("time_dim", self.time_dim / 2),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
-            return wrong(format!("model.{name} must be at least {}", if *name == "time_dim" { 2 } else { 1 }));
-        }
-        if blocks > 16 || !self.image_size.is_multiple_of(self.size_divisor()) {
-            let (size, halvings) = (self.image_size, blocks - 1);
-            return wrong(format!(
-                "model.image_size = {size} cannot be halved {halvings} times, as {blocks} blocks do"
-            ));
-        }
-        if self.groups > 0
-            && let Some(c) = c.iter().find(|c| !c.is_multiple_of(self.groups))
-        {
-            return wrong(format!("model.groups = {} does not divide {c} channels", self.groups));
-        }
         if let Some(block) = self.attention_blocks.iter().find(|&&block| block >= blocks) {
-            return wrong(format!("model.attention_blocks: {block} is not among the {blocks} blocks"));
+            let message = format!("model.attention_blocks: {block} is not among the {blocks} blocks");
+            return Err(Error::Config(message));
         }
         let attended = self.attention_blocks.iter().map(|&block| c[block]);
         let unfit = |c: &usize| !c.is_multiple_of(GatedAttention::REDUCTION);
         if let Some(c) = attended.chain(self.mid_attention.then(|| c[blocks - 1])).find(unfit) {
             let reduction = GatedAttention::REDUCTION;
-            return wrong(format!("attention needs a multiple of {reduction} channels; model.channels has {c}"));
-        }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            return wrong(format!("model.norm_eps = {} must be positive", self.norm_eps));
+            let message = format!("attention needs a multiple of {reduction} channels; model.channels has {c}");
+            return Err(Error::Config(message));
         }
         Ok(())
     }
 }
 
-/// What a block has beyond its convolution.
+impl Architecture for SkipNetConfig {
+    fn samples(&self) -> Samples {
+        Samples::Images { multiple_of: 1 << (self.channels.len() - 1) }
+    }
+
+    fn sample_dims(&self) -> [usize; 3] {
+        [self.image_size, self.image_size, self.in_channels]
+    }
+
+    fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn validate(&self) -> Result<()> {
+        let c = &self.channels;
+        if c.is_empty() || c.contains(&0) {
+            let message = "model.channels: at least one block with at least one channel is needed";
+            return Err(Error::Config(message.into()));
+        }
+        checks::at_least(&[
+            ("image_size", self.image_size, 1),
+            ("in_channels", self.in_channels, 1),
+            ("out_channels", self.out_channels, 1),
+            ("time_rows", self.time_rows, 1),
+            ("time_dim", self.time_dim, 2),
+        ])?;
+        checks::can_be_halved(self.image_size, c.len() - 1)?;
+        if self.groups > 0 {
+            checks::divides("groups", self.groups, c.iter().copied())?;
+        }
+        self.check_attention()?;
+        checks::norm_eps(self.norm_eps)
+    }
+
+    fn build(&self, params: &mut ParamSet) -> Result<Box<dyn Module>> {
+        Ok(Box::new(SkipNet::new(self, params)?))
+    }
+}
+
+/// Parts of a block beside its convolution.
 #[derive(Clone, Copy, Default)]
 struct Extras {
     attention: bool,
@@ -215,7 +225,7 @@ impl Block {
 
 /// A plain encoder-decoder network with skips, built.
 #[derive(Clone, Debug)]
-pub struct SkipNet {
+struct SkipNet {
     pool: Pool,
     time_embedding: TimeEmbedding,
     encoder: Vec<Block>,
@@ -229,8 +239,8 @@ impl SkipNet {
     /// Builds the network and registers its parameters.
     ///
     /// # Errors
-    /// A configuration of which no network exists.
-    pub fn new(config: &SkipNetConfig, params: &mut ParamSet) -> Result<SkipNet> {
+    /// A configuration for which no network exists.
+    fn new(config: &SkipNetConfig, params: &mut ParamSet) -> Result<SkipNet> {
         config.validate()?;
         let c = &config.channels;
         let deepest = c[c.len() - 1];
@@ -260,13 +270,16 @@ impl SkipNet {
         Ok(SkipNet { pool: config.pool, time_embedding, encoder, bottleneck, decoder, conv_out })
     }
 
-    /// Records one evaluation.
-    ///
-    /// # Shapes
-    /// `x [n, h, w, in_channels]` in the tape's storage type with h and w multiples of 2^(blocks - 1); `t [n]` f32, the
-    /// time as the network is told it (a table has rows for 0..T-1); `labels [n]` i32 in 0..=classes, exactly where the
-    /// model is conditional. The result is `[n, h, w, out_channels]`.
-    pub fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
+    fn halve(&self, tape: &mut Tape, x: Tensor) -> Tensor {
+        match self.pool {
+            Pool::Average => avg_pool(tape, x),
+            Pool::Max => max_pool(tape, x, 2, 2),
+        }
+    }
+}
+
+impl Module for SkipNet {
+    fn forward(&self, cx: &mut Forward, x: Tensor, t: Tensor, labels: Option<Tensor>) -> Tensor {
         let time = self.time_embedding.forward(cx, t, labels);
         let [first, deeper @ ..] = &self.encoder[..] else { unreachable!("there is at least one block") };
         let mut h = first.forward(cx, x, None);
@@ -286,13 +299,6 @@ impl SkipNet {
         cx.tape.enter_layer("conv_out");
         h = concat(cx.tape, h, x);
         self.conv_out.forward(cx, h)
-    }
-
-    fn halve(&self, tape: &mut Tape, x: Tensor) -> Tensor {
-        match self.pool {
-            Pool::Average => avg_pool(tape, x),
-            Pool::Max => max_pool(tape, x, 2, 2),
-        }
     }
 }
 

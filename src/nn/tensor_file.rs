@@ -1,13 +1,14 @@
-//! Safetensors files: tensors by name in, tensors by name out. Whatever is wrong with a file is said in one line that
-//! names the file, the tensor, and what was wanted.
+//! Safetensors files, read and written as tensors by name. An error is one line that names the file, the tensor and what
+//! was expected of it.
 
 use crate::engine::device::map_file;
 use crate::{Error, Result};
 use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A tensor by name: dimensions and values.
@@ -95,32 +96,55 @@ fn damaged(path: &Path, error: &SafeTensorError) -> Error {
     Error::format(path, reason)
 }
 
-/// Writes a safetensors file with one metadata entry. The bytes depend on nothing but the arguments.
+/// Writes a safetensors file with one metadata entry, tensor by tensor. The bytes are those of [`safetensors::serialize`]
+/// and depend on nothing but the arguments.
 ///
 /// # Errors
 /// When it cannot be written, e.g. to a full disk.
-pub fn write(path: &Path, tensors: &[NamedTensor], metadata: (&str, &str)) -> Result<()> {
-    let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1.to_owned())]);
-    let views = tensors.iter().map(|(name, dims, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        (name, TensorView::new(Dtype::F32, dims.clone(), bytes).expect("as many values as the dimensions say"))
-    });
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| match e {
-        SafeTensorError::IoError(source) => Error::Io { path: path.into(), source },
-        other => Error::format(path, other.to_string()),
-    })
+///
+/// # Panics
+/// If a tensor has more or fewer values than its dimensions say, or two have the same name.
+pub fn write(out: &mut impl Write, tensors: &[NamedTensor], (key, value): (&str, &str)) -> io::Result<()> {
+    let mut tensors: Vec<&NamedTensor> = tensors.iter().collect();
+    tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut end = 0;
+    let info = |(name, dims, values): &&NamedTensor| {
+        let start = end;
+        end += size_of_val(&values[..]);
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: dims.clone(), data_offsets: (start, end) })
+    };
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    let header = Metadata::new(Some(metadata), tensors.iter().map(info).collect());
+    let mut header = serde_json::to_vec(&header.expect("tensors are what their dimensions say"))?;
+    header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    tensors.iter().try_for_each(|(_, _, values)| out.write_all(bytemuck::cast_slice(values)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
+
+    #[test]
+    fn the_bytes_are_those_of_the_safetensors_crate() {
+        let tensors = vec![("b".to_owned(), vec![1], vec![-2.5]), ("a".to_owned(), vec![2, 3], vec![1.0; 6])];
+        let mut bytes = Vec::new();
+        write(&mut bytes, &tensors, ("key", "value")).unwrap();
+        let views = tensors.iter().map(|(name, dims, values)| {
+            (name, TensorView::new(Dtype::F32, dims.clone(), bytemuck::cast_slice(values)).unwrap())
+        });
+        let metadata = HashMap::from([("key".to_owned(), "value".to_owned())]);
+        assert_eq!(bytes, safetensors::serialize(views, Some(metadata)).unwrap());
+    }
 
     #[test]
     fn damaged_files_are_refused_in_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let tensors = vec![("a".to_owned(), vec![2, 3], vec![1.0; 6]), ("b".to_owned(), vec![1], vec![-2.5])];
-        write(&path, &tensors, ("key", "value")).unwrap();
+        write(&mut File::create(&path).unwrap(), &tensors, ("key", "value")).unwrap();
         let file = TensorFile::open(&path).unwrap();
         assert_eq!(file.read("b", &[1]).unwrap(), [-2.5]);
         assert_eq!((file.metadata("key"), file.names()), (Some("value"), vec!["a".into(), "b".into()]));

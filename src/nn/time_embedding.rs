@@ -1,4 +1,4 @@
-//! What a network is told besides the sample: its time and its class, as one vector per sample.
+//! The conditioning of a network, time and class, as one vector per sample.
 
 use super::layers::{Forward, Linear, Start};
 use super::params::{Init, ParamId, ParamSet};
@@ -29,13 +29,13 @@ pub(super) struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    /// The sinusoids themselves.
+    /// Makes the sinusoids themselves the vector.
     pub fn sinusoids(params: &mut ParamSet, sinusoids: Sinusoids, classes: usize) -> TimeEmbedding {
         let class = ClassEmbedding::new(params, classes, sinusoids.dim);
         TimeEmbedding { source: Source::Sinusoids(sinusoids), mlp: None, class }
     }
 
-    /// Linear, SiLU, Linear of the sinusoids, both maps with `dim` outputs.
+    /// Applies Linear, SiLU, Linear to the sinusoids, both maps with `dim` outputs.
     pub fn mlp(params: &mut ParamSet, sinusoids: Sinusoids, dim: usize, classes: usize) -> TimeEmbedding {
         let linear = |params: &mut ParamSet, n, c_in| {
             Linear::new(params, &format!("time_embedding.linear_{n}"), c_in, dim, Start::FanIn)
@@ -45,7 +45,7 @@ impl TimeEmbedding {
         TimeEmbedding { source: Source::Sinusoids(sinusoids), mlp, class }
     }
 
-    /// A learned row of `dim` values for each of `rows` times.
+    /// Learns a row of `dim` values for each of `rows` times.
     pub fn table(params: &mut ParamSet, rows: usize, dim: usize, classes: usize) -> TimeEmbedding {
         let table = params.add("time_embedding.weight", &[rows, dim], Init::Normal);
         let class = ClassEmbedding::new(params, classes, dim);
@@ -79,7 +79,7 @@ impl TimeEmbedding {
 pub(super) struct ClassEmbedding(Option<ParamId>);
 
 impl ClassEmbedding {
-    /// Without classes there is nothing to add.
+    /// Registers the rows. Without classes there are none, and nothing is added.
     pub fn new(params: &mut ParamSet, classes: usize, dim: usize) -> ClassEmbedding {
         let table = |params: &mut ParamSet| params.add("class_embedding.weight", &[classes + 1, dim], Init::Normal);
         ClassEmbedding((classes > 0).then(|| table(params)))

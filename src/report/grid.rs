@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::replace_file;
+use crate::files::replace_file;
 use crate::{Result, SampleKind, data::Dataset};
 
-/// Narrower sheets are enlarged by a whole factor, so that tiny images can be looked at.
+/// Least width of a sheet in pixels. Narrower ones are enlarged by a whole factor, so that tiny images can be seen.
 const MIN_WIDTH: usize = 512;
-/// The grey between the images.
+/// Grey level between the images.
 const GAP_SHADE: u8 = 40;
 
 /// An 8-bit image `[height, width, channels]` with 1 or 3 channels.
@@ -31,7 +31,7 @@ pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture
     arrange(bytes.chunks_exact((h * w * c).max(1)), n, [h, w, c], columns)
 }
 
-/// A sheet of samples `[n, h, w, c]`: images in a grid, or points of the plane `[n, 1, 1, 2]` as dots in [-3, 3]^2, which
+/// Draws samples `[n, h, w, c]` as a sheet: images in a grid, or points of the plane `[n, 1, 1, 2]` as dots in [-3, 3]^2, which
 /// holds nearly all of a standardised set.
 ///
 /// # Panics
@@ -44,7 +44,7 @@ pub fn sample_sheet(samples: &[f32], dims: [usize; 4]) -> Picture {
     }
 }
 
-/// Points as dark dots of two by two pixels on white; darker where they lie on each other.
+/// Draws points as dark dots of two by two pixels on white; darker where they lie on each other.
 fn dots(points: &[f32]) -> Picture {
     const SIDE: usize = 512;
     let mut pixels = vec![255u8; SIDE * SIDE];
@@ -59,12 +59,12 @@ fn dots(points: &[f32]) -> Picture {
     Picture { width: SIDE, height: SIDE, channels: 1, pixels }
 }
 
-/// All images side by side, such as the stages of one denoising process.
+/// Arranges all images side by side, such as the stages of one denoising process.
 pub fn strip(images: &[f32], dims: [usize; 4]) -> Picture {
     grid(images, dims, Some(dims[0]))
 }
 
-/// The images of a data set at `indices`.
+/// Arranges the images of a data set at `indices`.
 pub fn data_sheet(dataset: &Dataset, indices: &[usize], columns: Option<usize>) -> Picture {
     arrange(indices.iter().map(|&i| dataset.image_u8(i)), indices.len(), dataset.image_dims(), columns)
 }
@@ -85,7 +85,7 @@ fn arrange<'a>(images: impl Iterator<Item = &'a [u8]>, n: usize, dims: [usize; 3
 }
 
 impl Picture {
-    /// Every pixel as a square of `factor` x `factor`.
+    /// Enlarges every pixel to a square of `factor` x `factor`.
     fn enlarge(self, factor: usize) -> Picture {
         if factor <= 1 {
             return self;
@@ -98,7 +98,7 @@ impl Picture {
         Picture { width: self.width * factor, height: self.height * factor, pixels, ..self }
     }
 
-    /// The bytes of a PNG file.
+    /// Encodes the picture as a PNG file.
     pub fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
@@ -118,7 +118,7 @@ impl Picture {
     }
 }
 
-/// The byte of a value in [-1, 1]; what lies beyond is cut off.
+/// Converts a value in [-1, 1] to a byte; values beyond are clamped.
 pub(crate) fn level(x: f32) -> u8 {
     (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8
 }

@@ -4,23 +4,22 @@
 //! `adam_m.`, `adam_v.`. The single metadata entry holds the step and the configuration, and nothing that differs
 //! between two equal runs: equal runs write equal files.
 //!
-//! A file appears under its name only when it is complete and on the disk: it is written next to it, flushed, renamed,
-//! and the folder flushed. Whatever a killed run leaves is either whole or ignored.
+//! A file appears under its name only when it is complete and on the disk ([`files`](crate::files)). Whatever a killed run
+//! leaves is either whole or ignored.
 
 use super::config::Config;
+use crate::files::{remove_partials, write_whole};
 use crate::nn::ParamSet;
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
 /// The metadata entry.
 const KEY: &str = "ddpm";
-/// End of the name of a file that is being written.
-const PARTIAL: &str = ".partial";
 
 /// The flat arrays of a run after `step` updates.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +28,7 @@ pub struct State {
     pub step: u64,
     /// The weights.
     pub weights: Vec<f32>,
-    /// Their moving average.
+    /// Moving average of the weights.
     pub ema: Vec<f32>,
     /// Adam's mean of the gradient.
     pub adam_m: Vec<f32>,
@@ -37,7 +36,7 @@ pub struct State {
     pub adam_v: Vec<f32>,
 }
 
-/// What the metadata entry holds: where the run stands, and all of its configuration but where its data lie.
+/// Header of a checkpoint: where the run stands, and all of its configuration but where its data lie.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     format: u32,
@@ -47,7 +46,7 @@ pub struct Header {
     pub config: Config,
 }
 
-/// Where a folder has the checkpoint of a step.
+/// Path in a folder of the checkpoint of a step.
 pub fn path(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("step-{step:08}.safetensors"))
 }
@@ -66,40 +65,10 @@ pub fn save(path: &Path, config: &Config, params: &ParamSet, state: &State) -> R
         params.to_files(flat).into_iter().map(move |(name, dims, values)| (format!("{prefix}.{name}"), dims, values))
     };
     let tensors: Vec<NamedTensor> = arrays.into_iter().flat_map(prefixed).collect();
-    write_whole(path, |partial| tensor_file::write(partial, &tensors, (KEY, &header)))
+    write_whole(path, |out| tensor_file::write(out, &tensors, (KEY, &header)))
 }
 
-/// Creates or replaces a file in one step: readers, and whoever comes after a crash, see it as it was or complete.
-///
-/// # Errors
-/// What `write` says, or why the file cannot be renamed; the file is as it was then.
-pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = path.file_name().expect("a file has a name").to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}{PARTIAL}"));
-    let done =
-        write(&partial).and_then(|()| File::open(&partial).and_then(|f| f.sync_all()).map_err(Error::io(&partial)));
-    if let Err(error) = done {
-        let _ = fs::remove_file(&partial);
-        return Err(match error {
-            Error::Io { source, .. } => Error::Io { path: path.into(), source },
-            other => other,
-        });
-    }
-    fs::rename(&partial, path).map_err(Error::io(path))?;
-    sync_folder(path.parent().expect("a file lies in a folder"))
-}
-
-/// Makes renames in a folder durable, where the system can.
-fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        // The parent of a bare file name is the empty path.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
-    }
-    Ok(())
-}
-
-/// The checkpoints of a folder, oldest first; empty where there is no such folder.
+/// Lists the checkpoints of a folder, oldest first; empty where there is no such folder.
 ///
 /// # Errors
 /// When the folder cannot be listed.
@@ -123,12 +92,7 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// # Errors
 /// When the folder cannot be changed.
 pub fn tidy(folder: &Path, keep: usize) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let path = entry.map_err(Error::io(folder))?.path();
-        if path.to_string_lossy().ends_with(PARTIAL) {
-            fs::remove_file(&path).map_err(Error::io(&path))?;
-        }
-    }
+    remove_partials(folder)?;
     let all = list(folder)?;
     let superfluous = if keep == 0 { 0 } else { all.len().saturating_sub(keep) };
     all[..superfluous].iter().try_for_each(|(_, path)| fs::remove_file(path).map_err(Error::io(path)))
@@ -137,7 +101,7 @@ pub fn tidy(folder: &Path, keep: usize) -> Result<()> {
 /// An open checkpoint.
 pub struct Checkpoint {
     file: TensorFile,
-    /// Where the run stands.
+    /// Step and configuration of the run.
     pub header: Header,
 }
 
@@ -159,7 +123,7 @@ impl Checkpoint {
         Ok(Checkpoint { file, header })
     }
 
-    /// One flat array: `weights`, `ema`, `adam_m` or `adam_v`.
+    /// Reads one flat array: `weights`, `ema`, `adam_m` or `adam_v`.
     ///
     /// # Errors
     /// A checkpoint of another model: the first tensor that is missing or has other dimensions.
@@ -167,7 +131,7 @@ impl Checkpoint {
         params.from_files(|name, dims| self.file.read(&format!("{prefix}.{name}"), dims))
     }
 
-    /// Everything.
+    /// Reads the whole state.
     ///
     /// # Errors
     /// As for [`Checkpoint::flat`].
@@ -246,20 +210,5 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         tidy(folder.path(), 0).unwrap();
         assert_eq!(list(folder.path()).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_file_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kept");
-        write_whole(&path, |partial| fs::write(partial, "old").map_err(Error::io(partial))).unwrap();
-        let full = |partial: &Path| {
-            fs::write(partial, "ne").map_err(Error::io(partial))?;
-            Err(Error::io(partial)(std::io::ErrorKind::StorageFull.into()))
-        };
-        let message = write_whole(&path, full).unwrap_err().to_string();
-        assert!(message.contains("kept: ") && !message.contains(PARTIAL), "{message}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

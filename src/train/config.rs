@@ -1,4 +1,4 @@
-//! Everything that decides what a run computes: one TOML file of five sections.
+//! The configuration of a run: one TOML file of five sections decides all that is computed.
 //!
 //! `config.toml` in a run directory is complete: a run started from it repeats the run.
 
@@ -28,7 +28,7 @@ pub struct Config {
     pub sample: SampleConfig,
 }
 
-/// Which images are learnt.
+/// The images to train on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
@@ -46,7 +46,7 @@ pub struct DataConfig {
     pub grey: bool,
 }
 
-/// How the network is optimised.
+/// The optimisation of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -70,13 +70,13 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Steps in which the learning rate rises linearly from 0; a run shorter than that only rises.
     pub warmup_steps: u64,
-    /// What the learning rate does after the warm-up.
+    /// Course of the learning rate after the warm-up.
     pub lr_schedule: LrSchedule,
     /// Gradients of a larger global norm are scaled down to it; 0: never.
     pub clip_norm: f64,
     /// Decay of the weights' moving average, which samples are drawn with; 0: the weights themselves.
     pub ema_decay: f64,
-    /// How activations are stored.
+    /// Type in which activations are stored.
     pub precision: Precision,
     /// Steps between checkpoints; 0: only the last step.
     pub checkpoint_every: u64,
@@ -92,7 +92,7 @@ pub struct TrainConfig {
     pub validate_every: u64,
     /// Stop when so many validations in a row have not lowered the loss, and go back to the best weights; 0: never.
     pub patience: u64,
-    /// What counts as lower, for `patience`.
+    /// Least difference that counts as lower, for `patience`.
     pub min_delta: f64,
     /// Seed of the initial weights, the order of the images, the times, the noise and the dropout.
     pub seed: u64,
@@ -108,17 +108,17 @@ pub enum Optimizer {
     Adamw,
 }
 
-/// What the learning rate does after the warm-up.
+/// Course of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrSchedule {
-    /// Stays.
+    /// Constant.
     Constant,
     /// Falls along half a cosine to 0 at the last step.
     Cosine,
 }
 
-/// How activations are stored. Weights, optimiser state and losses are f32 in any case.
+/// Type in which activations are stored. Weights, optimiser state and losses are f32 in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -181,7 +181,7 @@ impl Default for TrainConfig {
 }
 
 impl Config {
-    /// Whether the network has channels for the variance of a step back.
+    /// Returns true if the network has channels for the variance of a step back.
     pub fn learns_variance(&self) -> bool {
         self.model.out_channels() > self.model.sample_dims()[2]
     }
@@ -218,7 +218,7 @@ impl Config {
 }
 
 impl DataConfig {
-    /// How the data are brought to the model's shape.
+    /// Options that bring the data to the model's shape.
     pub fn options(&self, model: &ModelConfig) -> DataOptions {
         let [size, _, channels] = model.sample_dims();
         DataOptions {
@@ -231,7 +231,7 @@ impl DataConfig {
 }
 
 impl TrainConfig {
-    /// Images of one part of a batch.
+    /// Number of images in one part of a batch.
     pub fn micro_batch(&self) -> usize {
         self.batch_size / self.accumulate
     }

@@ -1,4 +1,4 @@
-//! What a trainer is fed: batches of the samples to train on, and the samples that validate.
+//! Data for a trainer: batches of the samples to train on, and the samples that validate.
 
 use super::config::Config;
 use super::trainer::Trainer;
@@ -12,19 +12,19 @@ use std::time::Instant;
 pub struct Feed<'a> {
     dataset: &'a Dataset,
     loader: Loader,
-    /// Where the loader's samples lie in the data set; `None`: in its order.
+    /// Place in the data set of each of the loader's samples; `None`: the same place.
     training: Option<Vec<usize>>,
     validation: Vec<usize>,
     conditional: bool,
     batch: Batch,
     images: Vec<f32>,
     labels: Vec<i32>,
-    /// Since when the step that finishes next is waited for.
+    /// Start of the wait for the step that finishes next.
     waited_since: Instant,
 }
 
 impl<'a> Feed<'a> {
-    /// Batches of `config` from a data set. The samples that validate are drawn by the seed.
+    /// Prepares the batches of a configuration. The samples that validate are drawn by the seed.
     pub fn new(config: &Config, dataset: &'a Dataset) -> Feed<'a> {
         let (train, limit) = (&config.train, config.data.limit);
         let images = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
@@ -46,7 +46,7 @@ impl<'a> Feed<'a> {
     /// Enqueues the trainer's next step.
     ///
     /// # Errors
-    /// Those of [`Trainer::start`].
+    /// As for [`Trainer::start`].
     pub fn start(&mut self, trainer: &mut Trainer) -> Result<()> {
         if trainer.under_way() == 0 {
             self.waited_since = Instant::now();
@@ -65,7 +65,7 @@ impl<'a> Feed<'a> {
     /// Waits for the trainer's earliest step that is under way.
     ///
     /// # Errors
-    /// Those of [`Trainer::finish`].
+    /// As for [`Trainer::finish`].
     pub fn finish(&mut self, trainer: &mut Trainer) -> Result<Record> {
         let step = trainer.updates() + 1 - trainer.under_way() as u64;
         let result = trainer.finish()?;
@@ -81,10 +81,10 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// The loss on the samples that validate.
+    /// Evaluates the loss on the samples that validate.
     ///
     /// # Errors
-    /// Those of [`Trainer::validate`].
+    /// As for [`Trainer::validate`].
     pub fn validate(&self, trainer: &mut Trainer) -> Result<MeanLoss> {
         let flips = vec![false; self.validation.len()];
         trainer.validate(self.validation.len(), |first, samples, labels| {
@@ -97,7 +97,7 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// The samples to train on, and a share of all that validates: at least one of each, unless the share is 0.
+/// Splits the samples into those to train on and a share that validates: at least one of each, unless the share is 0.
 fn split(samples: usize, fraction: f64, seed: u64) -> (Option<Vec<usize>>, Vec<usize>) {
     match (fraction == 0.0, samples) {
         (true, _) => return (None, Vec::new()),

@@ -1,18 +1,18 @@
-//! A trained network on a device, ready to sample and to be asked.
+//! A trained network on a device, ready to sample and to be evaluated.
 
 use super::config::Config;
 use super::model_file::ModelFile;
 use crate::Result;
 use crate::diffusion::{Process, SamplePlan};
 use crate::engine::device::Device;
-use crate::engine::ops::philox::RngState;
+use crate::engine::random::RngState;
 use crate::engine::tape::{Backend, Session};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::Weights;
 use crate::probe::{Answers, Probe, ProbePoint};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 
-/// A trained network on a device, ready to sample and to be asked.
+/// A trained network on a device, ready to sample and to be evaluated.
 pub struct LoadedModel {
     config: Config,
     process: Process,
@@ -22,8 +22,7 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Puts a model on a device. Whether its samples are guided, and by how much at most once, is for `config.sample`
-    /// to say.
+    /// Puts a model on a device. Its samples are guided if `config.sample` has a guidance.
     ///
     /// # Errors
     /// An impossible configuration, or a device with too little memory.
@@ -44,17 +43,17 @@ impl LoadedModel {
         Ok(LoadedModel { process: config.diffusion.process()?, config: config.clone(), session, sampler, probe })
     }
 
-    /// The configuration that it was opened with.
+    /// The configuration of the model.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Its forward process.
+    /// The forward process of the model.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// The way from noise to samples that its configuration describes.
+    /// Plans the way from noise to samples that the configuration describes.
     ///
     /// # Errors
     /// Settings that contradict each other.
@@ -62,7 +61,7 @@ impl LoadedModel {
         self.config.sample_plan()
     }
 
-    /// Draws samples as its configuration says.
+    /// Draws samples.
     ///
     /// # Errors
     /// As [`ImageSampler::draw`].
@@ -70,15 +69,15 @@ impl LoadedModel {
         self.sampler.draw(&mut self.session, request, progress)
     }
 
-    /// Samples that [`LoadedModel::ask`] takes at a time.
+    /// Number of samples that [`LoadedModel::ask`] takes at a time.
     pub fn chunk(&self) -> usize {
         self.probe.chunk()
     }
 
-    /// Asks the network about samples at times of the process, each its own: see [`Probe::ask`].
+    /// Runs the network on noised samples, each at its own time: see [`Probe::ask`].
     ///
     /// # Errors
-    /// What the device reports.
+    /// A failure of the device.
     pub fn ask(&mut self, samples: &[f32], times: &[f64], labels: &[i32], rng: RngState) -> Result<Answers> {
         let points: Vec<ProbePoint> = times.iter().map(|&t| ProbePoint::new(&self.process, t)).collect();
         self.probe.ask(&mut self.session, samples, &points, labels, rng)

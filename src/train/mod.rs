@@ -8,6 +8,7 @@ pub mod diffusers_scheduler;
 mod diffusion_config;
 pub mod feed;
 mod loaded;
+mod log;
 pub mod memory;
 pub mod model_file;
 mod objective;
@@ -19,8 +20,10 @@ pub mod run_dir;
 pub mod sample_config;
 pub mod schedule;
 mod settings;
+mod step_inputs;
 pub mod trainer;
 pub mod validation;
+mod validator;
 
 pub use config::Config;
 pub use loaded::LoadedModel;

@@ -1,9 +1,10 @@
 //! Opening a model, whatever it is: a run directory (its last checkpoint), a checkpoint file, or a model folder of
 //! diffusers (`config.json` and `diffusion_pytorch_model.safetensors`). And writing such a folder.
 
-use super::checkpoint::{self, Checkpoint, write_whole};
+use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
 use super::run_dir::RunDir;
+use crate::files::{replace_file, write_whole};
 use crate::nn::tensor_file::{self, TensorFile};
 use crate::nn::{ModelConfig, Network, ParamSet, diffusers, diffusers_config};
 use crate::{Error, Result};
@@ -16,29 +17,29 @@ const FOLDER_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// A network with its weights.
 pub struct ModelFile {
-    /// Its configuration; of a diffusers folder only the `model` section is known, the rest is default.
+    /// Configuration; of a diffusers folder only the `model` section is known, the rest is default.
     pub config: Config,
     /// The network.
     pub network: Network,
-    /// Its parameters.
+    /// Parameters of the network.
     pub params: ParamSet,
-    /// Their values.
+    /// Values of the parameters.
     pub values: Vec<f32>,
-    /// Where they come from, in words.
+    /// Origin of the values, in words.
     pub origin: String,
 }
 
-/// Which of a checkpoint's weights.
+/// A choice between the weights of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Their moving average.
+    /// Moving average of the weights.
     Average,
     /// The weights themselves.
     Raw,
 }
 
 impl Which {
-    /// The choice of a `--raw` flag.
+    /// Reads the choice of a `--raw` flag.
     pub fn new(raw: bool) -> Which {
         if raw { Which::Raw } else { Which::Average }
     }
@@ -48,7 +49,7 @@ impl ModelFile {
     /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint or a diffusers folder.
     ///
     /// # Errors
-    /// One line that says what is missing, damaged, or not supported.
+    /// A file that is missing, damaged, or not supported.
     pub fn open(path: &Path, which: Which) -> Result<ModelFile> {
         if !path.exists() {
             let reason = "no such file or folder; a run, a checkpoint or a diffusers model folder was wanted";
@@ -107,7 +108,7 @@ impl ModelFile {
         })
     }
 
-    /// The weights as those of another network of the same layers.
+    /// Rearranges the weights for another network of the same layers.
     ///
     /// # Errors
     /// The first tensor that is missing here or has other dimensions.
@@ -141,15 +142,15 @@ impl ModelFile {
         }
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let tensors = self.params.to_files(&self.values);
-        write_whole(&folder.join(FOLDER_WEIGHTS), |path| tensor_file::write(path, &tensors, ("format", "pt")))?;
-        write_whole(&folder.join(FOLDER_CONFIG), |path| fs::write(path, config).map_err(Error::io(path)))
+        write_whole(&folder.join(FOLDER_WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
+        replace_file(&folder.join(FOLDER_CONFIG), config.as_bytes())
     }
 }
 
-/// The network of a configuration and its parameters.
+/// Builds the network of a configuration and lists its parameters.
 ///
 /// # Errors
-/// A configuration of which there is none.
+/// An impossible configuration.
 pub fn network(config: &Config) -> Result<(Network, ParamSet)> {
     let mut params = ParamSet::default();
     let network = Network::new(&config.model, &mut params)?;

@@ -1,19 +1,17 @@
 //! Configurations with a name.
 
 mod networks;
+mod unets;
 
-use super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
-use super::sample_config::SampleConfig;
+use super::config::Config;
 use super::settings::nearest;
-use crate::diffusion::{NoiseSchedule, Sampler};
-use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 
 /// A configuration with a name.
 pub struct Preset {
-    /// What `--preset` takes.
+    /// Name that `--preset` takes.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// Purpose, in one line.
     pub about: &'static str,
     /// The configuration.
     pub config: fn() -> Config,
@@ -24,32 +22,32 @@ pub const ALL: &[Preset] = &[
     Preset {
         name: "quickstart",
         about: "drawn digits, 16x16 grey; minutes on two CPU cores (the default)",
-        config: quickstart,
+        config: unets::quickstart,
     },
     Preset {
         name: "mnist-small",
         about: "MNIST at 32x32, small enough for a CPU; needs --data DIR",
-        config: mnist_small,
+        config: unets::mnist_small,
     },
     Preset {
         name: "ddpm-cifar10",
         about: "Ho et al. (2020) on CIFAR-10, 35.7 M parameters; needs --data DIR",
-        config: ddpm_cifar10,
+        config: unets::ddpm_cifar10,
     },
     Preset {
         name: "mnist-123",
         about: "digits 1, 2, 3 at 32x32, 57.5 M parameters (Ambilduke et al.); needs --data DIR",
-        config: mnist_123,
+        config: unets::mnist_123,
     },
     Preset {
         name: "mnist-123-conditional",
         about: "the same network told which digit; needs --data DIR",
-        config: networks::mnist_123_conditional,
+        config: unets::mnist_123_conditional,
     },
     Preset {
         name: "mnist-123-learned",
         about: "the same network learning the variance of a step back too; needs --data DIR",
-        config: networks::mnist_123_learned,
+        config: unets::mnist_123_learned,
     },
     Preset {
         name: "mnist-dm1",
@@ -86,10 +84,10 @@ pub const ALL: &[Preset] = &[
         about: "points of the plane, perceptron of 83 k parameters; minutes on a CPU",
         config: networks::points_2d,
     },
-    Preset { name: "unet64", about: "64x64 RGB, 20.5 M parameters; needs --data DIR", config: unet64 },
+    Preset { name: "unet64", about: "64x64 RGB, 20.5 M parameters; needs --data DIR", config: unets::unet64 },
 ];
 
-/// The preset of that name.
+/// Finds the preset of a name.
 ///
 /// # Errors
 /// An unknown name, with the nearest known one.
@@ -102,135 +100,6 @@ pub fn get(name: &str) -> Result<Config> {
     Err(Error::Config(format!("unknown preset \"{name}\"{hint} (there are {})", names.join(", "))))
 }
 
-fn quickstart() -> Config {
-    Config {
-        model: ModelConfig::Unet(UNetConfig {
-            image_size: 16,
-            in_channels: 1,
-            out_channels: 1,
-            channels: vec![32, 64],
-            layers_per_level: 1,
-            attention_levels: vec![1],
-            groups: 8,
-            downsample: Downsample::Conv,
-            ..UNetConfig::default()
-        }),
-        train: TrainConfig {
-            steps: 2000,
-            batch_size: 32,
-            learning_rate: 1e-3,
-            warmup_steps: 50,
-            lr_schedule: LrSchedule::Cosine,
-            ema_decay: 0.995,
-            checkpoint_every: 500,
-            sample_every: 500,
-            ..TrainConfig::default()
-        },
-        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
-        ..Config::default()
-    }
-}
-
-fn mnist_small() -> Config {
-    Config {
-        model: ModelConfig::Unet(UNetConfig {
-            image_size: 32,
-            in_channels: 1,
-            out_channels: 1,
-            channels: vec![16, 32, 64, 64],
-            layers_per_level: 1,
-            attention_levels: vec![2],
-            groups: 8,
-            downsample: Downsample::Conv,
-            ..UNetConfig::default()
-        }),
-        data: DataConfig { source: "data/mnist".into(), ..DataConfig::default() },
-        train: TrainConfig {
-            steps: 2000,
-            batch_size: 64,
-            learning_rate: 1e-3,
-            warmup_steps: 100,
-            lr_schedule: LrSchedule::Cosine,
-            ema_decay: 0.995,
-            checkpoint_every: 500,
-            sample_every: 1000,
-            ..TrainConfig::default()
-        },
-        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
-        ..Config::default()
-    }
-}
-
-fn ddpm_cifar10() -> Config {
-    Config {
-        model: ModelConfig::Unet(UNetConfig { dropout: 0.1, ..UNetConfig::default() }),
-        data: DataConfig { source: "data/cifar10".into(), flip: true, ..DataConfig::default() },
-        train: TrainConfig {
-            steps: 800_000,
-            batch_size: 128,
-            warmup_steps: 5000,
-            ema_decay: 0.9999,
-            checkpoint_every: 5000,
-            sample_every: 10_000,
-            ..TrainConfig::default()
-        },
-        ..Config::default()
-    }
-}
-
-fn mnist_123() -> Config {
-    Config {
-        model: ModelConfig::Unet(UNetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            channels: vec![64, 128, 256, 512],
-            layout: Layout::Paired,
-            downsample: Downsample::Conv,
-            upsample: Upsample::BilinearConv,
-            shortcut: Shortcut::Conv3x3,
-            norm_eps: 1e-5,
-            dropout: 0.1,
-            ..UNetConfig::default()
-        }),
-        diffusion: DiffusionConfig { schedule: NoiseSchedule::linear(1000, 1e-3), ..DiffusionConfig::default() },
-        data: DataConfig { source: "data/mnist".into(), classes: vec![1, 2, 3], ..DataConfig::default() },
-        train: TrainConfig {
-            steps: 60_000,
-            batch_size: 32,
-            learning_rate: 1e-4,
-            clip_norm: 0.0,
-            ema_decay: 0.0,
-            sample_every: 5000,
-            ..TrainConfig::default()
-        },
-        ..Config::default()
-    }
-}
-
-fn unet64() -> Config {
-    Config {
-        model: ModelConfig::Unet(UNetConfig {
-            image_size: 64,
-            channels: vec![64, 128, 192, 256],
-            attention_levels: vec![2, 3],
-            head_dim: 32,
-            downsample: Downsample::AvgPool,
-            upsample: Upsample::Nearest,
-            ..UNetConfig::default()
-        }),
-        data: DataConfig { source: "data/images64".into(), flip: true, ..DataConfig::default() },
-        train: TrainConfig {
-            steps: 200_000,
-            warmup_steps: 1000,
-            ema_decay: 0.9999,
-            checkpoint_every: 5000,
-            sample_every: 10_000,
-            ..TrainConfig::default()
-        },
-        ..Config::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +108,18 @@ mod tests {
     fn every_preset_is_possible() {
         for preset in ALL {
             (preset.config)().validate().unwrap_or_else(|e| panic!("{}: {e}", preset.name));
+        }
+    }
+
+    #[test]
+    fn every_preset_survives_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        for preset in ALL {
+            let config = (preset.config)();
+            std::fs::write(&path, config.to_toml()).unwrap();
+            assert_eq!(Config::default().with_file(&path).unwrap(), config, "{}", preset.name);
+            assert_eq!(get("quickstart").unwrap().with_file(&path).unwrap(), config, "{}", preset.name);
         }
     }
 

@@ -5,19 +5,19 @@
 //! part    images, times -> noise -> network -> loss -> gradients of every weight
 //! update  gradients, loss -> norm, whether all is finite -> clip, Adam, moving average, bf16 copy
 //! ```
-//! What changes from step to step lies in persistent tensors, so each is recorded once.
+//! All that changes from step to step lies in persistent tensors, so each program is recorded once.
 
 use super::config::{Config, Optimizer};
 use crate::Result;
 use crate::engine::ops::adam::AdamTensors;
 use crate::engine::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
-use crate::engine::ops::philox::RngState;
+use crate::engine::ops::philox::state_tensor;
 use crate::engine::ops::{adam, add, grad_norm, noise_loss};
 use crate::engine::tape::{Backend, Pass, Tape, Work};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, ParamSet, Weights};
 
-/// What a part of a batch is: written before each run of its program.
+/// Inputs of a part of a batch, written before each run of its program.
 #[derive(Clone, Copy, Debug)]
 pub struct PartInputs {
     /// Clean images `[n, h, w, c]` f32.
@@ -28,7 +28,7 @@ pub struct PartInputs {
     pub weight: Tensor,
     /// `[n, 8]` f32: coefficients of the hybrid loss, where the network learns a variance; else absent.
     pub hybrid: Tensor,
-    /// `[n]` f32: time as the network is told it.
+    /// `[n]` f32: time as the network reads it.
     pub time: Tensor,
     /// `[n]` i32, where the model is conditional.
     pub labels: Option<Tensor>,
@@ -55,12 +55,12 @@ impl PartInputs {
             hybrid: hybrid.unwrap_or(Tensor::EMPTY),
             time: store.tensor(&[n], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[n], DType::I32)),
-            rng: RngState::tensor(store),
+            rng: state_tensor(store),
         }
     }
 }
 
-/// What outlives a step.
+/// Tensors that outlive a step.
 #[derive(Clone, Debug)]
 pub struct StepTensors {
     /// The weights and their gradients.
@@ -69,16 +69,16 @@ pub struct StepTensors {
     pub average: Weights,
     /// State of the optimiser; its moving average is `average`.
     pub state: OptimizerState,
-    /// What a batch in several parts needs besides.
+    /// Further tensors of a batch in several parts.
     pub parts: Option<PartTensors>,
-    /// What a part of a batch is.
+    /// Inputs of a part of a batch.
     pub inputs: PartInputs,
 }
 
-/// Where the parts of a batch come together.
+/// Tensors in which the parts of a batch come together.
 #[derive(Clone, Copy, Debug)]
 pub struct PartTensors {
-    /// Where further parts write their gradients, from where they are added to the first part's.
+    /// Gradients of a further part, which are then added to the first part's.
     pub gradients: Tensor,
     /// `[1]`: sum of the parts' losses; the host sets it to 0 before the first.
     pub loss: Tensor,
@@ -105,7 +105,7 @@ impl StepTensors {
 pub struct StepPrograms<P> {
     /// Processes the first part of a batch; updates the weights too, if that is all of it.
     pub first: P,
-    /// Where there are further parts.
+    /// Programs of the further parts.
     pub further: Option<FurtherParts<P>>,
 }
 
@@ -148,17 +148,17 @@ impl StepPrograms<Tape> {
         StepPrograms { first, further: Some(FurtherParts { part, update }) }
     }
 
-    /// The tapes.
+    /// Lists the tapes.
     pub fn tapes(&self) -> impl Iterator<Item = &Tape> {
         [&self.first].into_iter().chain(self.further.iter().flat_map(|further| [&further.part, &further.update]))
     }
 }
 
 impl<P> StepPrograms<P> {
-    /// The same with what becomes of each program.
+    /// Turns each program into another, in order.
     ///
     /// # Errors
-    /// The first of `f`.
+    /// The first error of `f`.
     pub fn try_map<Q>(self, mut f: impl FnMut(P) -> Result<Q>) -> Result<StepPrograms<Q>> {
         let first = f(self.first)?;
         let further = match self.further {
@@ -181,7 +181,7 @@ impl<P> StepPrograms<P> {
         self.further.as_mut().map(|further| &mut further.update)
     }
 
-    /// What the launches of one step with so many parts have to do, in order; `of` tells it of a program.
+    /// Lists the work of each launch of a step of so many parts, in order; `of` lists that of a program.
     pub fn work(&self, parts: usize, of: impl Fn(&P) -> Vec<Work>) -> Vec<Work> {
         let mut work = of(&self.first);
         if let Some(further) = &self.further {
@@ -210,7 +210,7 @@ pub fn record_part(tape: &mut Tape, network: &Network, weights: &Weights, inputs
     loss.total
 }
 
-/// State of the optimiser, in arrays like the weights'.
+/// State of the optimiser, in arrays like that of the weights.
 #[derive(Clone, Copy, Debug)]
 pub struct OptimizerState {
     /// Mean of the gradient.
@@ -219,9 +219,9 @@ pub struct OptimizerState {
     pub v: Tensor,
     /// Moving average of the weights.
     pub ema: Tensor,
-    /// What changes from step to step: [`AdamHyper::values`](crate::engine::ops::adam::AdamHyper::values).
+    /// Numbers that change from step to step: [`AdamHyper::values`](crate::engine::ops::adam::AdamHyper::values).
     pub hyper: Tensor,
-    /// Norm of the gradients, loss, and whether either was not finite: what an update leaves to be read. See
+    /// Result of an update: norm of the gradients, loss, and 1 if either was not finite. See
     /// [`grad_norm`](crate::engine::ops::grad_norm::grad_norm).
     pub outcome: Tensor,
 }

@@ -1,12 +1,19 @@
-//! Random numbers that a run draws on the host: the initial weights, the times of every batch, the hidden labels. All of
-//! it is a function of the seed, the step and an index.
+//! Random numbers of a run that the host draws: the initial weights, the times of every batch, the hidden labels. Each is
+//! a function of the seed, the step and an index.
 
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 use crate::nn::{Init, ParamSet};
 
-/// Weights before training: a function of the seed alone.
+/// Diffusion times of a batch.
+pub const TIMES: Stream = Stream::new(0);
+/// Initial weights.
+const INITIAL_WEIGHTS: Stream = Stream::new(5);
+/// Labels that become the null label.
+const LABEL_DROPS: Stream = Stream::new(7);
+
+/// Draws the weights before training: a function of the seed alone.
 pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
-    let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, Stream::Init);
+    let philox = Philox::new(RngState { seed, step: 0, first_image: 0 }, INITIAL_WEIGHTS);
     params.initial(|p, init, values| match init {
         Init::Uniform(bound) => {
             philox.fill_uniform(p as u32, 0, values);
@@ -21,13 +28,13 @@ pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
 /// independent of how a batch is split and of the device.
 pub fn timestep_word(seed: u64, step: u32, image: u32) -> u32 {
     let mut word = [0];
-    Philox::new(RngState { seed, step, first_image: image }, Stream::Timestep).fill_words(0, 0, &mut word);
+    Philox::new(RngState { seed, step, first_image: image }, TIMES).fill_words(0, 0, &mut word);
     word[0]
 }
 
-/// Decides with the given probability that the label of an image of a batch is hidden.
+/// Returns true if the label of an image of a batch is hidden, which has the given probability.
 pub fn hides_label(seed: u64, step: u32, image: u32, probability: f64) -> bool {
     let mut u = [0.0];
-    Philox::new(RngState { seed, step, first_image: image }, Stream::LabelDrop).fill_uniform(0, 0, &mut u);
+    Philox::new(RngState { seed, step, first_image: image }, LABEL_DROPS).fill_uniform(0, 0, &mut u);
     f64::from(u[0]) < probability
 }

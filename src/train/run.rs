@@ -3,20 +3,21 @@
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
 use super::feed::Feed;
+use super::log::RunLog;
 use super::model_file::ModelFile;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
-use crate::report::{EventWriter, MetricsLog, Record, read_metrics, sample_sheet, write_run_report};
+use crate::report::{Record, read_metrics, sample_sheet, write_run_report};
 use crate::{Error, Result, SampleKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What a run tells whoever watches it.
+/// An event of a run, for whoever watches it.
 pub enum Event<'a> {
     /// Everything is allocated; the first step follows.
     Ready { trainer: &'a Trainer, dataset: &'a Dataset },
@@ -26,14 +27,14 @@ pub enum Event<'a> {
     Sheet(&'a Path),
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Steps made, of those configured.
+    /// Number of steps made.
     pub step: u64,
-    /// Whether that is the end: all steps, or fewer when validation no longer improved.
+    /// True at the end: after all steps, or after fewer when validation no longer improved.
     pub finished: bool,
-    /// The step whose weights count, where it is not the last: that of the best validation.
+    /// Step whose weights count, where it is not the last: that of the best validation.
     pub best_step: Option<u64>,
     /// The last sheet of samples, if there is one.
     pub sheet: Option<PathBuf>,
@@ -41,7 +42,7 @@ pub struct Outcome {
     pub report: PathBuf,
 }
 
-/// What to train, and where.
+/// A training run: its configuration and its place.
 pub struct Run<'a> {
     /// The run directory: new, or with a configuration and perhaps checkpoints.
     pub dir: &'a RunDir,
@@ -49,17 +50,17 @@ pub struct Run<'a> {
     pub config: &'a Config,
     /// Weights to begin with instead of random ones.
     pub init: Option<&'a ModelFile>,
-    /// Set by somebody else to end the run after the current step.
+    /// Set from outside to end the run after the current step.
     pub stop: &'a AtomicBool,
 }
 
 impl Run<'_> {
-    /// The last checkpoint's step and file, if one was written.
+    /// Finds the last checkpoint: its step and file.
     fn last_checkpoint(&self) -> Result<Option<(u64, PathBuf)>> {
         Ok(checkpoint::list(&self.dir.checkpoints())?.pop())
     }
 
-    /// Whether there is nothing left to do.
+    /// Returns the outcome of a run that has nothing left to do.
     ///
     /// # Errors
     /// A run directory that cannot be read.
@@ -69,7 +70,7 @@ impl Run<'_> {
         Ok(Some(outcome).filter(|outcome| outcome.finished && self.dir.report().exists()))
     }
 
-    /// The validations up to a step.
+    /// Reads the validations up to a step.
     fn validations(&self, step: u64) -> Result<EarlyStopping> {
         let mut stopping = EarlyStopping::new(&self.config.train);
         if self.dir.metrics().exists() {
@@ -88,102 +89,100 @@ impl Run<'_> {
         Outcome { step, finished, best_step, sheet, report: self.dir.report() }
     }
 
-    /// Trains to the end, or until it is told to stop; either way a checkpoint of the last step is written.
+    /// Trains to the end, or until `stop` is set; either way a checkpoint of the last step is written.
     ///
     /// # Errors
     /// Data, device or disk that fail, or a step that is not finite. The last checkpoint stays.
     pub fn train(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
-        let config = self.config;
-        let dataset = open_data(config)?;
-        let mut trainer = Trainer::new(device, config)?;
-        let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
-        self.dir.create(trainer.config())?;
-        checkpoint::tidy(&self.dir.checkpoints(), 0)?;
-        match (self.last_checkpoint()?, &init) {
-            (Some((_, path)), _) => {
-                let state = Checkpoint::open(&path)?.state(trainer.params())?;
-                trainer.restore(&state)?;
-            }
-            (None, Some(init)) => {
-                trainer.start_from(init)?;
-                // A resumed run must not depend on the other model's still being there.
-                self.save(&mut trainer)?;
-            }
-            (None, None) => {}
-        }
+        let dataset = open_data(self.config)?;
+        let mut trainer = self.trainer(device)?;
         let first = trainer.updates();
-        let mut metrics = MetricsLog::resume(&self.dir.metrics(), first + 1)?;
-        let mut events = EventWriter::create(self.dir.path(), if first == 0 { 0 } else { first + 1 })?;
+        let mut log = RunLog::resume(self.dir, first, self.config.train.log_every)?;
         watch(Event::Ready { trainer: &trainer, dataset: &dataset });
 
-        let mut feed = Feed::new(config, &dataset);
+        let mut feed = Feed::new(self.config, &dataset);
         let mut stopping = self.validations(first)?;
         let started = Instant::now();
-        loop {
-            // A GPU gets the next step while it computes one, unless something is done with the weights in between.
-            let most = if trainer.runs_ahead() && !self.rests_after(trainer.updates()) { 2 } else { 1 };
-            let goes_on = trainer.updates() < config.train.steps && !stopping.is_over();
-            if goes_on && trainer.under_way() < most && !self.stop.load(Ordering::Relaxed) {
-                feed.start(&mut trainer)?;
-                continue;
-            }
-            if trainer.under_way() == 0 {
-                break;
-            }
-            let mut record = feed.finish(&mut trainer)?;
-            if is_due(config.train.validate_every, record.step) {
-                let validation = feed.validate(&mut trainer)?;
-                record.validation_loss = Some(validation.loss as f32);
-                record.validation_error = Some(validation.standard_error as f32);
-            }
-            if stopping.note(&record) && config.train.patience > 0 {
+        while self.enqueue(&mut trainer, &mut feed, stopping.is_over())? {
+            let record = self.finish_step(&mut trainer, &mut feed)?;
+            if stopping.note(&record) && self.config.train.patience > 0 {
                 let state = trainer.state()?;
                 checkpoint::save(&self.dir.best(), trainer.config(), trainer.params(), &state)?;
             }
-            metrics.write(&record)?;
-            if let Some(loss) = record.validation_loss {
-                events.scalars(record.step, &[("validation_loss", loss)])?;
-            }
-            if record.step.is_multiple_of(config.train.log_every) {
-                let scalars =
-                    [("loss", record.loss), ("learning_rate", record.learning_rate), ("grad_norm", record.grad_norm)];
-                events.scalars(record.step, &scalars)?;
-            }
+            log.write(&record)?;
             watch(Event::Step(&record));
             if trainer.under_way() == 0 {
-                self.after_step(&mut trainer, &mut events, watch)?;
+                self.after_step(&mut trainer, &mut log, watch)?;
             }
         }
         let step = trainer.updates();
         if step > first && self.last_checkpoint()?.is_none_or(|(saved, _)| saved < step) {
             self.save(&mut trainer)?;
         }
-        let ended = self.outcome(step, &stopping);
-        if ended.best_step.is_some() {
-            let best = Checkpoint::open(&self.dir.best())?.state(trainer.params())?;
-            trainer.restore(&best)?;
-        }
-        if ended.finished && config.sample.n > 0 && !self.dir.sheet(step).exists() {
-            self.draw_sheet(&mut trainer, step, &mut events, watch)?;
-        }
+        self.draw_last_sheet(&mut trainer, &self.outcome(step, &stopping), &mut log, watch)?;
         self.write_report(&trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
         Ok(self.outcome(step, &stopping))
     }
 
-    /// Whether something is done with the weights after a step.
+    /// Prepares a trainer with the state to begin from, and the run directory.
+    fn trainer(&self, device: Device) -> Result<Trainer> {
+        let mut trainer = Trainer::without_weights(device, self.config)?;
+        let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
+        self.dir.create(trainer.config())?;
+        checkpoint::tidy(&self.dir.checkpoints(), 0)?;
+        match (self.last_checkpoint()?, init) {
+            (Some((_, path)), _) => {
+                let state = Checkpoint::open(&path)?.state(trainer.params())?;
+                trainer.restore(&state)?;
+            }
+            (None, Some(init)) => {
+                trainer.start_from(&init)?;
+                // A resumed run must not depend on the other model's still being there.
+                self.save(&mut trainer)?;
+            }
+            (None, None) => trainer.draw_weights()?,
+        }
+        Ok(trainer)
+    }
+
+    /// Enqueues the steps that may be under way together; returns false where none is left to wait for.
+    fn enqueue(&self, trainer: &mut Trainer, feed: &mut Feed, is_over: bool) -> Result<bool> {
+        loop {
+            // A GPU gets the next step while it computes one, unless something is done with the weights in between.
+            let most = if trainer.runs_ahead() && !self.rests_after(trainer.updates()) { 2 } else { 1 };
+            let goes_on = trainer.updates() < self.config.train.steps && !is_over;
+            if !goes_on || trainer.under_way() >= most || self.stop.load(Ordering::Relaxed) {
+                return Ok(trainer.under_way() > 0);
+            }
+            feed.start(trainer)?;
+        }
+    }
+
+    /// Waits for the earliest step that is under way, and validates where that is due.
+    fn finish_step(&self, trainer: &mut Trainer, feed: &mut Feed) -> Result<Record> {
+        let mut record = feed.finish(trainer)?;
+        if is_due(self.config.train.validate_every, record.step) {
+            let validation = feed.validate(trainer)?;
+            record.validation_loss = Some(validation.loss as f32);
+            record.validation_error = Some(validation.standard_error as f32);
+        }
+        Ok(record)
+    }
+
+    /// Returns true where the weights are needed after a step, for a validation, a checkpoint or samples.
     fn rests_after(&self, step: u64) -> bool {
         let train = &self.config.train;
         [train.validate_every, train.checkpoint_every, train.sample_every].iter().any(|&every| is_due(every, step))
     }
 
-    /// Checkpoint and samples, where they are due.
-    fn after_step(&self, trainer: &mut Trainer, events: &mut EventWriter, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    /// Writes a checkpoint and draws samples, where they are due.
+    fn after_step(&self, trainer: &mut Trainer, log: &mut RunLog, watch: &mut dyn FnMut(Event)) -> Result<()> {
         let (train, step) = (&self.config.train, trainer.updates());
         if is_due(train.checkpoint_every, step) {
             self.save(trainer)?;
         }
         if self.config.sample.n > 0 && is_due(train.sample_every, step) && step < train.steps {
-            self.draw_sheet(trainer, step, events, watch)?;
+            self.draw_sheet(trainer, step, log, watch)?;
         }
         Ok(())
     }
@@ -194,12 +193,30 @@ impl Run<'_> {
         checkpoint::tidy(&folder, self.config.train.keep_checkpoints)
     }
 
-    /// A sheet of samples and the strip from noise to images.
+    /// Draws the sheet of a run that has ended, with the weights that count.
+    fn draw_last_sheet(
+        &self,
+        trainer: &mut Trainer,
+        ended: &Outcome,
+        log: &mut RunLog,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        if ended.best_step.is_some() {
+            let best = Checkpoint::open(&self.dir.best())?.state(trainer.params())?;
+            trainer.restore(&best)?;
+        }
+        if ended.finished && self.config.sample.n > 0 && ended.sheet.is_none() {
+            self.draw_sheet(trainer, ended.step, log, watch)?;
+        }
+        Ok(())
+    }
+
+    /// Draws a sheet of samples and the strip from noise to images.
     fn draw_sheet(
         &self,
         trainer: &mut Trainer,
         step: u64,
-        events: &mut EventWriter,
+        log: &mut RunLog,
         watch: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let samples = trainer.sample()?;
@@ -209,7 +226,7 @@ impl Run<'_> {
             samples.strip().write_png(&self.dir.strip())?;
         }
         watch(Event::Sheet(&path));
-        events.picture(step, "samples", &sheet)
+        log.sheet(step, &sheet)
     }
 
     fn write_report(&self, trainer: &Trainer, dataset: &Dataset, made: Range<u64>, seconds: f64) -> Result<()> {
@@ -233,12 +250,12 @@ impl Run<'_> {
     }
 }
 
-/// Whether something that is done every so many steps (0: never) is due after this one.
+/// Returns true where something that happens every so many steps (0: never) is due after this one.
 fn is_due(every: u64, step: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
 }
 
-/// The data of a configuration.
+/// Opens the data of a configuration.
 ///
 /// # Errors
 /// Data that cannot be read, or that do not fit the model.

@@ -1,4 +1,4 @@
-//! A run directory: all there is to know of a run.
+//! The run directory, which holds all there is to know of a run.
 //!
 //! ```text
 //! config.toml                 complete, reusable
@@ -9,8 +9,8 @@
 //! report.html                 all of it on one page
 //! ```
 
-use super::checkpoint::write_whole;
 use super::config::Config;
+use crate::files::replace_file;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,58 +22,58 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// The run directory at `path`.
+    /// Names the run directory at `path`.
     pub fn new(path: impl Into<PathBuf>) -> RunDir {
         RunDir { path: path.into() }
     }
 
-    /// The first of `parent/name-001`, `parent/name-002`, ... that does not exist.
+    /// Names the first of `parent/name-001`, `parent/name-002`, ... that does not exist.
     pub fn numbered(parent: &Path, name: &str) -> RunDir {
         let path = |i| parent.join(format!("{name}-{i:03}"));
         RunDir::new((1..).map(path).find(|p| !p.exists()).expect("some number is free"))
     }
 
-    /// The directory itself.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The configuration.
+    /// Path of the configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// The log of losses.
+    /// Path of the log of losses.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// The folder of checkpoints.
+    /// Path of the folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// The checkpoint of the best validation, where the run stops early.
+    /// Path of the checkpoint of the best validation, where the run stops early.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
 
-    /// The sheet of samples after a step.
+    /// Path of the sheet of samples after a step.
     pub fn sheet(&self, step: u64) -> PathBuf {
         self.path.join("samples").join(format!("step-{step:08}.png"))
     }
 
-    /// The strip from noise to images.
+    /// Path of the strip from noise to images.
     pub fn strip(&self) -> PathBuf {
         self.path.join("samples").join("denoising.png")
     }
 
-    /// The page that shows the run.
+    /// Path of the page that shows the run.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
-    /// The configuration of a run that was begun here, if one was.
+    /// Reads the configuration of a run that was begun here.
     ///
     /// # Errors
     /// A configuration that cannot be read.
@@ -82,7 +82,7 @@ impl RunDir {
         if path.exists() { Config::default().with_file(&path).map(Some) } else { Ok(None) }
     }
 
-    /// Checks that a new run may be made here: nothing is, or an empty directory, or the first moment of a killed run.
+    /// Checks that a new run may be made here: in a new or empty directory, or in one that a killed run had just made.
     ///
     /// # Errors
     /// A directory with contents, or something that is no directory.
@@ -116,7 +116,7 @@ impl RunDir {
         for folder in [self.checkpoints(), self.path.join("samples")] {
             fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         }
-        write_whole(&self.config(), |path| fs::write(path, config.to_toml()).map_err(Error::io(path)))
+        replace_file(&self.config(), config.to_toml().as_bytes())
     }
 }
 

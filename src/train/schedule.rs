@@ -1,4 +1,4 @@
-//! Schedules of the step number: the learning rate and the decay of the weights' average.
+//! Numbers that change with the step by rule: the learning rate and the decay of the weights' average.
 
 use super::config::{LrSchedule, TrainConfig};
 

@@ -3,7 +3,7 @@
 use super::config::TrainConfig;
 use crate::report::Record;
 
-/// A mean loss and how well it is known.
+/// A mean loss and its standard error.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct MeanLoss {
     /// Mean over samples.
@@ -13,7 +13,7 @@ pub struct MeanLoss {
 }
 
 impl MeanLoss {
-    /// The mean of the losses of samples.
+    /// Computes the mean of the losses of samples.
     ///
     /// # Panics
     /// If there are none.
@@ -37,12 +37,12 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Nothing validated yet.
+    /// Begins with nothing validated.
     pub fn new(train: &TrainConfig) -> EarlyStopping {
         EarlyStopping { patience: train.patience, min_delta: train.min_delta, best: None, without_progress: 0 }
     }
 
-    /// Takes note of a step; whether its validation is the best so far by at least the least difference.
+    /// Takes note of a step; returns true if its validation is the best so far, by at least the least difference.
     pub fn note(&mut self, record: &Record) -> bool {
         let Some(loss) = record.validation_loss.map(f64::from) else { return false };
         let is_best = self.best.is_none_or(|(_, best)| loss < best - self.min_delta);
@@ -55,7 +55,7 @@ impl EarlyStopping {
         is_best
     }
 
-    /// Whether the patience is over.
+    /// Returns true once the patience is over.
     pub fn is_over(&self) -> bool {
         self.patience > 0 && self.without_progress >= self.patience
     }

@@ -9,7 +9,7 @@ pub fn ddpm(args: &[&str]) -> Command {
     command
 }
 
-/// What it prints where it succeeds.
+/// Its output where it succeeds.
 pub fn stdout(args: &[&str]) -> String {
     let assert = ddpm(args).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()

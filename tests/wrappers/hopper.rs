@@ -155,7 +155,7 @@ fn changed_products() -> [Case; 3] {
     })
 }
 
-/// What lane `lane` gets of matrix `i` by ldmatrix after stmatrix, plain and transposed, and the lane that is elected.
+/// Words that lane `lane` gets of matrix `i` by ldmatrix after stmatrix, plain and transposed, and the lane that is elected.
 fn matrix_stores() -> Case {
     let given = |i: usize, lane: usize| [i * 64 + lane * 2, i * 64 + lane * 2 + 1];
     let word = |[low, high]: [usize; 2]| low as u32 | (high as u32) << 16;

@@ -26,7 +26,7 @@ impl Allocations {
         self.0.values().map(|&bytes| bytes as u64).sum()
     }
 
-    /// Whether a range lies inside one allocation; an error message if not.
+    /// Checks that a range lies inside one allocation; an error message if not.
     pub fn check(&self, address: u64, bytes: usize) -> Result<(), String> {
         let inside = self.0.range(..=address).next_back().is_some_and(|(&base, &size)| {
             let before = address - base;

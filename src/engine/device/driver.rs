@@ -62,15 +62,15 @@ impl KernelArg {
 /// The instructions that kernels may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// Those of compute capability 8.0, which every GPU here has: tensor cores, asynchronous copies.
+    /// Instructions of compute capability 8.0, which every supported GPU has: tensor cores, asynchronous copies.
     Ampere,
-    /// Those of 9.0 too: tensor copies, warpgroup products. Kernels that use them, in files `*_sm90.cu`, run on no other
+    /// Also those of 9.0: tensor copies, warpgroup products. Kernels that use them, in files `*_sm90.cu`, run on no other
     /// generation, not even a later one.
     Hopper,
 }
 
 impl Capability {
-    /// Of a GPU with this compute capability.
+    /// Capability of a GPU with this compute capability.
     pub fn of(compute_capability: (u32, u32)) -> Capability {
         if compute_capability == (9, 0) { Capability::Hopper } else { Capability::Ampere }
     }
@@ -123,14 +123,14 @@ pub trait ReadBack: Send {
     fn wait(self: Box<Self>) -> Result<Vec<u8>>;
 }
 
-/// What runs kernels. Work is asynchronous and in order; [`Driver::synchronize`], [`Driver::download`] and
+/// Runs kernels. Work is asynchronous and in order; [`Driver::synchronize`], [`Driver::download`] and
 /// [`Driver::time_ms`] wait for it, and errors of earlier launches surface there at the latest.
 pub trait Driver: Send {
     /// The device in words, e.g. `NVIDIA H200 (cuda:0)`.
     fn name(&self) -> String;
     /// Compute capability, e.g. `(9, 0)`.
     fn compute_capability(&self) -> (u32, u32);
-    /// Whether work that is enqueued runs while the caller goes on.
+    /// True if work that is enqueued runs while the caller goes on.
     fn is_asynchronous(&self) -> bool;
     /// Free and total device memory in bytes.
     ///
@@ -183,6 +183,6 @@ pub trait Driver: Send {
     /// Waits until all work is done.
     ///
     /// # Errors
-    /// What went wrong in it.
+    /// Errors of that work.
     fn synchronize(&self) -> Result<()>;
 }

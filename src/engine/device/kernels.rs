@@ -19,13 +19,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Whether it uses what only compute capability 9.0 has: it is compiled for nothing else.
+    /// True if it uses instructions that only compute capability 9.0 has: it is compiled for nothing else.
     pub fn needs_hopper(&self) -> bool {
         MODULES[self.module].file.ends_with("_sm90.cu")
     }
 }
 
-/// What a kernel takes on an architecture, as its compiler reported.
+/// Resources that a kernel takes on an architecture, as its compiler reported.
 pub struct Resources {
     /// Exported name.
     pub kernel: &'static str,

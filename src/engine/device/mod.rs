@@ -1,10 +1,12 @@
 //! Devices: what a tape runs on. All `unsafe` code of the crate is in this module.
 
 mod allocations;
+mod backend;
 mod cuda;
 pub mod driver;
 mod emu;
 pub mod host_math;
+mod host_memory;
 pub mod kernels;
 mod map_file;
 mod memory;
@@ -12,9 +14,11 @@ mod open;
 pub mod profiler;
 mod tensor_map;
 
+pub use backend::Backend;
 pub use cuda::Cuda;
 pub use driver::{Capability, Driver, KernelArg, KernelCall};
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
+pub use host_memory::HostMemory;
 pub use map_file::map_file;
 pub use memory::Memory;
 pub use tensor_map::TensorMap;

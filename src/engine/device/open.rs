@@ -1,12 +1,11 @@
 //! Choosing a device by its name on the command line.
 
-use super::{Capability, Cuda, Device, Emu, EmuOptions};
-use crate::engine::tape::Backend;
+use super::{Backend, Capability, Cuda, Device, Emu, EmuOptions, HostMemory};
 use crate::{Error, Result};
 
 impl Device {
-    /// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `emu`. The text that comes with it says what a user should know about
-    /// the choice; it is empty where there is nothing to say.
+    /// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `emu`. The text that comes with the device is a note for the user on the
+    /// choice; it is mostly empty.
     ///
     /// # Errors
     /// An unknown name, or a device that was asked for and is not there. `auto` falls back to the CPU instead.
@@ -32,18 +31,18 @@ impl Device {
         }
     }
 
-    /// Bytes that can still be allocated, where that is known: not of the CPU.
+    /// Bytes that can still be allocated, where that is known.
     ///
     /// # Errors
     /// When the device does not answer.
     pub fn free_bytes(&self) -> Result<Option<u64>> {
         match self {
-            Device::Cpu => Ok(None),
+            Device::Cpu => Ok(HostMemory::read().map(|memory| memory.free_bytes)),
             Device::Gpu(driver) => Ok(Some(driver.memory_info()?.0)),
         }
     }
 
-    /// What tapes for this device are recorded for.
+    /// Backend of the tapes for this device.
     pub fn backend(&self) -> Backend {
         match self {
             Device::Cpu => Backend::Cpu,

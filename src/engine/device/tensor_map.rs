@@ -1,11 +1,11 @@
-//! Tensor maps: what the tensor copies of Hopper's kernels move (`TensorMap` in `kernels/common/hopper.cuh`).
+//! Tensor maps: descriptions of the boxes that the tensor copies of Hopper's kernels move (`TensorMap` in `kernels/common/hopper.cuh`).
 
 use crate::engine::tensor::DType;
 
 /// Most dimensions of a tensor map.
 pub const MAX_RANK: usize = 5;
 
-/// A box of a tensor in global memory that one copy moves: the box has this shape, a kernel says where it lies. Dimensions
+/// A box of a tensor in global memory that one copy moves. The map gives the shape of the box, a kernel its position. Dimensions
 /// count from the innermost outwards.
 ///
 /// Where a box reaches over the tensor's edge, loads give zeros and stores write nothing.
@@ -19,12 +19,12 @@ pub struct TensorMap {
     pub dims: [usize; MAX_RANK],
     /// Elements from one index of a dimension to the next. The innermost is 1.
     pub strides: [usize; MAX_RANK],
-    /// What the box covers of the tensor along each dimension, at most 256.
+    /// Elements of the tensor that the box covers along each dimension, at most 256.
     pub box_dims: [usize; MAX_RANK],
-    /// Of what the box covers along a dimension, every so manieth index is moved, at most every 8th: `box_dims` of 16 and a
-    /// step of 2 move 8. The innermost is 1.
+    /// Steps between the indices that are moved along each dimension, 1 to 8: `box_dims` of 16 and a step of 2 move 8
+    /// elements. The innermost is 1.
     pub element_strides: [usize; MAX_RANK],
-    /// Whether the box lies in shared memory with the 128-byte swizzle, as operands of warpgroup products do.
+    /// True if the box lies in shared memory with the 128-byte swizzle, as operands of warpgroup products do.
     pub swizzle_128: bool,
 }
 
@@ -62,7 +62,7 @@ impl TensorMap {
         self
     }
 
-    /// With only every so manieth index of each dimension moved.
+    /// With these steps between the indices that are moved along each dimension.
     pub fn element_strides(mut self, steps: &[usize]) -> TensorMap {
         assert_eq!(steps.len(), self.rank, "a step for each dimension");
         self.element_strides[..self.rank].copy_from_slice(steps);
@@ -86,8 +86,8 @@ impl TensorMap {
         std::array::from_fn(|i| (self.strides[i + 1] * self.dtype.bytes()) as u64)
     }
 
-    /// Whether the hardware can copy so from a tensor of `bytes` bytes at `address`, and stays inside it; an error message
-    /// if not.
+    /// Checks that the hardware can copy such boxes from a tensor of `bytes` bytes at `address` and stays inside it; an
+    /// error message if not.
     pub(super) fn check(&self, address: u64, bytes: usize) -> Result<(), String> {
         let require = |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("{what}: {self:?}")) };
         let used = 0..self.rank;

@@ -258,7 +258,9 @@ mod tests {
     use crate::engine::device::Capability;
     use crate::engine::ops::check::{Check, Input, compare};
     use crate::engine::ops::dropout::dropout;
-    use crate::engine::ops::philox::{Philox, RngState, Stream};
+    use crate::engine::ops::dropout::layer_stream;
+    use crate::engine::ops::philox;
+    use crate::engine::random::{Philox, RngState};
     use crate::engine::tape::Backend;
     use crate::engine::tensor::{DType, Store};
 
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn dropout_matches_the_oracle() {
         for [n, h, w, c] in SHAPES {
-            let (d, philox) = (h * w * c, Philox::new(STATE, Stream::Dropout(2)));
+            let (d, philox) = (h * w * c, Philox::new(STATE, layer_stream(2)));
             let keeps = |i: usize| philox.word((i / d) as u32, i % d) as f64 >= 0.3f32 as f64 * 2f64.powi(32);
             let biased = |x: &[Vec<f64>], i: usize| x[0][i] + x[1][i / d * c + i % c];
             Check::default().run(
@@ -361,7 +363,7 @@ mod tests {
     /// The bias learns, its input does not: the sum is taken all the same.
     #[test]
     fn the_bias_learns_alone() {
-        let (d, philox) = (2 * 3 * 8, Philox::new(STATE, Stream::Dropout(2)));
+        let (d, philox) = (2 * 3 * 8, Philox::new(STATE, layer_stream(2)));
         let keeps = |i: usize| philox.word((i / d) as u32, i % d) as f64 >= 0.3f32 as f64 * 2f64.powi(32);
         Check::default().run(
             &[Input::activation(&[2, 2, 3, 8]).detached(), Input::activation(&[2, 8]), Input::labels(&STATE.words())],
@@ -378,7 +380,7 @@ mod tests {
         let (n, c, dims) = (4, 64, [4, 8, 8, 64]);
         let mut store = Store::new();
         let [x, dy] = [(); 2].map(|()| store.tensor(&dims, DType::Bf16));
-        let (values, rng) = (store.tensor(&[n, 2 * c], DType::Bf16), RngState::tensor(&mut store));
+        let (values, rng) = (store.tensor(&[n, 2 * c], DType::Bf16), philox::state_tensor(&mut store));
         let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
         tape.watch(x);
         tape.watch(values);

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `DDPM_TEST_DEVICES=cuda,emu` | only these kinds of device, of `cpu`, `emu` and `cuda`; one that is not there is a failure |
 //! | `DDPM_REQUIRE_GPU=1` | that no GPU answers is a failure |
+//! | `DDPM_REQUIRE_TESTS=1` | a build without the emulator is a failure, and so is every [`skip!`](crate::skip) |
 //! | `DDPM_TEST_SHAPES=few` | the first shapes alone of a test that has many |
 //! | `DDPM_TEST_SCHEDULES=all` | every layer of the benchmark models in every schedule, not in one: minutes |
 //!
@@ -211,6 +212,9 @@ fn has_emulator() -> bool {
     match Emu::new(EmuOptions::default()) {
         Ok(_) => true,
         Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names emu, but {reason}"),
+        Err(reason) if std::env::var("DDPM_REQUIRE_TESTS").is_ok_and(|v| v == "1") => {
+            panic!("DDPM_REQUIRE_TESTS=1, but {reason}")
+        }
         Err(_) => false,
     }
 }

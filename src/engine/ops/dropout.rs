@@ -5,18 +5,27 @@
 //! means not to record the op.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::{Philox, Stream, quad_blocks};
+use crate::engine::ops::philox::quad_blocks;
+use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
 use crate::engine::tape::{Launches, Op, Tape};
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
+
+/// The stream of layer 0; each layer has its own.
+const FIRST_STREAM: u32 = 256;
+
+/// The stream of a layer's mask.
+pub(super) fn layer_stream(layer: u32) -> Stream {
+    Stream::new(FIRST_STREAM + layer)
+}
 
 /// One dropout layer of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct DropoutLayer {
     /// Probability that an element is dropped, below 1.
     pub p: f32,
-    /// A tensor of [`RngState::words`](super::philox::RngState).
+    /// A tensor of [`RngState::words`](crate::engine::random::RngState::words).
     pub rng: Tensor,
     /// Numbers the layers of a network: their masks are independent.
     pub layer: u32,
@@ -33,9 +42,9 @@ impl DropoutLayer {
         1.0 / (1.0 - self.p)
     }
 
-    /// What a kernel draws its numbers from.
+    /// The stream that a kernel draws its numbers from.
     pub(super) fn stream(&self) -> Stream {
-        Stream::Dropout(self.layer)
+        layer_stream(self.layer)
     }
 
     /// The mask of the step whose state `rng` holds.
@@ -143,14 +152,14 @@ pub(super) fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
 mod tests {
     use super::*;
     use crate::engine::ops::check::{Check, Input};
-    use crate::engine::ops::philox::RngState;
+    use crate::engine::random::RngState;
 
     #[test]
     fn the_mask_is_the_counters_and_the_same_in_both_directions() {
         let state = RngState { seed: 0x0012_3456_0078_9abc, step: 3, first_image: 11 };
         for (dims, p) in [([1, 5, 7, 3], 0.3), ([3, 4, 4, 35], 0.1), ([2, 8, 8, 32], 0.5), ([2, 3, 43, 40], 0.0)] {
             let d: usize = dims[1..].iter().product();
-            let philox = Philox::new(state, Stream::Dropout(2));
+            let philox = Philox::new(state, layer_stream(2));
             let keeps = |i: usize| philox.word((i / d) as u32, i % d) as f64 >= p as f64 * 2f64.powi(32);
             Check::default().run(
                 &[Input::activation(&dims), Input::labels(&state.words())],
@@ -164,7 +173,7 @@ mod tests {
     fn drops_the_fraction_that_was_asked_for() {
         let n = 100_000;
         let mut y = vec![0.0; n];
-        let philox = Philox::new(RngState::default(), Stream::Dropout(0));
+        let philox = Philox::new(RngState::default(), layer_stream(0));
         dropout_cpu(&mut y, &vec![1.0; n], n, &Mask { philox, threshold: (0.3 * 2f64.powi(32)) as u32, scale: 1.0 });
         let kept = y.iter().filter(|&&y| y != 0.0).count() as f64 / n as f64;
         assert!((kept - 0.7).abs() <= 5.0 * (0.21 / n as f64).sqrt(), "kept {kept}");

@@ -1,8 +1,10 @@
 //! The ops: each file pairs with a CUDA source of the same name in `kernels/` and holds, in this order, the
 //! mathematics, the op as layer code calls it, its gradient, the CPU implementation and the kernel launch.
 
+/// The tape's own, which adds gradients up.
+pub use crate::engine::tape::add;
+
 pub mod adam;
-pub mod add;
 pub mod attention;
 pub mod avg_pool;
 pub mod avg_pool_same;
@@ -27,7 +29,6 @@ pub mod relu;
 pub mod sampler_step;
 pub mod scale_add;
 pub mod silu;
-pub mod sum_parts;
 pub mod time_input;
 pub mod timestep_embedding;
 pub mod upsample;

@@ -8,17 +8,21 @@
 //! data. eps is never stored, and the loss and its gradient are one pass.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::{Philox, Stream, quad_blocks};
+use crate::engine::ops::philox::quad_blocks;
+use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
 use crate::engine::tape::{Arg, Launches, Op, Tape};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
+/// The noise eps of training.
+pub const NOISE: Stream = Stream::new(1);
+
 /// Adds noise to clean images. Returns the network's input and what it should predict.
 ///
 /// # Shapes
 /// `x [n, h, w, c]` f32; `coefficients [n, 4]` f32: a, sigma, c_x, c_eps; `rng` a tensor of
-/// [`RngState::words`](super::philox::RngState). Results: z like x in the tape's type, the target like x in f32.
+/// [`RngState::words`](crate::engine::random::RngState::words). Results: z like x in the tape's type, the target like x in f32.
 pub fn noise(tape: &mut Tape, x: Tensor, coefficients: Tensor, rng: Tensor) -> (Tensor, Tensor) {
     assert!(x.dtype() == DType::F32 && coefficients.dims() == [x.dim(0), 4], "{coefficients:?} for images {x:?}");
     let z = tape.tensor(&x.dims(), tape.dtype());
@@ -50,7 +54,7 @@ impl Op for NoiseFwd {
         let d = self.x.numel() / self.x.dim(0);
         let ([z, target], [x, coefficients, rng]) =
             mem.views([self.z, self.target], [self.x, self.coefficients, self.rng]);
-        let philox = Philox::from_view(rng, Stream::Noise);
+        let philox = Philox::from_view(rng, NOISE);
         let outs = z.par_chunks_mut(d).zip(target.par_chunks_mut(d));
         let ins = x.par_chunks(d).zip(coefficients.par_chunks(4));
         outs.zip(ins).enumerate().for_each(|(image, ((z, target), (x, c)))| {
@@ -60,7 +64,7 @@ impl Op for NoiseFwd {
     fn launch(&self, q: &mut Launches) {
         let (n, d) = (self.x.dim(0), self.x.numel() / self.x.dim(0));
         let outs = [self.z.into(), self.target.into()];
-        let ins = [self.x.into(), self.coefficients.into(), self.rng.into(), d.into(), Stream::Noise.id().into()];
+        let ins = [self.x.into(), self.coefficients.into(), self.rng.into(), d.into(), NOISE.id().into()];
         q.kernel("noise_fwd", self.z.dtype()).grid(quad_blocks(n, d)).args(&[&outs[..], &ins].concat());
     }
 }
@@ -184,7 +188,7 @@ fn loss_cpu(dpred: &mut [f32], pred: &[f32], target: &[f32], weight: f32) -> f32
 mod tests {
     use super::*;
     use crate::engine::ops::check::{Check, Input};
-    use crate::engine::ops::philox::RngState;
+    use crate::engine::random::RngState;
 
     const SHAPES: [[usize; 4]; 4] = [[1, 5, 7, 3], [3, 5, 5, 1], [2, 8, 8, 4], [3, 33, 13, 3]];
 
@@ -196,7 +200,7 @@ mod tests {
             let coefficients: Vec<f32> =
                 (0..4 * n).map(|i| [0.8, 0.6, -0.25, 1.5][i % 4] + 0.1 * (i / 4) as f32).collect();
             let mut eps = vec![0.0; n * d];
-            let philox = Philox::new(state, Stream::Noise);
+            let philox = Philox::new(state, NOISE);
             eps.chunks_mut(d).enumerate().for_each(|(image, eps)| philox.fill_normal(image as u32, 0, eps));
             for output in [0, 1] {
                 Check::default().run(

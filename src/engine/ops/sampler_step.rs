@@ -10,11 +10,15 @@
 //! `ln variance = f log_max + (1 - f) log_min`, `f = (v + 1) / 2` (Nichol and Dhariwal 2021, eq. 15).
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::{Philox, Stream, quad_blocks};
+use crate::engine::ops::philox::quad_blocks;
+use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
 use crate::engine::tape::{Launches, Op, Tape};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
+
+/// The noise of a reverse step.
+pub const STEP_NOISE: Stream = Stream::new(3);
 
 /// Records one step. `z` is replaced by z' and `x0`, the estimate of the clean sample in the step before, by this step's;
 /// `input`, the network's next input, gets z' in the storage type. `input` may be [`Tensor::EMPTY`].
@@ -24,7 +28,7 @@ use rayon::prelude::*;
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
 /// the network says the variance: means first. `coefficients [12]` f32: p_z, p_out, limit, m_z, m_x, m_previous, m_out,
 /// rho, log_min, log_max, w_class, w_none; they change from step to step without recording anew. `rng` a
-/// tensor of [`RngState::words`](super::philox::RngState), whose first image is the number of the first sample. An
+/// tensor of [`RngState::words`](crate::engine::random::RngState::words), whose first image is the number of the first sample. An
 /// infinite limit does not clip; rho = 0 draws no noise; m_previous = 0 does not read what `x0` held.
 pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
     let ([n, h, w, c], [m, out_h, out_w, k]) = (four(z), four(out));
@@ -75,7 +79,7 @@ impl Op for SamplerStep {
         let (d, d_out) = (self.z.numel() / n, self.out.numel() / self.out.dim(0));
         let ([z, input, x0], [out, coefficients, rng]) =
             mem.views([self.z, self.input, self.x0], [self.out, self.coefficients, self.rng]);
-        let philox = Philox::from_view(rng, Stream::SampleStep);
+        let philox = Philox::from_view(rng, STEP_NOISE);
         let (with, without) = out.split_at(n * d_out);
         z.par_chunks_mut(d).zip(x0.par_chunks_mut(d)).enumerate().for_each(|(image, (z, x0))| {
             let of_image = |out: &'_ [f32]| image * d_out..(image * d_out + d_out).min(out.len());
@@ -91,7 +95,7 @@ impl Op for SamplerStep {
         let outs = [self.z.into(), self.input.into(), self.x0.into()];
         let ins = [self.out.into(), self.coefficients.into(), self.rng.into()];
         let dims = [d.into(), c.into(), usize::from(self.is_guided()).into(), usize::from(self.is_learned()).into()];
-        let scalars = [Stream::SampleStep.id().into()];
+        let scalars = [STEP_NOISE.id().into()];
         let grid = quad_blocks(n, d);
         q.kernel("sampler_step", self.out.dtype()).grid(grid).args(&[&outs[..], &ins, &dims, &scalars].concat());
     }
@@ -177,7 +181,7 @@ mod tests {
     use super::*;
     use crate::engine::ops::add::sum_into;
     use crate::engine::ops::check::{Check, Input};
-    use crate::engine::ops::philox::RngState;
+    use crate::engine::random::RngState;
 
     const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
 
@@ -186,7 +190,7 @@ mod tests {
         let (dims, d) = ([n, h, w, c], h * w * c);
         let (m, k) = (if guided { 2 * n } else { n }, if learned { 2 * c } else { c });
         let mut xi = vec![0.0; n * d];
-        let philox = Philox::new(STATE, Stream::SampleStep);
+        let philox = Philox::new(STATE, STEP_NOISE);
         xi.chunks_mut(d).enumerate().for_each(|(image, xi)| philox.fill_normal(image as u32, 0, xi));
         for output in 0..3 {
             let wave = |frequency: f32| (0..n * d).map(|i| (i as f32 * frequency).sin()).collect();

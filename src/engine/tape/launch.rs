@@ -2,6 +2,7 @@
 
 use crate::engine::device::{Capability, TensorMap};
 use crate::engine::tensor::{DType, Tensor};
+use crate::{Error, Result};
 
 /// One kernel argument.
 #[derive(Clone, Debug)]
@@ -50,6 +51,9 @@ impl From<usize> for Arg {
     }
 }
 
+/// Blocks that CUDA allows along x, y and z of a grid.
+const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+
 /// A kernel, its geometry and its arguments.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -59,8 +63,8 @@ pub struct Launch {
     /// Dynamic shared memory in bytes.
     pub smem_bytes: u32,
     pub args: Vec<Arg>,
-    /// Which part of what the blocks' tiles span is wanted, where the kernel works in tiles. Of persistent blocks, turns
-    /// without a tile are in vain too.
+    /// Fraction of the tiled area that is useful work; none where a kernel has no tiles. Turns of persistent blocks
+    /// without a tile count as waste.
     pub tile_efficiency: Option<f64>,
 }
 
@@ -83,17 +87,30 @@ impl Launch {
         self
     }
 
-    /// A block of the grid, given before, computes a square of this side of a matrix of `rows` and `columns`: what lies
-    /// beyond its edges is in vain.
+    /// Sets [`Launch::tile_efficiency`] of blocks that each compute a square of this side of a matrix of `rows` and
+    /// `columns`: what lies beyond its edges is waste. The grid is set before.
     pub fn tiles(&mut self, side: usize, rows: usize, columns: usize) -> &mut Launch {
         let spanned = self.grid[0] as usize * self.grid[1] as usize * side * side;
         self.wanted((rows * columns) as f64 / spanned as f64)
     }
 
-    /// Which part of what the blocks compute is wanted.
+    /// Sets [`Launch::tile_efficiency`].
     pub fn wanted(&mut self, part: f64) -> &mut Launch {
         self.tile_efficiency = Some(part);
         self
+    }
+
+    /// Checks that a GPU takes a grid of this size.
+    ///
+    /// # Errors
+    /// The dimension that is too large, in the name of the op `op`.
+    pub(super) fn check_grid(&self, op: &'static str) -> Result<()> {
+        for ((axis, blocks), most) in ['x', 'y', 'z'].into_iter().zip(self.grid).zip(MOST_BLOCKS) {
+            if blocks > most {
+                return Err(Error::Grid { op, axis, blocks, most, advice: String::new() });
+            }
+        }
+        Ok(())
     }
 
     /// The arguments, in the kernel's order: outputs, inputs, saved values, dimensions, scalars.
@@ -115,7 +132,7 @@ impl Launches {
         Launches { capability, list: Vec::new() }
     }
 
-    /// What the kernels may use: that of the tape that the op was recorded on.
+    /// Instructions that the kernels may use, as for the tape on which the op was recorded.
     pub fn capability(&self) -> Capability {
         self.capability
     }

@@ -3,52 +3,42 @@
 //! Shapes are static, so a step is recorded once. Every op appends its forward node ([`Tape::push`]);
 //! [`Tape::backward`] walks the nodes in reverse and each appends its backward nodes; liveness then gives every
 //! intermediate an offset in one arena ([`Plan`]), and the result is a flat list that a [`Session`] runs as often
-//! as wanted. What changes from step to step lives in persistent tensors, never in the list.
+//! as needed. What changes from step to step lives in persistent tensors, never in the list.
 //!
 //! Where a tensor has several consumers, its gradient is a sum. An op asks [`Tape::grad_slot`] where to write its
 //! contribution and reports it with [`Tape::accumulate`]; contributions are added up before the op that made the tensor
 //! needs their sum. An op whose kernel can add takes what has arrived before as operands instead: [`Tape::grad_sum`].
 
+pub mod add;
+mod backward;
+mod cpu;
+mod executor;
+mod gpu;
+mod gradients;
 mod launch;
 mod plan;
+mod program;
 mod session;
+mod sum_parts;
 mod sums;
 mod work;
 
-use crate::engine::ops::add;
+use crate::Result;
+pub use crate::engine::device::Backend;
+use crate::engine::device::{Capability, Memory};
 use crate::engine::tensor::{DType, Place, Tensor};
+pub use executor::Later;
+pub use gradients::PartSum;
+use gradients::{Gradient, Waiting};
 pub use launch::{Arg, Launch, Launches};
 pub use plan::Plan;
-pub use session::{Later, Program, Session};
+pub use program::Program;
+pub use session::Session;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
-use sums::Waiting;
-use work::Passes;
 pub use work::{Pass, Work};
-
-use crate::Result;
-use crate::engine::device::{Capability, Memory};
-
-/// What executes a tape: it decides which scratch an op needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// Plain Rust, f32.
-    Cpu,
-    /// Kernels, on a GPU or emulated, and what they may use.
-    Gpu(Capability),
-}
-
-impl Backend {
-    /// What kernels may use; the least on the CPU, which runs none.
-    pub fn capability(self) -> Capability {
-        match self {
-            Backend::Cpu => Capability::Ampere,
-            Backend::Gpu(capability) => capability,
-        }
-    }
-}
 
 /// One node of a tape: a computation with fixed operands.
 pub trait Op: Debug + Send {
@@ -58,7 +48,7 @@ pub trait Op: Debug + Send {
     fn outputs(&self) -> Vec<Tensor>;
     /// Every tensor that is read. A tensor updated in place is an input and an output.
     fn inputs(&self) -> Vec<Tensor>;
-    /// Of an operand of which the op touches a few columns alone (of its last dimension): which.
+    /// Columns of an operand (indices of its last dimension) that the op touches; none if it touches all.
     fn columns(&self, _operand: Tensor) -> Option<Range<usize>> {
         None
     }
@@ -66,7 +56,7 @@ pub trait Op: Debug + Send {
     fn backward(&self, _tape: &mut Tape) {
         unreachable!("{} has no gradient", self.name())
     }
-    /// What stands for the dimensions of the operands in profiles, where these are many.
+    /// Text for profiles in place of the dimensions of the operands, where these are many.
     fn shape(&self) -> Option<String> {
         None
     }
@@ -74,10 +64,10 @@ pub trait Op: Debug + Send {
     fn cpu(&self, mem: &mut Memory);
     /// Emits the kernel launches.
     fn launch(&self, q: &mut Launches);
-    /// Whether kernels can compute this op: asked before memory for it is allocated on a GPU.
+    /// Checks that kernels can compute this op, before memory for it is allocated on a GPU.
     ///
     /// # Errors
-    /// What they have no room for, and what would do.
+    /// Shapes for which they have no room; the message names a setting that helps.
     fn check_launch(&self) -> Result<()> {
         Ok(())
     }
@@ -85,20 +75,10 @@ pub trait Op: Debug + Send {
     fn flops(&self) -> u64 {
         0
     }
-    /// Those of each kernel launch, in order; what is left out has none. They add up to [`Op::flops`].
+    /// Floating-point operations of each kernel launch, in order; those left out have none. They add up to [`Op::flops`].
     fn launch_flops(&self) -> Vec<u64> {
         vec![self.flops()]
     }
-}
-
-/// What has arrived of a gradient.
-enum Gradient {
-    /// That of a parameter, in its place: the first contribution is written there, others are added.
-    Parameter { place: Tensor, written: bool },
-    /// Contributions, at least one, that add up to it.
-    Sum(Vec<Tensor>),
-    /// These columns of it, which several ops write into one tensor.
-    Columns { whole: Tensor, written: Vec<Range<usize>> },
 }
 
 /// Records ops; see the [module](self) documentation.
@@ -112,7 +92,7 @@ pub struct Tape {
     layer: Arc<str>,
     arena: Vec<Tensor>,
     gradients: HashMap<Place, Gradient>,
-    /// Of the gradients: sums that are still to be made.
+    /// Sums of gradients that are still to be made.
     waiting: Waiting,
     needs_grad: HashMap<Place, bool>,
     watched: Vec<Tensor>,
@@ -152,12 +132,13 @@ impl Tape {
         self.dtype
     }
 
-    /// What this tape will run on.
+    /// Kind of device on which this tape will run.
     pub fn backend(&self) -> Backend {
         self.backend
     }
 
-    /// What the kernels of this tape may use: an op that has a faster kernel for it chooses when it is recorded.
+    /// Instructions that the kernels of this tape may use. An op that has a faster kernel for some chooses it when it is
+    /// recorded.
     pub fn capability(&self) -> Capability {
         self.backend.capability()
     }
@@ -228,7 +209,7 @@ impl Tape {
         self.watched.push(input);
     }
 
-    /// Whether a gradient for `t` is wanted.
+    /// True if the gradient of `t` is needed.
     pub fn needs_grad(&self, t: Tensor) -> bool {
         !t.is_empty() && self.needs_grad.get(&t.place).copied().unwrap_or(false)
     }
@@ -238,183 +219,31 @@ impl Tape {
         self.kept.push(t);
     }
 
-    /// dL/dy of an op's output, inside [`Op::backward`], or of a watched input afterwards.
-    pub fn grad(&self, y: Tensor) -> Tensor {
-        let dy = self.arrived(y);
-        assert!(!self.is_waiting(dy), "the gradient of {y:?} is still to be summed");
-        dy
-    }
-
-    fn arrived(&self, y: Tensor) -> Tensor {
-        match self.gradients.get(&y.place) {
-            Some(Gradient::Sum(parts)) if parts.len() == 1 => parts[0].reshape(&y.dims()),
-            Some(Gradient::Parameter { place, written: true }) => place.reshape(&y.dims()),
-            Some(Gradient::Columns { whole, written }) => {
-                let columns: usize = written.iter().map(Range::len).sum();
-                assert_eq!(columns, whole.last_dim(), "columns of the gradient of {y:?} are missing");
-                whole.reshape(&y.dims())
-            }
-            _ => panic!("no gradient has reached {y:?}"),
-        }
-    }
-
-    /// Where an op writes its contribution to dL/dx: absent where none is wanted, f32 for a parameter, else of
-    /// x's type. Report it with [`Tape::accumulate`] after pushing the op that fills it.
-    pub fn grad_slot(&mut self, x: Tensor) -> Tensor {
-        if !self.needs_grad(x) {
-            return Tensor::EMPTY;
-        }
-        match self.gradients.get(&x.place) {
-            Some(Gradient::Parameter { place, written: false }) => place.reshape(&x.dims()),
-            Some(Gradient::Parameter { place, .. }) => self.tensor(&x.dims(), place.dtype()),
-            _ => self.tensor(&x.dims(), x.dtype()),
-        }
-    }
-
-    /// The same for weights, whose gradient is f32 also where they are no parameter but computed from one.
-    pub fn weight_grad_slot(&mut self, w: Tensor) -> Tensor {
-        match self.gradients.get(&w.place) {
-            Some(Gradient::Parameter { .. }) => self.grad_slot(w),
-            _ if self.needs_grad(w) => self.tensor(&w.dims(), DType::F32),
-            _ => Tensor::EMPTY,
-        }
-    }
-
-    /// Adds the contribution `dx` to dL/dx. `dx` may be a tensor that others hold too: it is never changed.
-    pub fn accumulate(&mut self, x: Tensor, dx: Tensor) {
-        if dx.is_empty() || !self.needs_grad(x) {
-            return;
-        }
-        match self.gradients.get_mut(&x.place) {
-            None => {
-                self.gradients.insert(x.place, Gradient::Sum(vec![dx]));
-            }
-            Some(Gradient::Sum(parts)) => parts.push(dx.reshape(&parts[0].dims())),
-            Some(Gradient::Parameter { place, written: written @ false }) => {
-                assert_eq!(place.place, dx.place, "the first gradient of a parameter is written in its place");
-                *written = true;
-            }
-            Some(Gradient::Parameter { place, .. }) => {
-                let place = *place;
-                self.settle(place);
-                self.settle(dx);
-                add::add_acc(self, place, dx.reshape(&place.dims()));
-            }
-            Some(Gradient::Columns { .. }) => panic!("a whole gradient for {x:?} and columns of one"),
-        }
-    }
-
-    /// For an op that can add up to `N` tensors to its contribution to dL/dx: where it writes the sum, and what has
-    /// arrived before (absent where less has). Report it with [`Tape::set_grad`].
-    pub fn grad_sum<const N: usize>(&mut self, x: Tensor) -> (Tensor, [Tensor; N]) {
-        let mut earlier = [Tensor::EMPTY; N];
-        self.add_up(x, N);
-        if let Some(Gradient::Sum(parts)) = self.gradients.get(&x.place) {
-            earlier.iter_mut().zip(parts).for_each(|(earlier, part)| *earlier = part.reshape(&x.dims()));
-        }
-        (self.grad_slot(x), earlier)
-    }
-
-    /// `dx` is all of dL/dx that has arrived: what [`Tape::grad_sum`] gave is in it.
-    pub fn set_grad(&mut self, x: Tensor, dx: Tensor) {
-        if let Some(Gradient::Sum(_)) = self.gradients.get(&x.place) {
-            self.gradients.remove(&x.place);
-        }
-        self.accumulate(x, dx);
-    }
-
-    /// For ops that each read some columns of `x` (of its last dimension): the one tensor where each writes its columns
-    /// of dL/dx. Together they must write all, each once.
-    pub fn grad_columns(&mut self, x: Tensor, columns: Range<usize>) -> Tensor {
-        if !self.needs_grad(x) {
-            return Tensor::EMPTY;
-        }
-        if !self.gradients.contains_key(&x.place) {
-            let whole = self.tensor(&x.dims(), x.dtype());
-            self.gradients.insert(x.place, Gradient::Columns { whole, written: Vec::new() });
-        }
-        let Some(Gradient::Columns { whole, written }) = self.gradients.get_mut(&x.place) else {
-            panic!("columns of the gradient of {x:?}, of which a whole one has arrived");
-        };
-        let free = |other: &Range<usize>| other.end <= columns.start || columns.end <= other.start;
-        assert!(written.iter().all(free) && columns.end <= whole.last_dim(), "columns {columns:?} of {x:?}");
-        written.push(columns);
-        *whole
-    }
-
-    /// Adds up contributions to dL/dx, the first ones, until no more than `most` are left, and makes sure of these.
-    fn add_up(&mut self, x: Tensor, most: usize) {
-        let Some(Gradient::Sum(parts)) = self.gradients.get(&x.place) else { return };
-        let parts = parts.clone();
-        parts.iter().for_each(|&part| self.settle(part));
-        if parts.len() <= most {
-            return;
-        }
-        let (added, left) = parts.split_at(parts.len() - most + 1);
-        let mut total = added[0];
-        for &part in &added[1..] {
-            let sum = self.tensor(&total.dims(), total.dtype());
-            add::sum_into(self, sum, total, part);
-            total = sum;
-        }
-        self.gradients.insert(x.place, Gradient::Sum([&[total], left].concat()));
-    }
-
-    /// Gives dL/dy of a final output: where the reverse pass starts.
-    pub fn seed_grad(&mut self, y: Tensor, dy: Tensor) {
-        self.gradients.insert(y.place, Gradient::Sum(vec![dy]));
-    }
-
-    /// Records the reverse pass over everything recorded so far.
-    pub fn backward(&mut self) {
-        let forward = std::mem::take(&mut self.nodes);
-        self.forward_nodes = Some(forward.len());
-        for (i, node) in forward.iter().enumerate().rev() {
-            let reached =
-                |t: &&Tensor| matches!(self.gradients.get(&t.place), Some(Gradient::Sum(_) | Gradient::Columns { .. }));
-            let outputs = node.outputs();
-            let reached: Vec<Tensor> = outputs.iter().filter(reached).copied().collect();
-            if !reached.is_empty() {
-                self.layer = self.layers[i].clone();
-                reached.into_iter().for_each(|output| self.add_up(output, 1));
-                node.backward(self);
-            }
-        }
-        std::mem::take(&mut self.watched).into_iter().for_each(|input| self.add_up(input, 1));
-        self.make_sums();
-        let backward = std::mem::replace(&mut self.nodes, forward);
-        self.nodes.extend(backward);
-        self.differentiated_nodes = Some(self.nodes.len());
-    }
-
     /// The nodes recorded so far, in the order in which they run.
     pub fn nodes(&self) -> &[Box<dyn Op>] {
         &self.nodes
     }
 
-    /// Whether the backend can run every node.
+    /// Checks that the backend can run every node.
     ///
     /// # Errors
-    /// The first that it cannot, by its name.
+    /// The first node that it cannot run, by its name.
     pub fn check(&self) -> Result<()> {
         match self.backend {
             Backend::Cpu => Ok(()),
-            Backend::Gpu(_) => self.nodes.iter().try_for_each(|node| node.check_launch()),
+            Backend::Gpu(capability) => self.nodes.iter().try_for_each(|node| {
+                node.check_launch()?;
+                let mut launches = Launches::new(capability);
+                node.launch(&mut launches);
+                launches.list.iter().try_for_each(|launch| launch.check_grid(node.name()))
+            }),
         }
-    }
-
-    /// What each launch (on the CPU: each node) has to compute and to move.
-    pub fn work(&self) -> Vec<Work> {
-        work::work(&self.nodes, &self.layers, self.passes(), self.backend)
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: self.forward_nodes(), differentiated: self.differentiated_nodes.unwrap_or(self.nodes.len()) }
     }
 
     /// Where the intermediates would lie: what a session needs memory for.
     pub fn plan(&self) -> Plan {
-        plan::plan(&self.nodes, &self.arena, &self.kept)
+        let operands = self.nodes.iter().map(|node| [node.outputs(), node.inputs()].concat());
+        Plan::new(operands, &self.arena, &self.kept)
     }
 
     /// Number of forward nodes, once the reverse pass is recorded.

@@ -5,10 +5,9 @@
 //! that live at the same time. Within a few percent of the lower bound (the largest sum of sizes alive at one node)
 //! on U-Nets, and fast.
 
-use super::Op;
 use crate::engine::tensor::{ALIGN_BYTES, Place, Tensor};
 
-/// Where each intermediate lies.
+/// Place of each intermediate.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Byte offset in the arena of each intermediate, by its number; unused ones have none.
@@ -26,8 +25,38 @@ struct Lifetime {
     bytes: u64,
 }
 
-/// Plans the intermediates `arena` of `nodes`; those in `kept` live to the end.
-pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
+impl Plan {
+    /// Plans the intermediates `arena` of a list of nodes, of each of which the operands are given; those in `kept` live
+    /// to the end.
+    pub(super) fn new(nodes: impl Iterator<Item = Vec<Tensor>>, arena: &[Tensor], kept: &[Tensor]) -> Plan {
+        let lifetimes = lifetimes(nodes, arena, kept);
+        let lower_bound_bytes = most_alive_bytes(&lifetimes);
+        let mut order: Vec<(usize, Lifetime)> =
+            lifetimes.iter().enumerate().filter_map(|(i, life)| life.map(|life| (i, life))).collect();
+        order.sort_by_key(|&(i, life)| (std::cmp::Reverse(life.bytes), i));
+        let mut placed: Vec<(u64, Lifetime)> = Vec::new(); // sorted by offset
+        let (mut offsets, mut bytes) = (vec![None; arena.len()], 0);
+        for (i, life) in order {
+            let mut offset = 0;
+            for &(start, other) in &placed {
+                if other.first > life.last || other.last < life.first {
+                    continue;
+                }
+                if offset + life.bytes <= start {
+                    break;
+                }
+                offset = offset.max(start + other.bytes);
+            }
+            placed.insert(placed.partition_point(|&(start, _)| start <= offset), (offset, life));
+            offsets[i] = Some(offset);
+            bytes = bytes.max(offset + life.bytes);
+        }
+        Plan { offsets, bytes, lower_bound_bytes }
+    }
+}
+
+/// The first and the last node that touches each intermediate; none does where one is not used.
+fn lifetimes(nodes: impl Iterator<Item = Vec<Tensor>>, arena: &[Tensor], kept: &[Tensor]) -> Vec<Option<Lifetime>> {
     let mut lifetimes: Vec<Option<Lifetime>> = vec![None; arena.len()];
     let mut touch = |t: &Tensor, node: usize| {
         if let Place::Arena(i) = t.place {
@@ -36,87 +65,59 @@ pub fn plan(nodes: &[Box<dyn Op>], arena: &[Tensor], kept: &[Tensor]) -> Plan {
             life.last = node;
         }
     };
-    for (i, node) in nodes.iter().enumerate() {
-        node.outputs().iter().chain(&node.inputs()).for_each(|t| touch(t, i));
+    let mut end = 0;
+    for (i, operands) in nodes.enumerate() {
+        operands.iter().for_each(|t| touch(t, i));
+        end = i + 1;
     }
-    kept.iter().for_each(|t| touch(t, nodes.len()));
+    kept.iter().for_each(|t| touch(t, end));
+    lifetimes
+}
 
-    let mut alive_bytes = vec![0i64; nodes.len() + 2];
-    for life in lifetimes.iter().flatten() {
-        alive_bytes[life.first] += life.bytes as i64;
-        alive_bytes[life.last + 1] -= life.bytes as i64;
+/// The largest sum of sizes that are alive at one node.
+fn most_alive_bytes(lifetimes: &[Option<Lifetime>]) -> u64 {
+    let lives = || lifetimes.iter().flatten();
+    let nodes = lives().map(|life| life.last + 1).max().unwrap_or(0);
+    let mut changes = vec![0i64; nodes + 1];
+    for life in lives() {
+        changes[life.first] += life.bytes as i64;
+        changes[life.last + 1] -= life.bytes as i64;
     }
-    let mut running = 0;
-    let lower_bound = alive_bytes.iter().map(|d| (running += d, running).1).max().unwrap_or(0);
-
-    let mut order: Vec<(usize, Lifetime)> =
-        lifetimes.iter().enumerate().filter_map(|(i, life)| life.map(|life| (i, life))).collect();
-    order.sort_by_key(|&(i, life)| (std::cmp::Reverse(life.bytes), i));
-    let mut placed: Vec<(u64, Lifetime)> = Vec::new(); // sorted by offset
-    let mut offsets = vec![None; arena.len()];
-    let mut total = 0;
-    for (i, life) in order {
-        let mut offset = 0;
-        for &(start, other) in &placed {
-            if other.first > life.last || other.last < life.first {
-                continue;
-            }
-            if offset + life.bytes <= start {
-                break;
-            }
-            offset = offset.max(start + other.bytes);
-        }
-        placed.insert(placed.partition_point(|&(start, _)| start <= offset), (offset, life));
-        offsets[i] = Some(offset);
-        total = total.max(offset + life.bytes);
-    }
-    Plan { offsets, bytes: total, lower_bound_bytes: lower_bound as u64 }
+    let alive = changes.iter().scan(0, |alive, change| {
+        *alive += change;
+        Some(*alive)
+    });
+    alive.max().unwrap_or(0) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::device::Memory;
-    use crate::engine::tape::{Backend, Launches, Tape};
     use crate::engine::tensor::DType;
     use proptest::prelude::*;
-
-    #[derive(Debug)]
-    struct Touch(Tensor, Vec<Tensor>);
-
-    impl Op for Touch {
-        fn name(&self) -> &'static str {
-            "touch"
-        }
-        fn outputs(&self) -> Vec<Tensor> {
-            vec![self.0]
-        }
-        fn inputs(&self) -> Vec<Tensor> {
-            self.1.clone()
-        }
-        fn cpu(&self, _: &mut Memory) {}
-        fn launch(&self, _: &mut Launches) {}
-    }
 
     proptest! {
         #[test]
         fn what_lives_together_does_not_overlap(
             nodes in prop::collection::vec((1usize..5000, prop::collection::vec(0usize..40, 0..4)), 1..60),
         ) {
-            let mut tape = Tape::new(Backend::Cpu, DType::F32);
-            let mut made: Vec<Tensor> = Vec::new();
-            for (len, reads) in nodes {
-                let reads = reads.iter().filter_map(|&r| made.get(made.len().checked_sub(r + 1)?).copied()).collect();
-                let out = tape.tensor(&[len], DType::F32);
-                tape.push(Touch(out, reads));
-                made.push(out);
-            }
-            let kept = [made[0]];
-            let plan = plan(&tape.nodes, &tape.arena, &kept);
-            let last_use = |t: usize| {
-                let reads = |n: &dyn Op| n.inputs().contains(&made[t]);
-                let last = (0..made.len()).rev().find(|&n| reads(tape.nodes[n].as_ref())).unwrap_or(t);
-                if t == 0 { made.len() } else { last }
+            let made: Vec<Tensor> = (0u32..)
+                .zip(&nodes)
+                .map(|(i, (len, _))| Tensor::new(Place::Arena(i), &[*len], DType::F32))
+                .collect();
+            // Node n makes tensor n and reads some of those before.
+            let operands: Vec<Vec<Tensor>> = nodes
+                .iter()
+                .enumerate()
+                .map(|(n, (_, reads))| {
+                    let read = reads.iter().filter_map(|&back| Some(made[n.checked_sub(back + 1)?]));
+                    std::iter::once(made[n]).chain(read).collect()
+                })
+                .collect();
+            let plan = Plan::new(operands.clone().into_iter(), &made, &made[..1]);
+            let last_use = |t: usize| match t {
+                0 => made.len(),
+                _ => operands.iter().rposition(|operands| operands.contains(&made[t])).unwrap(),
             };
             for a in 0..made.len() {
                 let (a_start, a_end) = (plan.offsets[a].unwrap(), plan.offsets[a].unwrap() + made[a].bytes() as u64);

@@ -195,22 +195,71 @@ fn what_follows_the_reverse_pass_updates() {
     assert_eq!(passes, [Forward, Forward, Backward, Backward, Update, Update]);
 }
 
+/// The emulator, if this build has it.
+fn emulator() -> crate::Result<Device> {
+    Ok(Device::Gpu(Box::new(Emu::new(EmuOptions::default())?)))
+}
+
+fn write_neighbours(device: Device) {
+    let mut store = Store::new();
+    // The second ends amid its alignment; between the third and the last lies one that is not written.
+    let [a, b, c, aside, last] = [64, 5, 1, 3, 2].map(|n| store.tensor(&[n], DType::F32));
+    let mut session = Session::new(device, &store).unwrap();
+    let values = |t: Tensor, first: f32| (0..t.numel()).map(|i| first + i as f32).collect::<Vec<f32>>();
+    session.write(aside, &values(aside, -9.0)).unwrap();
+    let written = [(last, 400.0), (b, 200.0), (a, 100.0), (c, 300.0)].map(|(t, first)| (t, values(t, first)));
+    let parts: Vec<(Tensor, &[u8])> = written.iter().map(|(t, v)| (*t, bytemuck::cast_slice(v))).collect();
+    session.write_all(&parts).unwrap();
+    for (t, want) in written.iter().chain([&(aside, values(aside, -9.0))]) {
+        assert_eq!(session.read(*t).unwrap(), *want, "{t:?} on {}", session.device_name());
+    }
+}
+
+#[test]
+fn neighbours_are_written_each_to_its_place() {
+    write_neighbours(Device::Cpu);
+}
+
 #[test]
 fn neighbours_are_written_together_each_to_its_place() {
-    let emu = Emu::new(EmuOptions::default()).map(|emu| Device::Gpu(Box::new(emu)));
-    for device in [Some(Device::Cpu), emu.ok()].into_iter().flatten() {
-        let mut store = Store::new();
-        // The second ends amid its alignment; between the third and the last lies one that is not written.
-        let [a, b, c, aside, last] = [64, 5, 1, 3, 2].map(|n| store.tensor(&[n], DType::F32));
-        let mut session = Session::new(device, &store).unwrap();
-        let values = |t: Tensor, first: f32| (0..t.numel()).map(|i| first + i as f32).collect::<Vec<f32>>();
-        session.write(aside, &values(aside, -9.0)).unwrap();
-        let written = [(last, 400.0), (b, 200.0), (a, 100.0), (c, 300.0)].map(|(t, first)| (t, values(t, first)));
-        let parts: Vec<(Tensor, &[u8])> = written.iter().map(|(t, v)| (*t, bytemuck::cast_slice(v))).collect();
-        session.write_all(&parts).unwrap();
-        for (t, want) in written.iter().chain([&(aside, values(aside, -9.0))]) {
-            assert_eq!(session.read(*t).unwrap(), *want, "{t:?} on {}", session.device_name());
-        }
+    match emulator() {
+        Ok(device) => write_neighbours(device),
+        Err(reason) => crate::skip!("{reason}"),
+    }
+}
+
+/// A program of one op whose intermediates and counters take so much.
+fn load(session: &mut Session, x: Tensor, elements: usize) -> (Program, Tensor) {
+    let mut tape = Tape::new(session.backend(), DType::F32);
+    let [large, other] = [(); 2].map(|()| tape.tensor(&[elements], DType::F32));
+    tape.counters(elements);
+    let y = add::add(&mut tape, x, x);
+    add::sum_into(&mut tape, large, other, other);
+    tape.keep(y);
+    (session.load(tape).unwrap(), y)
+}
+
+fn run_after_a_larger_one(device: Device) {
+    let mut store = Store::new();
+    let x = store.tensor(&[3], DType::F32);
+    let mut session = Session::new(device, &store).unwrap();
+    session.write(x, &[1.0, 2.0, 3.0]).unwrap();
+    let (mut small, y) = load(&mut session, x, 8);
+    session.run(&mut small).unwrap();
+    let (mut large, _) = load(&mut session, x, 100_000);
+    session.run(&mut large).unwrap();
+    session.run(&mut small).unwrap();
+    assert_eq!(session.read_in(&small, y).unwrap(), [2.0, 4.0, 6.0]);
+    assert!(session.memory_bytes().1 >= 400_000);
+}
+
+/// The arena is allocated anew for the larger program: what the other one has recorded no longer holds.
+#[test]
+fn a_program_runs_after_a_larger_one_was_loaded() {
+    run_after_a_larger_one(Device::Cpu);
+    match emulator() {
+        Ok(device) => run_after_a_larger_one(device),
+        Err(reason) => crate::skip!("{reason}"),
     }
 }
 
@@ -219,10 +268,13 @@ fn counters_are_zero_and_their_own() {
     let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::F32);
     let (a, b) = (tape.counters(3), tape.counters(2));
     assert_eq!((a.place, b.place), (Place::Counters(0), Place::Counters(12)));
-    let Ok(emu) = Emu::new(EmuOptions::default()) else { return };
-    let mut session = Session::new(Device::Gpu(Box::new(emu)), &Store::new()).unwrap();
+    assert!(Tape::new(Backend::Cpu, DType::F32).counters(1).is_empty());
+    let device = match emulator() {
+        Ok(device) => device,
+        Err(reason) => crate::skip!("{reason}"),
+    };
+    let mut session = Session::new(device, &Store::new()).unwrap();
     let program = session.load(tape).unwrap();
     let read = |session: &mut Session, t| session.read_in(&program, t).unwrap();
     assert_eq!((read(&mut session, a), read(&mut session, b)), (vec![0.0; 3], vec![0.0; 2]));
-    assert!(Tape::new(Backend::Cpu, DType::F32).counters(1).is_empty());
 }

@@ -1,6 +1,7 @@
-//! What the launches of a program have to compute and to move, counted from their operands before anything runs.
+//! Operations and bytes of the launches of a program, counted from their operands before anything runs.
 
-use super::{Arg, Backend, Launch, Launches, Op};
+use super::{Arg, Launch, Launches, Op, Tape};
+use crate::engine::device::Backend;
 use crate::engine::tensor::Tensor;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub struct Work {
     pub shape: String,
     /// Floating-point operations, a multiply-add as two.
     pub flops: u64,
-    /// Bytes of its operands, each once, twice where it is updated in place: what no implementation can avoid to move.
+    /// Bytes of its operands, each once, twice where it is updated in place: the least that any implementation moves.
     pub bytes: u64,
     /// Absent on the CPU.
     pub launch: Option<Launch>,
@@ -59,8 +60,19 @@ impl Passes {
     }
 }
 
-/// The launches of all nodes, in order.
-pub fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend: Backend) -> Vec<Work> {
+impl Tape {
+    /// Work of each launch (on the CPU: of each node), in order.
+    pub fn work(&self) -> Vec<Work> {
+        work(&self.nodes, &self.layers, self.passes(), self.backend)
+    }
+
+    pub(super) fn passes(&self) -> Passes {
+        Passes { forward: self.forward_nodes(), differentiated: self.differentiated_nodes.unwrap_or(self.nodes.len()) }
+    }
+}
+
+/// Work of each launch (on the CPU: of each node), in order.
+pub(super) fn work(nodes: &[Box<dyn Op>], layers: &[Arc<str>], passes: Passes, backend: Backend) -> Vec<Work> {
     let mut list = Vec::new();
     for (i, (node, layer)) in nodes.iter().zip(layers).enumerate() {
         let (outputs, inputs) = (node.outputs(), node.inputs());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::device::Cuda;
 use crate::engine::ops::check::{compare, has_gpu};
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::random::{Philox, RngState, Stream};
 use safetensors::SafeTensors;
 
 /// Weights by name, as `scripts/golden_inception.py` draws them too.
@@ -10,7 +10,7 @@ fn drawn(name: &str, dims: &[usize]) -> Vec<f32> {
     crc.update(name.as_bytes());
     let mut values = vec![0.0; dims.iter().product()];
     let state = RngState { seed: 1, step: crc.sum(), first_image: 0 };
-    Philox::new(state, Stream::Init).fill_uniform(0, 0, &mut values);
+    Philox::new(state, Stream::new(5)).fill_uniform(0, 0, &mut values);
     let [low, high] = match name.rsplit_once(".").expect("a tensor of a layer") {
         (_, "running_mean" | "bias") => [-0.1, 0.1],
         (conv, _) if conv.ends_with(".conv") => {

@@ -1,16 +1,15 @@
-//! Presets of the further networks: the plain encoder-decoders of a student report, the networks of a thesis, and the
-//! variants of that of Ambilduke et al.
+//! Presets of the further networks: the plain encoder-decoders of a student report, and the networks of a thesis.
 
 use super::super::config::{Config, DataConfig, DiffusionConfig, Precision, TrainConfig};
 use super::super::sample_config::SampleConfig;
-use crate::diffusion::{NoiseSchedule, Reduction, Sampler, Variance};
+use crate::diffusion::NoiseSchedule;
 use crate::nn::{Activation, MlpConfig, ModelConfig, Pool, ResnetUnetConfig, SkipNetConfig, TimeVector};
 
 const MNIST: &str = "data/mnist";
 const CIFAR10: &str = "data/cifar10";
 
-/// What the plain encoder-decoders have in common: a fifth of the training data validates, batches of 128, a constant
-/// rate, no moving average. Training stops when `patience` epochs have brought nothing; 0: after its last step.
+/// Training of the plain encoder-decoders: a fifth of the training data validates, batches of 128, a constant rate, no
+/// moving average. It stops when `patience` epochs have brought nothing; 0: after its last step.
 fn plain(model: SkipNetConfig, source: &str, timesteps: usize, patience: u64) -> Config {
     Config {
         model: ModelConfig::SkipNet(model),
@@ -34,7 +33,7 @@ fn plain(model: SkipNetConfig, source: &str, timesteps: usize, patience: u64) ->
     }
 }
 
-pub(super) fn mnist_dm1() -> Config {
+pub fn mnist_dm1() -> Config {
     let model = SkipNetConfig {
         in_channels: 1,
         out_channels: 1,
@@ -51,19 +50,19 @@ pub(super) fn mnist_dm1() -> Config {
     plain(model, MNIST, 500, 0)
 }
 
-pub(super) fn mnist_dm2() -> Config {
+pub fn mnist_dm2() -> Config {
     plain(SkipNetConfig { in_channels: 1, out_channels: 1, ..without_norms() }, MNIST, 500, 10)
 }
 
-pub(super) fn cifar_c1() -> Config {
+pub fn cifar_c1() -> Config {
     plain(without_norms(), CIFAR10, 500, 0)
 }
 
-pub(super) fn cifar_c2() -> Config {
+pub fn cifar_c2() -> Config {
     plain(SkipNetConfig::default(), CIFAR10, 1000, 10)
 }
 
-pub(super) fn cifar_c3() -> Config {
+pub fn cifar_c3() -> Config {
     let model = SkipNetConfig {
         channels: vec![96, 192, 384, 768, 1536],
         attention_blocks: vec![0, 1, 2, 3, 4],
@@ -77,7 +76,7 @@ fn without_norms() -> SkipNetConfig {
     SkipNetConfig { groups: 0, attention_blocks: vec![2, 3], ..SkipNetConfig::default() }
 }
 
-pub(super) fn cifar_thesis() -> Config {
+pub fn cifar_thesis() -> Config {
     Config {
         model: ModelConfig::ResnetUnet(ResnetUnetConfig::default()),
         diffusion: DiffusionConfig { schedule: NoiseSchedule::vp_cosine(0.001, 0.999), ..DiffusionConfig::default() },
@@ -94,7 +93,7 @@ pub(super) fn cifar_thesis() -> Config {
     }
 }
 
-pub(super) fn points_2d() -> Config {
+pub fn points_2d() -> Config {
     Config {
         model: ModelConfig::Mlp(MlpConfig::default()),
         diffusion: DiffusionConfig { schedule: NoiseSchedule::vp_cosine(0.001, 0.999), ..DiffusionConfig::default() },
@@ -111,24 +110,4 @@ pub(super) fn points_2d() -> Config {
         },
         sample: SampleConfig { clip_x0: false, ..SampleConfig::default() },
     }
-}
-
-pub(super) fn mnist_123_conditional() -> Config {
-    let mut config = super::mnist_123();
-    if let ModelConfig::Unet(unet) = &mut config.model {
-        unet.classes = config.data.classes.len();
-    }
-    config
-}
-
-pub(super) fn mnist_123_learned() -> Config {
-    let mut config = super::mnist_123();
-    if let ModelConfig::Unet(unet) = &mut config.model {
-        unet.out_channels = 2 * unet.in_channels;
-    }
-    // The paper sums the squared error of an image and weighs the bound, a mean, by 1000.
-    config.diffusion.reduction = Reduction::Sum;
-    config.diffusion.vb_weight = 1000.0;
-    config.sample.sampler = Sampler::Ancestral { variance: Variance::Learned };
-    config
 }

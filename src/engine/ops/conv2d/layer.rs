@@ -3,8 +3,7 @@
 use super::hopper::Plans;
 use super::{Conv2dShape, few};
 use crate::engine::device::Capability;
-use crate::engine::ops::sum_parts::PartSum;
-use crate::engine::tape::{Arg, Backend, Tape};
+use crate::engine::tape::{Arg, Backend, PartSum, Tape};
 use crate::engine::tensor::{DType, Tensor};
 
 /// What the ops of a layer are called in profiles.

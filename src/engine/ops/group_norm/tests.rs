@@ -4,8 +4,10 @@ use crate::engine::ops::add::add;
 use crate::engine::ops::channel_bias::channel_bias;
 use crate::engine::ops::check::{Check, Input, compare, few, targets};
 use crate::engine::ops::dropout::dropout;
-use crate::engine::ops::philox::{Philox, RngState, Stream};
+use crate::engine::ops::dropout::layer_stream;
+use crate::engine::ops::philox;
 use crate::engine::ops::silu::silu;
+use crate::engine::random::{Philox, RngState};
 use crate::engine::tape::{Backend, Session};
 use crate::engine::tensor::Store;
 
@@ -37,7 +39,7 @@ fn oracle(x: &[Vec<f64>], bias: &[f64], c: usize, n: usize, norm: Norm) -> Vec<f
 
 fn dropped(y: Vec<f64>, n: usize, p: f32, layer: u32) -> Vec<f64> {
     let d = y.len() / n;
-    let philox = Philox::new(STATE, Stream::Dropout(layer));
+    let philox = Philox::new(STATE, layer_stream(layer));
     let keeps = |i: usize| philox.word((i / d) as u32, i % d) as f64 >= p as f64 * 2f64.powi(32);
     y.iter().enumerate().map(|(i, y)| if keeps(i) { y / (1.0 - p as f64) } else { 0.0 }).collect()
 }
@@ -205,7 +207,7 @@ impl Chain {
         let mut store = Store::new();
         let [x, dy] = [(); 2].map(|()| store.tensor(&self.dims, dtype));
         let [gamma, beta, dgamma, dbeta] = [(); 4].map(|()| store.tensor(&[c], DType::F32));
-        let (values, rng) = (store.tensor(&[n, c], dtype), RngState::tensor(&mut store));
+        let (values, rng) = (store.tensor(&[n, c], dtype), philox::state_tensor(&mut store));
         let mut tape = Tape::new(device.backend(), dtype);
         tape.parameter(gamma, dgamma);
         tape.parameter(beta, dbeta);
@@ -287,7 +289,7 @@ fn the_chain_is_one_launch_a_pass_and_moves_what_it_must() {
     let mut store = Store::new();
     let [x, dy] = [(); 2].map(|()| store.tensor(&dims, DType::Bf16));
     let [gamma, beta, dgamma, dbeta] = [(); 4].map(|()| store.tensor(&[c], DType::F32));
-    let (values, rng) = (store.tensor(&[n, 2 * c], DType::Bf16), RngState::tensor(&mut store));
+    let (values, rng) = (store.tensor(&[n, 2 * c], DType::Bf16), philox::state_tensor(&mut store));
     let mut tape = Tape::new(Backend::Gpu(crate::engine::device::Capability::Ampere), DType::Bf16);
     tape.parameter(gamma, dgamma);
     tape.parameter(beta, dbeta);

@@ -1,0 +1,99 @@
+//! The inputs of a training step: its batch, the coefficients of its times, the numbers of its update.
+
+use super::config::{Config, TrainConfig};
+use super::objective::Objective;
+use super::program::{PartInputs, StepTensors};
+use super::schedule::{ema_decay, learning_rate};
+use crate::Result;
+use crate::engine::ops::adam::AdamHyper;
+use crate::engine::random::RngState;
+use crate::engine::tape::Session;
+use crate::engine::tensor::Tensor;
+use bytemuck::cast_slice;
+
+/// The samples of a step. They are kept until its result is known, should it have to be repeated.
+pub struct Batch {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Learning rate of its update.
+    pub learning_rate: f64,
+    images: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+/// Writes the tensors that a step reads.
+pub struct StepInputs {
+    train: TrainConfig,
+    objective: Objective,
+    part: PartInputs,
+    /// Numbers of the optimiser, written with the first part.
+    hyper: Tensor,
+    /// Sum of the losses of a batch in several parts, set to 0 with the first.
+    part_loss: Option<Tensor>,
+}
+
+impl StepInputs {
+    /// Inputs of the steps of a configuration, in these tensors.
+    ///
+    /// # Errors
+    /// An impossible noise schedule.
+    pub fn new(config: &Config, tensors: &StepTensors) -> Result<StepInputs> {
+        Ok(StepInputs {
+            train: config.train.clone(),
+            objective: Objective::new(config)?,
+            part: tensors.inputs,
+            hyper: tensors.state.hyper,
+            part_loss: tensors.parts.map(|parts| parts.loss),
+        })
+    }
+
+    /// A batch of step `step`.
+    pub fn batch(&self, step: u64, images: &[f32], labels: &[i32]) -> Batch {
+        let learning_rate = learning_rate(&self.train, step);
+        Batch { step, learning_rate, images: images.into(), labels: labels.into() }
+    }
+
+    /// Writes one part of a batch, and with the first the numbers of the update.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn write(&self, session: &mut Session, part: usize, batch: &Batch) -> Result<()> {
+        let (n, step) = (self.train.micro_batch(), batch.step as u32);
+        let (first, values) = (part * n, self.part.images.numel() / n);
+        let coefficients = self.objective.part(step, first..first + n, !self.part.hybrid.is_empty())?;
+        let rng = RngState { seed: self.train.seed, step, first_image: first as u32 }.words();
+        let hyper = self.hyper(batch).values();
+        let shown = self.part.labels.map(|_| self.objective.shown_labels(step, first, &batch.labels[first..][..n]));
+        let mut list: Vec<(Tensor, &[u8])> = vec![
+            (self.part.images, cast_slice(&batch.images[first * values..][..n * values])),
+            (self.part.coefficients, cast_slice(&coefficients.noise)),
+            (self.part.weight, cast_slice(&coefficients.weight)),
+            (self.part.time, cast_slice(&coefficients.time)),
+            (self.part.rng, cast_slice(&rng)),
+        ];
+        if !self.part.hybrid.is_empty() {
+            list.push((self.part.hybrid, cast_slice(&coefficients.hybrid)));
+        }
+        if let (Some(labels), Some(shown)) = (self.part.labels, &shown) {
+            list.push((labels, cast_slice(shown)));
+        }
+        if part == 0 {
+            list.push((self.hyper, cast_slice(&hyper)));
+            list.extend(self.part_loss.map(|loss| (loss, cast_slice(&[0f32; 1]))));
+        }
+        session.write_all(&list)
+    }
+
+    fn hyper(&self, batch: &Batch) -> AdamHyper {
+        let train = &self.train;
+        AdamHyper {
+            learning_rate: batch.learning_rate as f32,
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            epsilon: train.eps as f32,
+            weight_decay: train.weight_decay as f32,
+            step: batch.step + 1,
+            ema_decay: ema_decay(train, batch.step) as f32,
+        }
+    }
+}
