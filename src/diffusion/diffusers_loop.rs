@@ -92,9 +92,9 @@ impl DiffusersLoop {
         let mut route = Route::through(&process, self.points(sampler, schedule, &times, n), target, clip_x0)?;
         let first_order_end = self.euler_at_final || (self.lower_order_final && times.len() < 15);
         if self.solver_order == 1 {
-            route.second_order.end = 0;
+            route.first_order_from = 0;
         } else if first_order_end {
-            route.second_order.end = route.second_order.end.min(times.len() - 1);
+            route.first_order_from = route.first_order_from.min(times.len() - 1);
         }
         let mut steps = sampler.steps_along(&route)?;
         if let Some(step) = steps.last_mut() {

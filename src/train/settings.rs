@@ -52,7 +52,7 @@ impl Config {
         let in_file = |e: Error| Error::format(path, e.to_string());
         let table = self.choose(&leaves).map_err(in_file)?;
         leaves.retain(|(key, _)| has(&table, key) || !CHOICES.iter().any(|choice| choice.bringer(key).is_some()));
-        set_all(table, leaves).map_err(in_file)
+        self.set_all(table, leaves).map_err(in_file)
     }
 
     /// Changes this configuration by `key=value` settings such as `train.steps=100` or `model.channels=[32, 64]`.
@@ -67,7 +67,7 @@ impl Config {
             Ok((key.trim().to_owned(), parse_value(value.trim())))
         });
         let settings: Vec<_> = parsed.collect::<Result<_>>()?;
-        set_all(self.choose(&settings)?, settings)
+        self.set_all(self.choose(&settings)?, settings)
     }
 
     /// Lists every setting with its dotted key, in order.
@@ -98,6 +98,17 @@ impl Config {
             }
         }
         Ok(table)
+    }
+
+    /// This configuration with the settings of `table` after these changes.
+    fn set_all(&self, mut table: Table, settings: Vec<(String, Value)>) -> Result<Config> {
+        for (key, value) in settings {
+            set(&mut table, &key, value)?;
+        }
+        let mut config: Config = table.try_into().map_err(|e: toml::de::Error| Error::Config(one_line(&e)))?;
+        // No setting says this, so no table holds it.
+        config.sample.diffusers = self.sample.diffusers.clone();
+        Ok(config)
     }
 }
 
@@ -140,14 +151,6 @@ impl Choice {
 fn has(table: &Table, key: &str) -> bool {
     let found = key.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
     found.is_some()
-}
-
-/// The configuration of a table after these changes.
-fn set_all(mut table: Table, settings: Vec<(String, Value)>) -> Result<Config> {
-    for (key, value) in settings {
-        set(&mut table, &key, value)?;
-    }
-    table.try_into().map_err(|e: toml::de::Error| Error::Config(one_line(&e)))
 }
 
 /// Reads a value as TOML, or as a string where it is none: quotes are optional on the command line.

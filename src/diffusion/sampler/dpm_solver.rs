@@ -17,7 +17,7 @@ pub(super) fn steps(route: &Route) -> Vec<SamplerStep> {
         let [t, s] = route.levels(k);
         let shrink = s.sigma / t.sigma;
         let weight = s.a - t.a * shrink;
-        let extrapolation = if route.second_order.contains(&k) {
+        let extrapolation = if k > 0 && k < route.first_order_from {
             let [before, _] = route.levels(k - 1);
             (s.log_snr() - t.log_snr()) / (2.0 * (t.log_snr() - before.log_snr()))
         } else {

@@ -5,14 +5,13 @@ use crate::diffusion::level::NoiseLevel;
 use crate::diffusion::prediction::PredictionTarget;
 use crate::diffusion::process::{Process, TimePoint};
 use crate::{Error, Result};
-use std::ops::Range;
 
 /// The points that a sampler visits, numbered from 0, the noisiest.
 pub(in crate::diffusion) struct Route<'a> {
     pub process: &'a Process,
     pub target: PredictionTarget,
-    /// Steps that a multistep method takes in second order; the others are of first order.
-    pub second_order: Range<usize>,
+    /// Number of the first step that a multistep method takes in first order, besides step 0.
+    pub first_order_from: usize,
     clip: f64,
     points: Vec<RoutePoint>,
 }
@@ -65,7 +64,7 @@ impl<'a> Route<'a> {
             return Err(Error::Config(format!("bound of the predicted image: wanted a positive number, not {clip}")));
         }
         let noisy = points.iter().take_while(|point| point.next.sigma > 0.0).count();
-        Ok(Route { process, target, second_order: 1..noisy, clip, points })
+        Ok(Route { process, target, first_order_from: noisy, clip, points })
     }
 
     /// Number of points.
