@@ -11,7 +11,7 @@ pub enum Pass {
     InputGradient,
 }
 
-/// What a block computes at a time: so many output channels of so many pixels.
+/// Tile that a block computes at a time: output channels by pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Block {
     channels: usize,
@@ -149,7 +149,7 @@ impl TapsPlan {
         tiles.filter_map(plan).min_by_key(|plan| (plan.is_padding(), plan.cycles, plan.loaded_bytes))
     }
 
-    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    /// Returns true if more than two thirds of the products are padding: then kernels with smaller tiles do better.
     fn is_padding(&self) -> bool {
         self.macs > 3 * self.shape.flops() / 2
     }
@@ -186,8 +186,8 @@ fn fixed_bytes(block: &Block) -> usize {
     (2 * 64 * ROW + 4 * block.pixels + (2 * 2 * MAX_STAGES + 1) * 8).next_multiple_of(1024)
 }
 
-/// What a tile costs beyond its products: filling the pipeline, and the way of the results to memory, of which the other
-/// warpgroup's products hide a part.
+/// Cycles of a tile beyond its products: filling the pipeline and writing the results, of which the other warpgroup's
+/// products hide a part.
 fn overhead_cycles(block: &Block) -> usize {
     800 + block.channels * block.pixels / 32
 }
