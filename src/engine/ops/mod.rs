@@ -10,6 +10,8 @@ pub mod avg_pool;
 pub mod avg_pool_same;
 pub mod cast;
 pub mod channel_bias;
+// The tests' harness: tests have the emulator.
+#[cfg(feature = "emulator")]
 pub mod check;
 pub mod concat;
 pub mod conv2d;

@@ -8,7 +8,7 @@
 //! dq = scale ds k        dk = scale ds^T q
 //! ```
 //!
-//! What is saved for backward is `lse`, the logarithm of the sum of `exp(s)` over a row: `p` is computed again from it.
+//! Saved for backward is `lse`, the logarithm of the sum of `exp(s)` over a row: `p` is computed again from it.
 //! On a GPU `p` never leaves the processor (see `kernels/attention.cu`); on the CPU a task holds a block of its rows
 //! going forward, and that of one image and head going backward. Hopper has kernels of its own for bf16
 //! (`kernels/attention/`), which `hopper` chooses.

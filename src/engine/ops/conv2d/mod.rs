@@ -65,7 +65,7 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
 /// `conv2d(x, w) + residual`, in one launch.
 ///
 /// # Shapes
-/// Those of [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+/// As [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
 /// `x` may be two tensors [joined](crate::engine::ops::concat::join), of which [`reads_joined`] says whether it can.
 pub fn conv2d_add(
     tape: &mut Tape,
@@ -93,8 +93,8 @@ pub fn conv2d_planned(tape: &mut Tape, x: Tensor, w: Tensor, stride: usize, padd
     Conv2dFwd { y, x: x.into(), w, bias: Tensor::EMPTY, residual: Tensor::EMPTY, layer }.record(tape)
 }
 
-/// Whether [`conv2d_add`] can read `a` and `b` [joined](crate::engine::ops::concat::join): the kernels for Hopper can, where they
-/// take the shape and the channels of `a` are whole blocks of 64.
+/// Returns true if [`conv2d_add`] can read `a` and `b` [joined](crate::engine::ops::concat::join): the kernels for Hopper
+/// can, for shapes that they compute, if the channels of `a` are whole blocks of 64.
 pub fn reads_joined(tape: &Tape, [a, b]: [Tensor; 2], w: Tensor, stride: usize, padding: Padding) -> bool {
     let shape = shape_of(&joined_dims(a, b), w, stride, padding);
     Layer::new(shape, &CONV2D).on(tape, a.dtype()).hopper.read_joined(a.last_dim())

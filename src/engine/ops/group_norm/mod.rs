@@ -38,7 +38,7 @@ pub struct Norm {
     pub groups: usize,
     /// Is added to the variance.
     pub eps: f32,
-    /// Whether SiLU follows.
+    /// True if SiLU follows.
     pub silu: bool,
 }
 
@@ -95,8 +95,8 @@ pub fn group_norm_with(
     y
 }
 
-/// Whether the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b` begin a
-/// vector.
+/// Returns true if the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b`
+/// begin a vector.
 pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
     tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
 }
@@ -122,7 +122,7 @@ impl Shape {
     }
 }
 
-/// What both passes read.
+/// Operands that both passes read.
 #[derive(Clone, Copy, Debug)]
 struct Operands {
     x: Joined,
@@ -144,7 +144,7 @@ impl Operands {
         self.bias.columns(self.shape.c)
     }
 
-    /// Of the bias or its gradient: the columns that are this layer's.
+    /// Columns of the bias, or of its gradient, that belong to this layer.
     fn columns(&self, operand: Tensor, dbias: Tensor) -> Option<Range<usize>> {
         let is_bias = operand.place == self.bias.values.place || operand.place == dbias.place;
         (is_bias && !operand.is_empty()).then(|| self.bias_columns())
@@ -172,7 +172,7 @@ impl Operands {
         }
     }
 
-    /// Views of [`Operands::list`] as the loops take them; on the CPU `x` is one tensor.
+    /// Views of [`Operands::list`] on the CPU, where `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
         let mask = self.dropout.mask(rng);
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }

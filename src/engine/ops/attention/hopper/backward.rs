@@ -24,7 +24,7 @@ pub struct BackwardPlan {
     pub(super) groups: Groups,
     /// Blocks that share the keys of a group.
     pub splits: usize,
-    /// Of the rings of queries and of their gradients.
+    /// Stages of the rings of queries and of their gradients.
     pub dkv_stages: usize,
     pub dkv_smem_bytes: usize,
     pub dq_stages: usize,

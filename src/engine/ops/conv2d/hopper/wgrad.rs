@@ -11,7 +11,7 @@ pub struct WgradPlan {
     pub shape: Conv2dShape,
     /// Output channels of a block.
     pub channels: usize,
-    /// What the blocks of the grid's second axis share out: see the kernel.
+    /// Groups of atoms that the blocks of the grid's second axis divide among themselves: see the kernel.
     pub atom_groups: usize,
     pub tile: PixelTile,
     /// Rows of the box of `x`.
@@ -32,13 +32,13 @@ pub struct WgradPlan {
     pub cycles: usize,
 }
 
-/// What a block computes of the gradient: so many output channels by so many atoms (64 input channels under one tap).
+/// Part of the gradient that a block computes: output channels by atoms (64 input channels under one tap).
 #[derive(Clone, Copy, Debug)]
 struct Block {
     kernel: &'static str,
     channels: usize,
     atoms: usize,
-    /// Whether three atoms are the taps of a column of a 3x3 kernel, which share a copy of `x`.
+    /// True if three atoms are the taps of a column of a 3x3 kernel, which share a copy of `x`.
     column: bool,
 }
 
@@ -74,7 +74,7 @@ impl WgradPlan {
         BLOCKS.iter().filter_map(|block| WgradPlan::of_block(&shape, block)).collect()
     }
 
-    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    /// Returns true if more than two thirds of the products are padding: then kernels with smaller tiles do better.
     fn is_padding(&self) -> bool {
         self.macs > 3 * self.shape.flops() / 2
     }
