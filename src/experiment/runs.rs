@@ -3,7 +3,8 @@
 
 use super::Event;
 use crate::engine::device::Device;
-use crate::train::run::{self, Run};
+use crate::train::event;
+use crate::train::run::Run;
 use crate::train::{Config, RunDir};
 use crate::{Error, Result};
 use std::path::Path;
@@ -30,7 +31,8 @@ pub(super) fn trained(
     config.validate()?;
     let key = key(config);
     let dir = RunDir::new(folder.join(&key));
-    let run = Run { dir: &dir, config, init: None, stop };
+    let begun = dir.begun()?;
+    let run = Run { dir: &dir, config, begun: begun.as_ref(), init: None, stop };
     if run.finished()?.is_some() {
         watch(Event::Note(&format!("run {key} was trained before")));
         return Ok(dir);
@@ -38,7 +40,7 @@ pub(super) fn trained(
     let steps = config.train.steps;
     watch(Event::Note(&format!("training run {key}: {steps} steps on {}", config.data.source)));
     run.train(Device::open(device)?.0, &mut |event| {
-        if let run::Event::Step(record) = event {
+        if let event::Event::Step(record) = event {
             watch(Event::Progress { done: record.step, total: steps });
         }
     })?;

@@ -19,7 +19,7 @@ impl RunLog {
     /// Files that cannot be read or written.
     pub fn resume(dir: &RunDir, step: u64, log_every: u64) -> Result<RunLog> {
         let metrics = MetricsLog::resume(&dir.metrics(), step + 1)?;
-        let events = EventWriter::create(dir.path(), if step == 0 { 0 } else { step + 1 })?;
+        let events = EventWriter::create(dir.path(), step + 1)?;
         Ok(RunLog { metrics, events, log_every })
     }
 

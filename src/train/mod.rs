@@ -4,7 +4,9 @@
 
 pub mod checkpoint;
 pub mod config;
+mod course;
 mod diffusion_config;
+pub mod event;
 pub mod feed;
 mod loaded;
 mod log;
@@ -16,6 +18,7 @@ pub mod program;
 pub(crate) mod random;
 pub mod run;
 pub mod run_dir;
+mod run_lock;
 pub mod sample_config;
 pub mod schedule;
 mod settings;

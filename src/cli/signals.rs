@@ -1,0 +1,58 @@
+//! Signals that end a run: Ctrl-C, the request of a scheduler (`SIGTERM`), and the end of the session (`SIGHUP`).
+
+use crate::{Error, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs;
+use std::io::{Write, stderr};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread;
+
+/// The wish to end, raised by a signal.
+pub struct Stop {
+    /// True after the first signal.
+    pub flag: Arc<AtomicBool>,
+    signal: Arc<AtomicI32>,
+}
+
+impl Stop {
+    /// Raises the flag at the first signal; the second ends the program at once. A hang-up counts unless the program was
+    /// started to outlive it, as by `nohup`.
+    ///
+    /// # Errors
+    /// A system that does not let signals be handled.
+    pub fn on_signals() -> Result<Stop> {
+        let handled = if hangup_is_ignored() { vec![SIGINT, SIGTERM] } else { vec![SIGINT, SIGTERM, SIGHUP] };
+        let mut signals =
+            Signals::new(handled).map_err(|e| Error::Config(format!("signals cannot be handled: {e}")))?;
+        let stop = Stop { flag: Arc::default(), signal: Arc::new(AtomicI32::new(SIGINT)) };
+        let (flag, signal) = (stop.flag.clone(), stop.signal.clone());
+        thread::spawn(move || {
+            for number in &mut signals {
+                signal.store(number, Ordering::Relaxed);
+                if flag.swap(true, Ordering::Relaxed) {
+                    process::exit(128 + number);
+                }
+                // Nobody may be listening any more, least of all after a hang-up.
+                let _ = writeln!(stderr(), "\nstopping after this step, with a checkpoint (a second time: at once)");
+            }
+        });
+        Ok(stop)
+    }
+
+    /// Exit code of a program that a signal ended: 130 for Ctrl-C.
+    pub fn exit_code(&self) -> u8 {
+        128 + self.signal.load(Ordering::Relaxed) as u8
+    }
+}
+
+/// Returns true if hang-ups were ignored when the program started, or if the system cannot tell: they do then what they
+/// did without this module.
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
