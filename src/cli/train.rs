@@ -1,17 +1,16 @@
 //! `ddpm train`
 
 use super::config::{ConfigArgs, check_resumable};
-use super::open_device;
+use super::progress::Progress;
 use super::signals::Stop;
-use super::terminal::{megabytes, say};
-use crate::Result;
+use super::terminal::{megabytes, open_device, say};
 use crate::data::Dataset;
 use crate::engine::device::Device;
-use crate::report::Progress;
 use crate::train::config::Precision;
 use crate::train::event::Event;
 use crate::train::run::{Outcome, Run};
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
+use anyhow::{Context, Result};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +42,7 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
     let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
     let config = configuration(&args, begun.as_ref())?;
     config.validate()?;
-    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
+    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose().context("--init")?;
     let dir = match &args.out {
         Some(path) => RunDir::new(path),
         None => RunDir::numbered(Path::new("runs"), &args.config.name())?,

@@ -98,7 +98,7 @@ fn sum_of_distances(x: &Block, y: &Block) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::normals;
+    use crate::eval::normals::normals;
 
     #[test]
     fn matches_the_sum_over_all_pairs() {

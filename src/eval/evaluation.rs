@@ -1,4 +1,4 @@
-//! Samples against the data they were learnt from, by any of the metrics.
+//! Evaluation of samples against the training data, by any of the metrics.
 
 use super::classifier::Classifier;
 use super::energy::energy_distance;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// What can be measured.
+/// A measure of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Fréchet distance of features.
@@ -26,7 +26,7 @@ pub enum Metric {
     Moments,
     /// Energy distance of points.
     Energy,
-    /// What a classifier says of images.
+    /// Classes of images, by a classifier.
     Classes,
     /// Bits per dimension of test images under the model.
     Nll,
@@ -49,12 +49,12 @@ impl Metric {
         }
     }
 
-    /// Whether it looks at images through a network.
+    /// True for the metrics that compare features of a network.
     pub fn needs_features(self) -> bool {
         matches!(self, Metric::Frechet | Metric::Kid)
     }
 
-    /// What is measured where nothing was asked for.
+    /// The metrics that are taken if none is requested.
     pub fn defaults(points: bool, labelled: bool) -> Vec<Metric> {
         match (points, labelled) {
             (true, _) => vec![Metric::Moments, Metric::Energy],
@@ -63,10 +63,10 @@ impl Metric {
         }
     }
 
-    /// Checks that it can be taken of points, or of images.
+    /// Checks that the metric is defined for points, or for images.
     ///
     /// # Errors
-    /// If not.
+    /// If it is not.
     pub fn check(self, points: bool) -> Result<()> {
         let refuse = |reason: &str| Err(Error::Config(format!("{self}: {reason}")));
         match self {
@@ -95,18 +95,18 @@ impl FromStr for Metric {
     }
 }
 
-/// What came out; what was not measured is absent.
+/// The results of an evaluation; metrics that were not taken are absent.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Evaluation {
-    /// What was evaluated, in words.
+    /// The evaluated samples, in words.
     pub samples: String,
-    /// What it was compared with, in words.
+    /// The reference that they were compared with, in words.
     pub reference: String,
     /// Number of samples.
     pub n: usize,
-    /// Names the samples, and the subsets of the kernel distance.
+    /// Seed of the samples, and of the subsets of the kernel distance.
     pub seed: u64,
-    /// Whether both sides were thresholded.
+    /// True if both sides were thresholded.
     pub binarised: bool,
     /// The network whose features were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub struct Evaluation {
     /// Energy distance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_distance: Option<f64>,
-    /// What the classifier says.
+    /// The predictions of the classifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
     /// Likelihood of test images.
@@ -134,23 +134,23 @@ pub struct Evaluation {
     pub nll: Option<Nll>,
 }
 
-/// What a classifier says of samples.
+/// The predictions of a classifier for samples.
 #[derive(Clone, Debug, Serialize)]
 pub struct Classes {
-    /// Share of real test images that it names rightly.
+    /// Accuracy of the classifier on real test images.
     pub classifier_accuracy: f64,
-    /// Share of the samples that it is sure of.
+    /// Share of the samples whose class it predicts with a high probability.
     pub valid_share: f64,
     /// Share of the samples that look most like each class.
     pub shares: Vec<ClassShare>,
-    /// Share of the samples that look like the class that was asked for, where one was.
+    /// Share of the samples that look like the class requested of each, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_share: Option<f64>,
     /// Variance of the features within a class.
     pub diversity: f64,
 }
 
-/// How often a class occurs.
+/// The frequency of a class.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassShare {
     /// The class.
@@ -189,46 +189,46 @@ impl Evaluation {
     /// # Errors
     /// Too few samples.
     pub fn compare_values(&mut self, metrics: &[Metric], samples: &Set, reference: &Set) -> Result<()> {
-        let wanted = |metric| metrics.contains(&metric);
-        if !wanted(Metric::Moments) && !wanted(Metric::Energy) {
+        let requested = |metric| metrics.contains(&metric);
+        if !requested(Metric::Moments) && !requested(Metric::Energy) {
             return Ok(());
         }
         let dims = samples.dims().iter().product();
         let (x, y) = (samples.read(0..samples.len()), reference.read(0..reference.len()));
-        if wanted(Metric::Moments) {
+        if requested(Metric::Moments) {
             let (x, y) = (Moments::of(&x, dims)?, Moments::of(&y, dims)?);
             self.mean_distance = Some(x.mean_distance(&y));
             self.covariance_distance = Some(x.covariance_distance(&y));
         }
-        if wanted(Metric::Energy) {
+        if requested(Metric::Energy) {
             self.energy_distance = Some(energy_distance(&x, &y, dims)?);
         }
         Ok(())
     }
 
-    /// Lets the classifier look at the samples; `requested` is the class of each that was asked for.
+    /// Classifies the samples; `requested` is the class requested of each.
     ///
     /// # Errors
     /// Images of another size than it was trained on, or what the device reports.
     pub fn classify(&mut self, classifier: &mut Classifier, samples: &Set, requested: Option<&[usize]>) -> Result<()> {
         let names = classifier.class_names().to_vec();
-        let mut said = Predictions::new(names.len(), classifier.dims());
+        let mut predicted = Predictions::new(names.len(), classifier.dims());
         samples.for_chunks(|images, dims| {
-            said.append(&classifier.evaluate_sized(images, dims)?);
+            predicted.append(&classifier.evaluate_sized(images, dims)?);
             Ok(())
         })?;
-        let shares = names.into_iter().zip(said.class_shares()).map(|(name, share)| ClassShare { name, share });
+        let shares = names.into_iter().zip(predicted.class_shares()).map(|(name, share)| ClassShare { name, share });
         self.classes = Some(Classes {
             classifier_accuracy: classifier.test_accuracy(),
-            valid_share: said.valid_share(),
+            valid_share: predicted.valid_share(),
             shares: shares.collect(),
-            requested_share: requested.map(|classes| said.accuracy(classes)),
-            diversity: said.diversity(requested.unwrap_or(&said.classes())),
+            requested_share: requested.map(|classes| predicted.accuracy(classes)),
+            diversity: predicted.diversity(requested.unwrap_or(&predicted.classes())),
         });
         Ok(())
     }
 
-    /// The results as a table: what, and how much.
+    /// The results as rows of a table: name and value.
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |name: &str, value: Option<String>| rows.extend(value.map(|value| (name.to_owned(), value)));
@@ -269,7 +269,7 @@ fn significant(v: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::normals;
+    use crate::eval::normals::normals;
 
     #[test]
     fn metrics_know_what_they_measure() {

@@ -1,10 +1,10 @@
-//! What images are compared by: numbers that a network reads off them.
+//! Features of images: the numbers that a network computes of an image, and that images are compared by.
 
 use crate::Result;
 
 /// A network whose features describe images. Distances of features compare only with distances of the same features.
 pub trait Features {
-    /// What network it is, in a word.
+    /// The network, in a word.
     fn name(&self) -> &'static str;
 
     /// Number of features of an image.

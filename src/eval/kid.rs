@@ -10,14 +10,14 @@ use crate::{Error, Result};
 use faer::MatRef;
 use rayon::prelude::*;
 
-/// Which subsets are compared.
+/// The subsets that are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Subsets {
     /// Number of subsets.
     pub count: usize,
     /// Samples that each takes from either side, without repetition.
     pub samples: usize,
-    /// Chooses them.
+    /// Seed of the choice.
     pub seed: u64,
 }
 
@@ -79,7 +79,7 @@ fn discrepancy(x: &[f64], y: &[f64], n: usize, d: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::normals;
+    use crate::eval::normals::normals;
 
     /// Subsets that hold every sample leave nothing to chance: values from `numpy`.
     #[test]

@@ -1,8 +1,9 @@
-//! How good samples are: distances between what a model draws and what it learnt from.
+//! Evaluation of samples: distances between drawn samples and the data.
 //!
-//! [`moments`] and [`energy`] compare points as they are; [`frechet`] and [`kid`] compare features of images, which a
-//! network of the kind of [`features::Features`] reads off them, such as [`inception`], the one of papers;
-//! [`classifier`] says what images show. [`evaluation`] puts them together.
+//! [`moments`] and [`energy`] compare points as they are. [`frechet`] and [`kid`] compare features of images, the outputs
+//! of a network that implements [`features::Features`], such as [`inception`], the network of the published numbers.
+//! [`classifier`] assigns classes to images. [`nll`] bounds the likelihood of images under a model. [`evaluation`] puts
+//! the metrics together.
 
 pub mod classifier;
 pub mod energy;
@@ -13,6 +14,8 @@ pub mod inception;
 pub mod kid;
 pub mod moments;
 pub mod nll;
+#[cfg(test)]
+mod normals;
 pub mod npz;
 pub mod predictions;
 pub mod set;
@@ -22,13 +25,3 @@ pub use evaluation::{Evaluation, Metric};
 pub use features::Features;
 pub use moments::Moments;
 pub use set::Set;
-
-/// Standard normals for tests.
-#[cfg(test)]
-fn normals(seed: u64, n: usize) -> Vec<f32> {
-    use crate::engine::ops::noise_loss::NOISE;
-    use crate::engine::random::{Philox, RngState};
-    let mut values = vec![0.0; n];
-    Philox::new(RngState { seed, ..RngState::default() }, NOISE).fill_normal(0, 0, &mut values);
-    values
-}

@@ -93,7 +93,7 @@ fn covariance(samples: &[f32], mean: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::normals;
+    use crate::eval::normals::normals;
 
     #[test]
     fn moments_are_those_of_the_definition() {

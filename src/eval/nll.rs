@@ -17,10 +17,10 @@ use crate::{Error, Result};
 use serde::Serialize;
 use std::ops::Range;
 
-/// How much is evaluated.
+/// The size of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct NllOptions {
-    /// The first so many images of the data set; at most all of them.
+    /// Number of images, the first of the data set; at most all of them.
     pub images: usize,
     /// Steps of the chain that are evaluated per image; all of them if it has no more.
     pub steps: usize,
@@ -28,23 +28,62 @@ pub struct NllOptions {
     pub seed: u64,
 }
 
-/// What an evaluation gives; everything in bits per dimension.
+/// The likelihood of a set of images; everything in bits per dimension.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Nll {
     /// Images evaluated.
     pub images: usize,
     /// The bound with the discretised decoder.
     pub bits: MeanLoss,
-    /// Of it the decoder's share.
+    /// The decoder's share of it.
     pub decoder: f64,
-    /// And the prior's.
+    /// The prior's share of it.
     pub prior: f64,
     /// The bound as Ambilduke et al. computed it: comparable with their figures alone.
     pub ambilduke: MeanLoss,
 }
 
-/// Evaluates a model on images of the 256-level grid. `progress` is told how many of how many evaluations of the network
-/// are done.
+/// The bounds of one model.
+struct Bounds {
+    /// With the discretised decoder, as the model samples.
+    discretised: Bound,
+    /// The one of Ambilduke et al.
+    ambilduke: Bound,
+}
+
+/// The parts of a bound of one image, in nats.
+#[derive(Clone, Copy)]
+struct Terms {
+    decoder: f64,
+    steps: f64,
+    prior: f64,
+}
+
+impl Terms {
+    fn prior_of(bound: &Bound, x0: &[f64]) -> Terms {
+        Terms { decoder: 0.0, steps: 0.0, prior: bound.prior(x0) }
+    }
+
+    fn sum(self) -> f64 {
+        self.decoder + self.steps + self.prior
+    }
+}
+
+/// Both bounds of one image.
+struct ImageTerms {
+    discretised: Terms,
+    ambilduke: Terms,
+}
+
+/// A term of the bound to evaluate, and the number of terms that it stands for.
+#[derive(Clone, Copy)]
+struct Query {
+    term: usize,
+    counts: f64,
+}
+
+/// Evaluates a model on images of the 256-level grid. `progress` receives the number of evaluations of the network that
+/// are done, and their total.
 ///
 /// # Errors
 /// A model of continuous time or of points, images of another size, or what the device reports.
@@ -54,7 +93,7 @@ pub fn nll(
     options: NllOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Nll> {
-    let bounds = bounds(model)?;
+    let bounds = Bounds::new(model)?;
     let [h, w, c] = model.config().model.sample_dims();
     if dataset.image_dims() != [h, w, c] {
         return Err(Error::Config(format!(
@@ -63,16 +102,63 @@ pub fn nll(
             dataset.image_dims()
         )));
     }
-    let (dims, channels) = (h * w * c, model.config().model.out_channels());
     let n = options.images.min(dataset.len());
-    let last = bounds[0].terms();
+    let last = bounds.discretised.terms();
     let steps = options.steps.min(last - 1);
     let total = (n * (steps + 1)) as u64;
     let mut done = 0;
-    // Per image, of each bound: the decoder's term, the steps' and the prior's.
-    let mut images: Vec<[[f64; 3]; 2]> = Vec::with_capacity(n);
-    let mut batch = Questions::default();
+    let mut images: Vec<ImageTerms> = Vec::with_capacity(n);
     for image in 0..n {
+        let queries = queries(image, steps, last, options.seed);
+        let mut evaluated = |evaluations: usize| {
+            done += evaluations as u64;
+            progress(done, total);
+        };
+        images.push(bounds.of_image(model, dataset, image, &queries, options.seed, &mut evaluated)?);
+    }
+    let bits = |of: fn(&ImageTerms) -> f64| -> MeanLoss {
+        MeanLoss::of(&images.iter().map(|terms| bits_per_dim(of(terms), h * w * c)).collect::<Vec<f64>>())
+    };
+    Ok(Nll {
+        images: n,
+        bits: bits(|terms| terms.discretised.sum()),
+        decoder: bits(|terms| terms.discretised.decoder).loss,
+        prior: bits(|terms| terms.discretised.prior).loss,
+        ambilduke: bits(|terms| terms.ambilduke.sum()),
+    })
+}
+
+impl Bounds {
+    fn new(model: &LoadedModel) -> Result<Bounds> {
+        let Process::Discrete(schedule) = model.process() else {
+            return Err(Error::Config(
+                "likelihood: a discrete noise schedule is wanted (linear, cosine); in continuous time the bound is an \
+                 integral that the training loss nelbo estimates"
+                    .into(),
+            ));
+        };
+        let (config, times) = (model.config(), (1..=schedule.steps()).map(|t| t as f64).collect::<Vec<f64>>());
+        let variance = if config.learns_variance() { Variance::Learned } else { config.sample.variance };
+        let bound =
+            |decoder, clip| Bound::new(model.process(), &times, config.diffusion.target, variance, decoder, clip);
+        Ok(Bounds {
+            discretised: bound(Decoder::Discretised(Cdf::Exact), config.sample.clip_x0.then_some(1.0))?,
+            ambilduke: bound(Decoder::Ambilduke, None)?,
+        })
+    }
+
+    /// The bounds of one image of a data set. `evaluated` receives the number of evaluations of each chunk.
+    fn of_image(
+        &self,
+        model: &mut LoadedModel,
+        dataset: &Dataset,
+        image: usize,
+        queries: &[Query],
+        seed: u64,
+        evaluated: &mut dyn FnMut(usize),
+    ) -> Result<ImageTerms> {
+        let (dims, channels) = (model.config().model.sample_len(), model.config().model.out_channels());
+        let c = model.config().model.sample_dims()[2];
         let mut x0 = vec![0.0; dims];
         dataset.fill_batch(&[image], &[false], &mut x0);
         let x0_exact: Vec<f64> = x0.iter().map(|&x| f64::from(x)).collect();
@@ -80,85 +166,47 @@ pub fn nll(
         if model.config().model.classes() > 0 {
             dataset.fill_labels(&[image], &mut label);
         }
-        let mut terms = [0, 1].map(|b: usize| [0.0, 0.0, bounds[b].prior(&x0_exact)]);
-        batch.fill(image, steps, last, options.seed);
-        for (part, asked) in batch.terms.chunks(model.chunk()).enumerate() {
-            let samples = x0.repeat(asked.len());
-            let times: Vec<f64> = asked.iter().map(|&(k, _)| (k + 1) as f64).collect();
-            let labels = vec![label[0]; asked.len()];
-            let rng = RngState { seed: options.seed, step: image as u32, first_image: (part * model.chunk()) as u32 };
-            let answers = model.ask(&samples, &times, &labels, rng)?;
-            let said = answers.out.chunks_exact(answers.out.len() / asked.len());
-            for ((&(k, counts), z), said) in asked.iter().zip(answers.z.chunks_exact(dims)).zip(said) {
+        let [mut discretised, mut ambilduke] =
+            [&self.discretised, &self.ambilduke].map(|bound| Terms::prior_of(bound, &x0_exact));
+        for (part, queries) in queries.chunks(model.chunk()).enumerate() {
+            let n = queries.len();
+            let times: Vec<f64> = queries.iter().map(|query| (query.term + 1) as f64).collect();
+            let rng = RngState { seed, step: image as u32, first_image: (part * model.chunk()) as u32 };
+            let answers = model.ask(&x0.repeat(n), &times, &vec![label[0]; n], rng)?;
+            let outputs = answers.out.chunks_exact(answers.out.len() / n);
+            for ((query, z), output) in queries.iter().zip(answers.z.chunks_exact(dims)).zip(outputs) {
                 let z: Vec<f64> = z.iter().map(|&v| f64::from(v)).collect();
-                let [out, v] = split_channels(said, channels, c);
-                for (bound, terms) in bounds.iter().zip(&mut terms) {
-                    let nats = bound.term(k, &x0_exact, &z, &out, (!v.is_empty()).then_some(&v)).nats;
-                    terms[usize::from(k > 0)] += counts * nats;
+                let [out, v] = split_channels(output, channels, c);
+                let v = (!v.is_empty()).then_some(&v[..]);
+                for (bound, terms) in [(&self.discretised, &mut discretised), (&self.ambilduke, &mut ambilduke)] {
+                    let nats = query.counts * bound.term(query.term, &x0_exact, &z, &out, v).nats;
+                    *(if query.term == 0 { &mut terms.decoder } else { &mut terms.steps }) += nats;
                 }
             }
-            done += asked.len() as u64;
-            progress(done, total);
+            evaluated(n);
         }
-        images.push(terms);
+        Ok(ImageTerms { discretised, ambilduke })
     }
-    let bits = |b: usize, of: &dyn Fn(&[f64; 3]) -> f64| -> MeanLoss {
-        MeanLoss::of(&images.iter().map(|terms| bits_per_dim(of(&terms[b]), dims)).collect::<Vec<f64>>())
-    };
-    Ok(Nll {
-        images: n,
-        bits: bits(0, &|terms| terms.iter().sum()),
-        decoder: bits(0, &|terms| terms[0]).loss,
-        prior: bits(0, &|terms| terms[2]).loss,
-        ambilduke: bits(1, &|terms| terms.iter().sum()),
-    })
 }
 
-/// The bound with the discretised decoder, as the model samples, and the one of Ambilduke et al.
-fn bounds(model: &LoadedModel) -> Result<[Bound; 2]> {
-    let Process::Discrete(schedule) = model.process() else {
-        return Err(Error::Config(
-            "likelihood: a discrete noise schedule is wanted (linear, cosine); in continuous time the bound is an integral \
-             that the training loss nelbo estimates"
-                .into(),
-        ));
-    };
-    let (config, times) = (model.config(), (1..=schedule.steps()).map(|t| t as f64).collect::<Vec<f64>>());
-    let variance = if config.learns_variance() { Variance::Learned } else { config.sample.variance };
-    let bound = |decoder, clip| Bound::new(model.process(), &times, config.diffusion.target, variance, decoder, clip);
-    Ok([
-        bound(Decoder::Discretised(Cdf::Exact), config.sample.clip_x0.then_some(1.0))?,
-        bound(Decoder::Ambilduke, None)?,
-    ])
-}
-
-/// The terms of an image that the network is asked about, and how many terms each counts for.
-#[derive(Default)]
-struct Questions {
-    terms: Vec<(usize, f64)>,
-}
-
-impl Questions {
-    /// The decoder's term, and one of each of `steps` equal ranges of the others, `1..last`.
-    fn fill(&mut self, image: usize, steps: usize, last: usize, seed: u64) {
-        let mut u = vec![0.0; steps];
-        let state = RngState { seed, step: u32::MAX, first_image: image as u32 };
-        Philox::new(state, TIMES).fill_uniform(0, 0, &mut u);
-        let cut = |range: usize| 1 + range * (last - 1) / steps.max(1);
-        self.terms.clear();
-        self.terms.push((0, 1.0));
-        self.terms.extend((0..steps).map(|range| {
-            let width = cut(range + 1) - cut(range);
-            let drawn = (f64::from(u[range]) * width as f64) as usize;
-            (cut(range) + drawn.min(width - 1), width as f64)
-        }));
-    }
+/// The decoder's term, and one of each of `steps` equal ranges of the others, `1..last`.
+fn queries(image: usize, steps: usize, last: usize, seed: u64) -> Vec<Query> {
+    let mut u = vec![0.0; steps];
+    let state = RngState { seed, step: u32::MAX, first_image: image as u32 };
+    Philox::new(state, TIMES).fill_uniform(0, 0, &mut u);
+    let cut = |range: usize| 1 + range * (last - 1) / steps.max(1);
+    let of_range = (0..steps).map(|range| {
+        let width = cut(range + 1) - cut(range);
+        let drawn = (f64::from(u[range]) * width as f64) as usize;
+        Query { term: cut(range) + drawn.min(width - 1), counts: width as f64 }
+    });
+    std::iter::once(Query { term: 0, counts: 1.0 }).chain(of_range).collect()
 }
 
 /// The first `c` of each pixel's channels, and the others.
-fn split_channels(said: &[f32], channels: usize, c: usize) -> [Vec<f64>; 2] {
+fn split_channels(output: &[f32], channels: usize, c: usize) -> [Vec<f64>; 2] {
     let take = |range: Range<usize>| -> Vec<f64> {
-        said.chunks_exact(channels).flat_map(|pixel| pixel[range.clone()].iter().map(|&v| f64::from(v))).collect()
+        output.chunks_exact(channels).flat_map(|pixel| pixel[range.clone()].iter().map(|&v| f64::from(v))).collect()
     };
     [take(0..c), take(c..channels)]
 }
@@ -169,13 +217,12 @@ mod tests {
 
     #[test]
     fn every_step_counts_as_often_as_it_should() {
-        let mut questions = Questions::default();
         for (steps, last) in [(7, 50), (49, 50), (1, 50), (0, 1)] {
             let mut counts = vec![0.0; last];
             let images = 4000;
             for image in 0..images {
-                questions.fill(image, steps, last, 3);
-                questions.terms.iter().for_each(|&(k, count)| counts[k] += count / images as f64);
+                let queries = queries(image, steps, last, 3);
+                queries.iter().for_each(|query| counts[query.term] += query.counts / images as f64);
             }
             // Six standard deviations of a mean over the images.
             let tolerance = 6.0 * (last as f64 / images as f64).sqrt();

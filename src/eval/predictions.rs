@@ -1,4 +1,4 @@
-//! What a classifier says of a set of images, and what follows for the model that drew them.
+//! Predictions of a classifier for a set of images, and the measures of the drawing model that follow from them.
 
 /// Probability above which an image counts as a valid one of its class.
 pub const VALID: f32 = 0.9;
@@ -13,7 +13,7 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// None yet, of `classes` probabilities and `dims` features each.
+    /// An empty set, of `classes` probabilities and `dims` features each.
     pub fn new(classes: usize, dims: usize) -> Predictions {
         Predictions { classes, dims, probabilities: Vec::new(), features: Vec::new() }
     }
@@ -41,7 +41,7 @@ impl Predictions {
         self.probabilities.len() / self.classes
     }
 
-    /// Whether there are none.
+    /// True if there is no image.
     pub fn is_empty(&self) -> bool {
         self.probabilities.is_empty()
     }
@@ -75,13 +75,14 @@ impl Predictions {
         counts.into_iter().map(|count| count as f64 / self.len() as f64).collect()
     }
 
-    /// Share of the images that look like the class that was asked for.
+    /// Share of the images that look like the requested class of each.
     pub fn accuracy(&self, requested: &[usize]) -> f64 {
         assert_eq!(requested.len(), self.len(), "one class per image");
-        self.classes().iter().zip(requested).filter(|(said, asked)| said == asked).count() as f64 / self.len() as f64
+        self.classes().iter().zip(requested).filter(|(predicted, requested)| predicted == requested).count() as f64
+            / self.len() as f64
     }
 
-    /// How much the images of a class differ: the variance of a feature within a class, mean over the features, pooled
+    /// Variety of the images of a class: the variance of a feature within a class, mean over the features, pooled
     /// over the classes. Zero if every class has one image only.
     pub fn diversity(&self, class_of: &[usize]) -> f64 {
         assert_eq!(class_of.len(), self.len(), "one class per image");

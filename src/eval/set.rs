@@ -1,11 +1,11 @@
-//! What is compared: drawn samples, or a part of a data set.
+//! Sets of samples to compare: drawn ones, or a part of a data set.
 
 use super::features::Features;
-use crate::data::{Dataset, Loader};
-use crate::{Error, Result};
+use crate::data::{Dataset, shuffled};
+use crate::{Error, Result, levels};
 use std::ops::Range;
 
-/// Samples that are read together.
+/// Number of samples that are read together.
 const CHUNK: usize = 1000;
 
 /// Images or points.
@@ -26,7 +26,7 @@ impl<'a> Set<'a> {
     pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
         let dims = [h, w, c];
         if !are_points(dims) {
-            values.iter_mut().for_each(|v| *v = (v.clamp(-1.0, 1.0) * 127.5 + 127.5).round() / 127.5 - 1.0);
+            values.iter_mut().for_each(|v| *v = levels::quantise(*v));
         }
         Set { source: Source::Values(values), dims, binarised: false }
     }
@@ -45,12 +45,12 @@ impl<'a> Set<'a> {
         if n < 4 {
             return Err(Error::Config(format!("{} has {n} samples, too few for two halves", dataset.name())));
         }
-        let order = Loader::new(n, n, seed, false).batch(0).indices;
+        let order = shuffled(n, seed);
         let (first, second) = order.split_at(n / 2);
         Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
     }
 
-    /// The same images in black and white: what is above the middle grey becomes 1, the rest -1.
+    /// The same images in black and white, by [`binarise`].
     pub fn binarised(self) -> Set<'a> {
         Set { binarised: true, ..self }
     }
@@ -72,7 +72,7 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// True if there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -82,7 +82,7 @@ impl<'a> Set<'a> {
         self.dims
     }
 
-    /// Whether the samples are points of a space rather than images.
+    /// True for points of a space, false for images.
     pub fn are_points(&self) -> bool {
         are_points(self.dims)
     }
@@ -106,7 +106,7 @@ impl<'a> Set<'a> {
             }
         };
         if self.binarised {
-            values.iter_mut().for_each(|v| *v = if *v >= 0.0 { 1.0 } else { -1.0 });
+            binarise(&mut values);
         }
         values
     }
@@ -124,10 +124,10 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
-    /// Features `[n, dims]` of all images; `progress` is told how many more are done.
+    /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
-    /// Those of the network.
+    /// Images that the network does not take, or a failing device.
     pub fn features(&self, network: &mut dyn Features, progress: &mut dyn FnMut(usize)) -> Result<Vec<f32>> {
         let mut features = Vec::with_capacity(self.len() * network.dims());
         self.for_chunks(|images, dims| {
@@ -137,6 +137,11 @@ impl<'a> Set<'a> {
         })?;
         Ok(features)
     }
+}
+
+/// Turns images in [-1, 1] to black (-1) and white (1).
+pub fn binarise(images: &mut [f32]) {
+    images.iter_mut().for_each(|v| *v = levels::binarise(*v));
 }
 
 fn are_points([h, w, _]: [usize; 3]) -> bool {

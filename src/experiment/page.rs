@@ -1,55 +1,18 @@
-//! What an experiment leaves: a folder with its tables, plots and pictures as files, and a page that gathers them.
+//! The result of an experiment: a folder with its tables, plots and pictures as files, and a page that gathers them.
 //!
 //! ```text
-//! index.html     all of it on one page that needs nothing else
+//! index.html     everything on one page that needs no other file
 //! report.md      the same as text, with links to the files
-//! verdicts.json  the claims of the source and what came of them
+//! verdicts.json  the claims of the source and the verdicts
 //! table-*.csv, *.svg, *.png
 //! ```
 
+use super::verdict::Claim;
 use crate::report::html::{document, facts_list, png_figure, svg_figure};
 use crate::report::{Figure, Picture, Table, escape, replace_file};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// What came of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    Confirmed,
-    Refuted,
-    /// The evidence says what it would take.
-    NotDecided,
-}
-
-impl Verdict {
-    /// Confirmed if the condition holds, else refuted.
-    pub fn of(holds: bool) -> Verdict {
-        if holds { Verdict::Confirmed } else { Verdict::Refuted }
-    }
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Verdict::Confirmed => "confirmed",
-            Verdict::Refuted => "refuted",
-            Verdict::NotDecided => "not decided",
-        }
-    }
-}
-
-/// A sentence that can be true or not, and what the numbers say.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Claim {
-    /// Who says so, and where.
-    pub source: String,
-    /// The claim.
-    pub claim: String,
-    pub verdict: Verdict,
-    /// The numbers, with their spread.
-    pub evidence: String,
-}
 
 #[derive(Clone, Debug)]
 enum Item {
@@ -78,7 +41,7 @@ impl Page {
         Page { title, about, facts: Vec::new(), commands: Vec::new(), claims: Vec::new(), items: Vec::new() }
     }
 
-    /// Adds something that is shown at a glance: what was run, on what, what the full size needs.
+    /// Adds a line to the facts at the top.
     pub fn fact(&mut self, name: &str, value: impl Into<String>) {
         self.facts.push((name.into(), value.into()));
     }
@@ -116,15 +79,9 @@ impl Page {
         self.items.push(Item::Picture { stem: stem.into(), caption: caption.into(), png: picture.png() });
     }
 
-    /// Adds a claim of a source with its verdict.
-    pub fn claim(&mut self, source: &str, claim: &str, verdict: Verdict, evidence: impl Into<String>) {
-        let (source, claim) = (source.into(), claim.into());
-        self.claims.push(Claim { source, claim, verdict, evidence: evidence.into() });
-    }
-
-    /// The claims so far.
-    pub fn claims(&self) -> &[Claim] {
-        &self.claims
+    /// Adds claims with their verdicts.
+    pub fn claims(&mut self, claims: impl IntoIterator<Item = Claim>) {
+        self.claims.extend(claims);
     }
 
     /// Writes the folder. Returns the path of its `index.html`.
@@ -212,6 +169,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::verdict::Verdict;
     use crate::report::{Plot, grid};
 
     #[test]
@@ -227,8 +185,10 @@ mod tests {
         page.table("numbers", "Some numbers.", table);
         page.plot("curve", "A curve.", &Plot::new("", "t", "y").line("y", vec![[0.0, 0.0], [1.0, 1.0]]).figure());
         page.picture("image", "An image.", &grid(&[0.0; 4], [1, 2, 2, 1], None));
-        page.claim("a paper, p. 3", "1 < 2", Verdict::of(1 < 2), "1 and 2");
-        page.claim("a paper, p. 4", "2 < 1", Verdict::of(2 < 1), "2 and 1");
+        page.claims([
+            Claim::new("a paper, p. 3", "1 < 2", Verdict::of(1 < 2), "1 and 2"),
+            Claim::new("a paper, p. 4", "2 < 1", Verdict::of(2 < 1), "2 and 1"),
+        ]);
 
         let folder = tempfile::tempdir().unwrap();
         let index = page.write(folder.path()).unwrap();

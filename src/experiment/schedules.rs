@@ -1,25 +1,62 @@
 //! `schedules`: the discrete schedules in figures, and log SNR of the continuous ones against time.
 
-use super::{Context, Page, Verdict};
-use crate::Result;
+use super::context::Context;
+use super::definition::{Experiment, INSTANT};
+use super::numbers::{largest, spaced};
+use super::page::Page;
+use super::verdict::{Claim, Verdict};
 use crate::diffusion::{Continuous, NoiseLevel, Schedule};
 use crate::report::{Plot, Table, digits};
+use anyhow::Result;
 
-/// The continuous schedules with their constants, of which Kumar states none.
-pub(super) const CONTINUOUS: [(&str, Continuous); 3] = [
+/// Noise schedules: log SNR against time, and how much of an image survives the last step.
+pub const SCHEDULES: Experiment = Experiment {
+    name: "schedules",
+    about: "Noise schedules: log SNR against time, and how much of an image survives the last step",
+    source: "Kumar, Fig. 3.2; the schedules of all five sources",
+    needs: &[],
+    quick: INSTANT,
+    full: None,
+    run: run,
+};
+
+/// The continuous schedules with their constants; Kumar states none.
+const CONTINUOUS: [(&str, Continuous); 3] = [
     ("VP-linear", Continuous::VpLinear { b0: 0.1, b1: 20.0 }),
     ("VP-cosine", Continuous::VpCosine),
     ("VE", Continuous::Ve { sigma_min: 0.01, sigma_max: 50.0 }),
 ];
 
-/// Evenly spaced numbers from `lo` to `hi`, both included.
-pub(super) fn spaced(lo: f64, hi: f64, n: usize) -> Vec<f64> {
-    (0..n).map(|i| lo + (hi - lo) * i as f64 / (n - 1) as f64).collect()
+/// A discrete schedule of the sources.
+struct Discrete {
+    name: &'static str,
+    used_by: &'static str,
+    schedule: Schedule,
 }
 
-/// The largest of some errors; not a number wins.
-pub(super) fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
-    errors.into_iter().fold(0.0, |worst: f64, error| if error <= worst { worst } else { error })
+/// The discrete schedules of the sources.
+struct Schedules {
+    ambilduke: Discrete,
+    ho: Discrete,
+    won_short: Discrete,
+    nichol: Discrete,
+}
+
+impl Schedules {
+    fn new() -> Result<Schedules> {
+        let discrete = |name, used_by, schedule| Discrete { name, used_by, schedule };
+        let linear = |steps, from| Schedule::linear(steps, from, 0.02);
+        Ok(Schedules {
+            ambilduke: discrete("linear 1e-3 to 0.02, T = 1000", "Ambilduke et al.", linear(1000, 1e-3)?),
+            ho: discrete("linear 1e-4 to 0.02, T = 1000", "Ho et al.; Vu Minh, Won (C2, C3)", linear(1000, 1e-4)?),
+            won_short: discrete("linear 1e-4 to 0.02, T = 500", "Vu Minh, Won (MNIST, C1)", linear(500, 1e-4)?),
+            nichol: discrete("cosine, T = 1000", "Nichol, Dhariwal", Schedule::cosine(1000)?),
+        })
+    }
+
+    fn all(&self) -> [&Discrete; 4] {
+        [&self.ambilduke, &self.ho, &self.won_short, &self.nichol]
+    }
 }
 
 /// `KL(q(z_T | x_0) || N(0, I))` in bits for a dimension whose square is `x2` (Ho et al. 2020, L_T).
@@ -28,19 +65,36 @@ fn prior_bits(level: NoiseLevel, x2: f64) -> f64 {
     0.5 * (signal * x2 - signal - (1.0 - signal).ln()) / std::f64::consts::LN_2
 }
 
-pub(super) fn run(_: &mut Context, page: &mut Page) -> Result<()> {
-    discrete(page)?;
-    continuous(page);
+/// The last noise level of a schedule.
+#[derive(Clone, Copy)]
+struct Last {
+    /// Scale of the signal.
+    a: f64,
+    /// KL divergence from the prior, bits per dimension at x² = 1.
+    prior_bits: f64,
+}
+
+impl Last {
+    fn of(schedule: &Schedule) -> Last {
+        let level = schedule.level(schedule.steps());
+        Last { a: level.a, prior_bits: prior_bits(level, 1.0) }
+    }
+}
+
+fn run(_: &mut Context, page: &mut Page) -> Result<()> {
+    let schedules = Schedules::new()?;
+    show_discrete(page, &schedules);
+    page.claims(judge_discrete(Last::of(&schedules.ho.schedule), Last::of(&schedules.won_short.schedule)));
+    let times = spaced(0.002, 0.998, 499);
+    let error = show_continuous(page, &times);
+    let falls = CONTINUOUS.iter().all(|(_, schedule)| {
+        times.windows(2).all(|pair| schedule.level(pair[1]).log_snr() < schedule.level(pair[0]).log_snr())
+    });
+    page.claims(judge_continuous(error, falls, &times));
     Ok(())
 }
 
-fn discrete(page: &mut Page) -> Result<()> {
-    let schedules = [
-        ("linear 1e-3 to 0.02, T = 1000", "Ambilduke et al.", Schedule::linear(1000, 1e-3, 0.02)?),
-        ("linear 1e-4 to 0.02, T = 1000", "Ho et al.; Vu Minh, Won (C2, C3)", Schedule::linear(1000, 1e-4, 0.02)?),
-        ("linear 1e-4 to 0.02, T = 500", "Vu Minh, Won (MNIST, C1)", Schedule::linear(500, 1e-4, 0.02)?),
-        ("cosine, T = 1000", "Nichol, Dhariwal", Schedule::cosine(1000)?),
-    ];
+fn show_discrete(page: &mut Page, schedules: &Schedules) {
     let mut table = Table::new(&[
         "schedule",
         "used by",
@@ -53,7 +107,8 @@ fn discrete(page: &mut Page) -> Result<()> {
         "β̃_2",
         "prior KL, bits/dim at x² = 1",
     ]);
-    for (name, user, schedule) in &schedules {
+    let mut plot = Plot::new("", "t / T", "log SNR (nats)").y_range(-15.0, 10.0);
+    for Discrete { name, used_by, schedule } in schedules.all() {
         let last = schedule.steps();
         let half = (1..=last).find(|&t| schedule.alpha_bar(t) <= 0.5).unwrap_or(last);
         let figures = [
@@ -63,49 +118,47 @@ fn discrete(page: &mut Page) -> Result<()> {
             schedule.level(1).log_snr(),
             schedule.level(last).log_snr(),
         ];
-        let mut row = vec![(*name).to_owned(), (*user).to_owned()];
+        let mut row = vec![(*name).to_owned(), (*used_by).to_owned()];
         row.extend(figures.map(|value| digits(value, 5)));
         row.push(half.to_string());
         row.push(digits(schedule.clipped_posterior_variance(2), 5));
         row.push(digits(prior_bits(schedule.level(last), 1.0), 3));
         table.row(row);
+        let curve = (1..=last).map(|t| [t as f64 / last as f64, schedule.level(t).log_snr()]);
+        plot = plot.line(name, curve.collect());
     }
     page.heading("Discrete schedules");
     page.table("schedules", "What the tables of β come to, in double precision.", table);
-
-    let [ho, short] = [1, 2].map(|i| (&schedules[i].2, schedules[i].2.steps()));
-    let bits = |(schedule, last): (&Schedule, usize)| prior_bits(schedule.level(last), 1.0);
-    page.claim(
-        "Ho et al. 2020 and the notes on it",
-        "The bits of the last latent, KL(q(x_T|x_0)‖N(0,I)), are about 1e-5 per dimension for T = 1000.",
-        Verdict::of((3e-6..=5e-5).contains(&bits(ho))),
-        format!("{} bits/dim at x² = 1 for β from 1e-4 to 0.02; less where x² < 1", digits(bits(ho), 3)),
-    );
-    let survives = short.0.level(short.1).a;
-    page.claim(
-        "Vu Minh, Won, section 2, with the T = 500 of section 5",
-        "ᾱ_T ≈ 0: at the last step nothing but noise is left.",
-        Verdict::of(survives <= 0.02),
-        format!(
-            "with β up to 0.02 but T = 500, √ᾱ_T = {}: that part of every image's mean survives, while samples start \
-             from N(0, I); the prior costs {} bits/dim, {:.0} times that of T = 1000",
-            digits(survives, 3),
-            digits(bits(short), 3),
-            bits(short) / bits(ho)
-        ),
-    );
-    let curve = |schedule: &Schedule| {
-        let last = schedule.steps();
-        (1..=last).map(|t| [t as f64 / last as f64, schedule.level(t).log_snr()]).collect::<Vec<_>>()
-    };
-    let plot = Plot::new("", "t / T", "log SNR (nats)").y_range(-15.0, 10.0);
-    let plot = schedules.iter().fold(plot, |plot, (name, _, schedule)| plot.line(name, curve(schedule)));
     page.plot("discrete-log-snr", "Log SNR of the discrete schedules.", &plot.figure());
-    Ok(())
 }
 
-fn continuous(page: &mut Page) {
-    let times = spaced(0.002, 0.998, 499);
+/// Judges the ends of the schedules of Ho et al. and of Vu Minh and Won.
+fn judge_discrete(ho: Last, short: Last) -> [Claim; 2] {
+    [
+        Claim::new(
+            "Ho et al. 2020 and the notes on it",
+            "The bits of the last latent, KL(q(x_T|x_0)‖N(0,I)), are about 1e-5 per dimension for T = 1000.",
+            Verdict::of((3e-6..=5e-5).contains(&ho.prior_bits)),
+            format!("{} bits/dim at x² = 1 for β from 1e-4 to 0.02; less where x² < 1", digits(ho.prior_bits, 3)),
+        ),
+        Claim::new(
+            "Vu Minh, Won, section 2, with the T = 500 of section 5",
+            "ᾱ_T ≈ 0: at the last step nothing but noise is left.",
+            Verdict::of(short.a <= 0.02),
+            format!(
+                "with β up to 0.02 but T = 500, √ᾱ_T = {}: that part of every image's mean survives, while samples start \
+                 from N(0, I); the prior costs {} bits/dim, {:.0} times that of T = 1000",
+                digits(short.a, 3),
+                digits(short.prior_bits, 3),
+                short.prior_bits / ho.prior_bits
+            ),
+        ),
+    ]
+}
+
+/// Shows the continuous schedules. Returns the largest difference of their curves from the formulas, which are computed
+/// again in another form.
+fn show_continuous(page: &mut Page, times: &[f64]) -> f64 {
     let plot = Plot::new("", "t", "log SNR (nats)").y_range(-12.0, 12.0);
     let plot = CONTINUOUS.iter().fold(plot, |plot, (name, schedule)| {
         plot.line(name, times.iter().map(|&t| [t, schedule.level(t).log_snr()]).collect())
@@ -118,7 +171,6 @@ fn continuous(page: &mut Page) {
         &plot.figure(),
     );
 
-    // The formulas once more, each in another form than the schedule's own.
     let formulas: [fn(f64) -> f64; 3] = [
         |t| -(0.1 * t + 9.95 * t * t).exp_m1().ln(),
         |t| -2.0 * (std::f64::consts::FRAC_PI_2 * t).tan().ln(),
@@ -136,20 +188,45 @@ fn continuous(page: &mut Page) {
         table.row(row);
     }
     page.table("log-snr", "Values of the curves, and of the formulas in another form.", table);
-    let error = largest(errors);
-    page.claim(
-        "Kumar, Fig. 3.2",
-        "The plotted curves are those of the formulas.",
-        Verdict::of(error <= 1e-9),
-        format!("largest difference at five times: {}", digits(error, 2)),
-    );
-    let falls = CONTINUOUS.iter().all(|(_, schedule)| {
-        times.windows(2).all(|pair| schedule.level(pair[1]).log_snr() < schedule.level(pair[0]).log_snr())
-    });
-    page.claim(
-        "Kumar, section 3.1",
-        "The signal-to-noise ratio falls strictly in time under all three schedules.",
-        Verdict::of(falls),
-        format!("at {} times from {} to {}", times.len(), times[0], times[times.len() - 1]),
-    );
+    largest(errors)
+}
+
+/// Judges the continuous schedules at `times`: the largest difference from the formulas, and if SNR falls throughout.
+fn judge_continuous(error: f64, falls: bool, times: &[f64]) -> [Claim; 2] {
+    [
+        Claim::new(
+            "Kumar, Fig. 3.2",
+            "The plotted curves are those of the formulas.",
+            Verdict::of(error <= 1e-9),
+            format!("largest difference at five times: {}", digits(error, 2)),
+        ),
+        Claim::new(
+            "Kumar, section 3.1",
+            "The signal-to-noise ratio falls strictly in time under all three schedules.",
+            Verdict::of(falls),
+            format!("at {} times from {} to {}", times.len(), times[0], times[times.len() - 1]),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Confirmed, Refuted};
+    use super::*;
+    use crate::experiment::verdict::verdicts;
+
+    #[test]
+    fn the_ends_of_the_schedules_are_judged() {
+        let last = |a, prior_bits| Last { a, prior_bits };
+        assert_eq!(verdicts(&judge_discrete(last(0.006, 2.9e-5), last(0.08, 4.6e-3))), [Confirmed, Refuted]);
+        assert_eq!(verdicts(&judge_discrete(last(0.006, 6e-5), last(0.019, 1e-4))), [Refuted, Confirmed]);
+        assert_eq!(verdicts(&judge_discrete(last(0.006, 1e-6), last(f64::NAN, 1e-4))), [Refuted, Refuted]);
+    }
+
+    #[test]
+    fn curves_off_their_formulas_or_rising_are_refuted() {
+        assert_eq!(verdicts(&judge_continuous(1e-12, true, &[0.1, 0.9])), [Confirmed, Confirmed]);
+        assert_eq!(verdicts(&judge_continuous(1e-8, false, &[0.1, 0.9])), [Refuted, Refuted]);
+        assert_eq!(verdicts(&judge_continuous(f64::NAN, true, &[0.1, 0.9])), [Refuted, Confirmed]);
+    }
 }

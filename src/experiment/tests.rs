@@ -48,11 +48,12 @@ fn what_is_missing_is_said_in_one_line() {
     assert!(find("schedule").unwrap_err().to_string().contains("did you mean \"schedules\"?"));
     assert!(find("qqqq").unwrap_err().to_string().contains("ddpm experiment list"));
 
+    let folder = tempfile::tempdir().unwrap();
     let (stop, mut watch) = (AtomicBool::new(false), |_: Event| ());
-    let context = Context::new(settings(Path::new("out")), &stop, &mut watch);
-    let refused = |need| context.check(need, "demo").unwrap_err().to_string();
-    assert_eq!(refused(Need::Mnist), "demo: MNIST is needed: give its folder with --data DIR");
-    assert!(refused(Need::Inception).contains("--inception FILE"));
+    let mut context = Context::new(settings(folder.path()), &stop, &mut watch);
+    let refused = format!("{:#}", find("ens-strip").unwrap().run(&mut context).unwrap_err());
+    assert_eq!(refused, "ens-strip: MNIST is needed: give its folder with --data DIR");
+    assert!(context.check(Need::Inception).unwrap_err().to_string().contains("--inception FILE"));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn names_are_unique_and_the_index_gathers_what_is_there() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut page = Page::new("schedules", "");
-    page.claim("a paper", "a claim", Verdict::Refuted, "numbers");
+    page.claims([Claim::new("a paper", "a claim", Verdict::Refuted, "numbers")]);
     page.write(&folder.path().join("schedules")).unwrap();
     let index = fs::read_to_string(write_index(folder.path()).unwrap()).unwrap();
     assert!(index.contains("0 confirmed, 1 refuted, 0 not decided") && !index.contains("snr-weights"));
@@ -81,15 +82,17 @@ fn names_are_unique_and_the_index_gathers_what_is_there() {
 
 #[test]
 fn an_experiment_that_ends_early_leaves_its_page() {
-    fn stopped(_: &mut Context, page: &mut Page) -> Result<()> {
+    fn stopped(_: &mut Context, page: &mut Page) -> anyhow::Result<()> {
         page.text("The first half.");
-        Err(Error::Stopped)
+        Err(Error::Stopped.into())
     }
     let folder = tempfile::tempdir().unwrap();
     let (stop, mut watch) = (AtomicBool::new(false), |_: Event| ());
     let mut context = Context::new(settings(folder.path()), &stop, &mut watch);
-    let experiment = Experiment { name: "demo", about: "", source: "", needs: &[], sizes: ["", ""], run: stopped };
-    assert!(matches!(experiment.run(&mut context), Err(Error::Stopped)));
+    let experiment =
+        Experiment { name: "demo", about: "", source: "", needs: &[], quick: "", full: None, run: stopped };
+    let error = experiment.run(&mut context).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(Error::Stopped)), "{error:#}");
     let page = fs::read_to_string(folder.path().join("demo/report.md")).unwrap();
     assert!(page.contains("The first half.") && page.contains("This page ends before the experiment did"));
 }

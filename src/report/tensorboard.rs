@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::Picture;
+use super::grid::Picture;
 use crate::{Error, Result};
 
 /// Begin of the name of event files.

@@ -1,5 +1,5 @@
-//! A small classifier of the training data: it says what samples show, and its features are what their distribution is
-//! compared by where the Inception network is missing or says little, as of digits.
+//! A small classifier of the training data. It predicts the classes of samples, and its features serve to compare
+//! distributions where the Inception network is missing or little informative, as for digits.
 //!
 //! ```text
 //! image -> [3x3 convolution, group norm, SiLU, mean of 2x2 pixels] until it is small -> convolution, norm, SiLU
@@ -7,8 +7,11 @@
 //! ```
 //! It is trained once per data set, by this program's own engine, and kept as a file; equal seeds give equal weights.
 
+mod identity;
 mod network;
 mod training;
+
+pub use identity::ClassifierConfig;
 
 use super::features::Features;
 use super::predictions::Predictions;
@@ -21,6 +24,7 @@ use crate::nn::tensor_file::{self, TensorFile};
 use crate::nn::{Forward, ParamSet, Weights};
 use crate::train::random::initial_weights;
 use crate::{Error, Result};
+use identity::Identity;
 use network::Network;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -32,55 +36,7 @@ const CHUNK_IMAGES: usize = 100;
 /// The metadata entry of a classifier's file.
 const KEY: &str = "ddpm-classifier";
 
-/// How a classifier is built and trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClassifierConfig {
-    /// Channels of the first convolution; each further one has twice as many.
-    pub channels: usize,
-    /// But not more than these.
-    pub most_channels: usize,
-    /// Numbers that describe an image.
-    pub features: usize,
-    /// Passes over the training data.
-    pub epochs: u64,
-    /// Images of an update.
-    pub batch_size: usize,
-    /// Peak learning rate of Adam.
-    pub learning_rate: f64,
-    /// Whether images are mirrored left to right at random.
-    pub flip: bool,
-    /// Seed of the initial weights and of the order of the images.
-    pub seed: u64,
-}
-
-impl ClassifierConfig {
-    /// What does well on images of `channels` channels: grey ones are taken for digits, colour ones for photographs.
-    pub fn for_images(channels: usize) -> ClassifierConfig {
-        let grey = channels == 1;
-        ClassifierConfig {
-            channels: if grey { 16 } else { 32 },
-            most_channels: if grey { 64 } else { 128 },
-            features: if grey { 64 } else { 128 },
-            epochs: if grey { 2 } else { 6 },
-            batch_size: 64,
-            learning_rate: 3e-3,
-            flip: !grey,
-            seed: 0,
-        }
-    }
-}
-
-/// All that a classifier's weights are a function of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Identity {
-    config: ClassifierConfig,
-    image_dims: [usize; 3],
-    class_names: Vec<String>,
-    /// CRC-32C of images and labels of the training and test data.
-    data: [u32; 2],
-}
-
-/// What a classifier's file says of itself.
+/// The metadata of a classifier's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     identity: Identity,
@@ -99,8 +55,8 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The classifier of `train`, from the folder `cache` if it was trained before. `progress` is told how many of how
-    /// many updates are done.
+    /// The classifier of `train`, from the folder `cache` if it was trained before. `progress` receives the
+    /// number of updates that are done, and their total.
     ///
     /// # Errors
     /// Data without labels, of fewer than two classes or too small; test data of other classes; a folder that cannot be
@@ -172,15 +128,15 @@ impl Classifier {
         &self.class_names
     }
 
-    /// Share of the test images that it names rightly.
+    /// Accuracy on the test images.
     pub fn test_accuracy(&self) -> f64 {
         self.test_accuracy
     }
 
-    /// Says what images `[n, h, w, c]` in [-1, 1], of the training data's size, show.
+    /// Predicts the classes of images `[n, h, w, c]` in [-1, 1] of the training data's size.
     ///
     /// # Errors
-    /// What the device reports.
+    /// A failing device.
     ///
     /// # Panics
     /// If the values do not form images.
@@ -214,7 +170,7 @@ impl Classifier {
         self.evaluate(images)
     }
 
-    /// Share of a labelled data set that it names rightly.
+    /// Accuracy on a labelled data set.
     fn accuracy(&mut self, dataset: &Dataset) -> Result<f64> {
         let labels = dataset.labels().unwrap_or_default();
         let all: Vec<usize> = (0..dataset.len()).collect();
@@ -222,8 +178,8 @@ impl Classifier {
         for indices in all.chunks(10 * CHUNK_IMAGES) {
             let mut images = vec![0.0; indices.len() * self.images.numel() / CHUNK_IMAGES];
             dataset.fill_batch(indices, &vec![false; indices.len()], &mut images);
-            let said = self.evaluate(&images)?.classes();
-            right += said.iter().zip(indices).filter(|&(&class, &i)| class == labels[i] as usize).count();
+            let predicted = self.evaluate(&images)?.classes();
+            right += predicted.iter().zip(indices).filter(|&(&class, &i)| class == labels[i] as usize).count();
         }
         Ok(right as f64 / dataset.len() as f64)
     }
@@ -238,44 +194,6 @@ impl Features for Classifier {
     }
     fn features(&mut self, images: &[f32], dims: [usize; 4]) -> Result<Vec<f32>> {
         Ok(self.evaluate_sized(images, dims)?.features().to_vec())
-    }
-}
-
-impl Identity {
-    fn new(config: &ClassifierConfig, train: &Dataset, test: &Dataset) -> Result<Identity> {
-        let image_dims @ [h, w, _] = train.image_dims();
-        let class_names = train.class_names().to_vec();
-        let name = train.name();
-        if class_names.len() < 2 {
-            return Err(Error::Config(match train.labels() {
-                None => format!("{name} has no labels, so no classifier can be trained on it"),
-                Some(_) => format!("{name} has one class only, so there is nothing to classify"),
-            }));
-        }
-        if h.min(w) < 4 {
-            return Err(Error::Config(format!(
-                "{name}: a classifier needs images of at least 4x4 pixels, not {h}x{w}"
-            )));
-        }
-        if test.image_dims() != image_dims || test.class_names() != class_names {
-            return Err(Error::Config(format!("{name}: the test split has other classes than the training split")));
-        }
-        let data = [train, test].map(|dataset| {
-            let pixels = (0..dataset.len()).fold(0, |crc, i| crc32c::crc32c_append(crc, dataset.image_u8(i)));
-            crc32c::crc32c_append(pixels, bytemuck::cast_slice(dataset.labels().unwrap_or_default()))
-        });
-        Ok(Identity { config: config.clone(), image_dims, class_names, data })
-    }
-
-    fn file_name(&self) -> String {
-        let text = serde_json::to_string(self).expect("plain data");
-        format!("classifier-{:08x}.safetensors", crc32c::crc32c(text.as_bytes()))
-    }
-
-    /// Reserves a batch of `n` images.
-    fn images(&self, store: &mut Store, n: usize) -> Tensor {
-        let [h, w, c] = self.image_dims;
-        store.tensor(&[n, h, w, c], DType::F32)
     }
 }
 
@@ -316,10 +234,11 @@ mod tests {
         assert!(trained.test_accuracy() >= 0.95, "accuracy {}", trained.test_accuracy());
         let mut loaded = classifier(0);
         assert_eq!(loaded.test_accuracy(), trained.test_accuracy());
-        let said = trained.evaluate(&images).unwrap();
-        assert_eq!(said, loaded.evaluate(&images).unwrap());
-        assert_eq!(loaded.features(&images, [7, 8, 8, 1]).unwrap(), said.features());
-        assert_eq!((said.len(), said.features().len(), said.classes()[1]), (7, 7 * loaded.dims(), said.classes()[3]));
+        let predicted = trained.evaluate(&images).unwrap();
+        assert_eq!(predicted, loaded.evaluate(&images).unwrap());
+        assert_eq!(loaded.features(&images, [7, 8, 8, 1]).unwrap(), predicted.features());
+        let classes = predicted.classes();
+        assert_eq!((predicted.len(), predicted.features().len(), classes[1]), (7, 7 * loaded.dims(), classes[3]));
         assert!(loaded.features(&images, [28, 4, 4, 1]).unwrap_err().to_string().contains("[8, 8, 1]"));
 
         // A damaged file is written anew, with the same weights.

@@ -1,6 +1,6 @@
 //! The layers of the classifier.
 
-use super::Identity;
+use super::identity::Identity;
 use crate::engine::ops::avg_pool::avg_pool;
 use crate::engine::ops::silu::silu;
 use crate::engine::tensor::Tensor;

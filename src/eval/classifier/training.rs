@@ -1,7 +1,7 @@
-//! How the classifier learns: Adam on the cross-entropy.
+//! Training of the classifier: Adam on the cross-entropy.
 
+use super::identity::{ClassifierConfig, Identity};
 use super::network::Network;
-use super::{ClassifierConfig, Identity};
 use crate::data::{Batch, Dataset, Loader};
 use crate::engine::ops::adam::{AdamHyper, AdamTensors, adam};
 use crate::engine::ops::cross_entropy::cross_entropy;
@@ -13,7 +13,7 @@ use crate::train::config::{LrSchedule, TrainConfig};
 use crate::train::schedule::learning_rate;
 use crate::{Error, Result};
 
-/// What only training needs.
+/// The tensors that only training needs.
 pub(super) struct Training {
     images: Tensor,
     labels: Tensor,

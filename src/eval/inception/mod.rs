@@ -1,5 +1,5 @@
-//! The features that the Fréchet inception distance compares (Heusel et al. 2017): what the last pooling layer of an
-//! Inception-v3 says of an image, 2048 numbers. The network is the one that TensorFlow distributed in December 2015,
+//! The features of the Fréchet inception distance (Heusel et al. 2017): the 2048 outputs of the last pooling layer of an
+//! Inception-v3. The network is the one that TensorFlow distributed in December 2015,
 //! with the weights and the preprocessing of pytorch-fid, so that distances are those that papers report.
 //! `scripts/inception-weights.py` makes the weight file from pytorch-fid's.
 
@@ -17,10 +17,10 @@ use preprocess::SIZE;
 use rayon::prelude::*;
 use std::path::Path;
 
-/// Numbers that describe an image.
+/// Number of features of an image.
 pub const FEATURES: usize = 2048;
 
-/// The network on a device, ready to look at batches of images. It computes in f32.
+/// The network on a device, ready for batches of images. It computes in f32.
 pub struct Inception {
     session: Session,
     program: Program,
@@ -68,7 +68,7 @@ impl Features for Inception {
     }
 
     /// Images may have any size, and three channels or one that stands for all three. They are rounded to bytes first, as
-    /// if they came out of a PNG file.
+    /// if they were read from a PNG file.
     fn features(&mut self, images: &[f32], dims: [usize; 4]) -> Result<Vec<f32>> {
         let [n, h, w, c] = dims;
         if h * w == 0 || (c != 1 && c != 3) {

@@ -22,7 +22,7 @@ pub enum Layer {
     MaxPoolSame,
     /// Means around every pixel.
     AvgPoolSame,
-    /// What several sequences make of the same input, side by side.
+    /// Several sequences on the same input, their outputs concatenated.
     Branches(Vec<Vec<Layer>>),
 }
 
@@ -178,7 +178,7 @@ const BIAS: &str = ".bn.bias";
 /// ```
 ///
 /// # Errors
-/// What `get(name, dims)` says of a missing or misshapen tensor.
+/// The error of `get(name, dims)` for a missing or misshapen tensor.
 pub fn folded(name: &str, dims: &[usize], get: &impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
     const EPS: f64 = 1e-3;
     let values = get(name, dims)?;

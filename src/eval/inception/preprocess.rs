@@ -1,8 +1,8 @@
-//! From an image to what the network reads, as pytorch-fid reads PNG files: bytes as values in [0, 1], stretched to 299 x 299
+//! Preparation of images for the network, as pytorch-fid reads PNG files: bytes as values in [0, 1], stretched to 299 x 299
 //! by `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`, which does not smooth when it shrinks,
 //! then scaled to [-1, 1].
 
-use crate::report::level;
+use crate::levels::level;
 
 /// Height and width that the network was trained on.
 pub const SIZE: usize = 299;

@@ -1,0 +1,93 @@
+//! The configuration of a classifier, and everything else that its weights are a function of.
+
+use crate::data::Dataset;
+use crate::engine::tensor::{DType, Store, Tensor};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The architecture and the training of a classifier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassifierConfig {
+    /// Channels of the first convolution; each further one has twice as many.
+    pub channels: usize,
+    /// Most channels of a convolution.
+    pub most_channels: usize,
+    /// Number of features of an image.
+    pub features: usize,
+    /// Passes over the training data.
+    pub epochs: u64,
+    /// Images of an update.
+    pub batch_size: usize,
+    /// Peak learning rate of Adam.
+    pub learning_rate: f64,
+    /// Mirror images left to right at random.
+    pub flip: bool,
+    /// Seed of the initial weights and of the order of the images.
+    pub seed: u64,
+}
+
+impl ClassifierConfig {
+    /// The settings for images of `channels` channels: for digits where they are grey, for photographs in colour.
+    pub fn for_images(channels: usize) -> ClassifierConfig {
+        let grey = channels == 1;
+        ClassifierConfig {
+            channels: if grey { 16 } else { 32 },
+            most_channels: if grey { 64 } else { 128 },
+            features: if grey { 64 } else { 128 },
+            epochs: if grey { 2 } else { 6 },
+            batch_size: 64,
+            learning_rate: 3e-3,
+            flip: !grey,
+            seed: 0,
+        }
+    }
+}
+
+/// Everything that the weights of a classifier are a function of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub config: ClassifierConfig,
+    pub image_dims: [usize; 3],
+    pub class_names: Vec<String>,
+    /// CRC-32C of images and labels of the training and test data.
+    data: [u32; 2],
+}
+
+impl Identity {
+    pub fn new(config: &ClassifierConfig, train: &Dataset, test: &Dataset) -> Result<Identity> {
+        let image_dims @ [h, w, _] = train.image_dims();
+        let class_names = train.class_names().to_vec();
+        let name = train.name();
+        if class_names.len() < 2 {
+            return Err(Error::Config(match train.labels() {
+                None => format!("{name} has no labels, so no classifier can be trained on it"),
+                Some(_) => format!("{name} has one class only, so there is nothing to classify"),
+            }));
+        }
+        if h.min(w) < 4 {
+            return Err(Error::Config(format!(
+                "{name}: a classifier needs images of at least 4x4 pixels, not {h}x{w}"
+            )));
+        }
+        if test.image_dims() != image_dims || test.class_names() != class_names {
+            return Err(Error::Config(format!("{name}: the test split has other classes than the training split")));
+        }
+        let data = [train, test].map(|dataset| {
+            let pixels = (0..dataset.len()).fold(0, |crc, i| crc32c::crc32c_append(crc, dataset.image_u8(i)));
+            crc32c::crc32c_append(pixels, bytemuck::cast_slice(dataset.labels().unwrap_or_default()))
+        });
+        Ok(Identity { config: config.clone(), image_dims, class_names, data })
+    }
+
+    /// The name of the classifier's file.
+    pub fn file_name(&self) -> String {
+        let text = serde_json::to_string(self).expect("plain data");
+        format!("classifier-{:08x}.safetensors", crc32c::crc32c(text.as_bytes()))
+    }
+
+    /// Reserves a batch of `n` images.
+    pub fn images(&self, store: &mut Store, n: usize) -> Tensor {
+        let [h, w, c] = self.image_dims;
+        store.tensor(&[n, h, w, c], DType::F32)
+    }
+}

@@ -1,0 +1,66 @@
+//! The definition of an experiment, and how it is run.
+
+use super::context::Context;
+use super::page::Page;
+use super::settings::{Need, Settings};
+use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// An experiment: a function that fills a page, and a description for readers and for the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// The subject, in a line.
+    pub about: &'static str,
+    /// The paper and its table or figure.
+    pub source: &'static str,
+    /// The inputs that it cannot run without.
+    pub needs: &'static [Need],
+    /// The work, the machine and the time with `--quick`.
+    pub quick: &'static str,
+    /// The same without `--quick`, where it differs.
+    pub full: Option<&'static str>,
+    /// The experiment itself.
+    pub run: fn(&mut Context, &mut Page) -> Result<()>,
+}
+
+/// The quick size of the experiments that are the same in either size.
+pub(super) const INSTANT: &str = "all of it, below a second";
+
+impl Experiment {
+    /// Runs the experiment and writes its page into the folder of its name. Returns the page's path.
+    ///
+    /// # Errors
+    /// A missing input, or a failure on the way; a page of the part that was done is written all the same.
+    pub fn run(&self, context: &mut Context) -> Result<PathBuf> {
+        for &need in self.needs {
+            context.check(need).context(self.name)?;
+        }
+        let Settings { quick, seed, .. } = *context.settings();
+        let mut page = Page::new(self.name, self.about);
+        page.fact("source", self.source);
+        page.fact(
+            "size",
+            if quick { format!("quick: {}", self.quick) } else { self.full.unwrap_or(self.quick).into() },
+        );
+        if let (true, Some(full)) = (quick, self.full) {
+            page.fact("full size", full);
+        }
+        page.fact("seed", seed.to_string());
+        page.command(context.settings().command(self.name));
+
+        let started = Instant::now();
+        let result = (self.run)(context, &mut page).context(self.name);
+        page.fact("time", format!("{:.0} s", started.elapsed().as_secs_f64().ceil()));
+        for run in context.runs() {
+            page.command(format!("ddpm train --config {}", run.join("config.toml").display()));
+        }
+        if let Err(error) = &result {
+            page.text(format!("This page ends before the experiment did: {error:#}."));
+        }
+        let path = page.write(&context.settings().out.join(self.name))?;
+        result.map(|()| path)
+    }
+}
