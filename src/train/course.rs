@@ -109,7 +109,7 @@ impl<'a> Course<'a> {
             self.save()?;
         }
         if self.config.sample.n > 0 && is_due(train.sample_every, step) && step < train.steps {
-            self.draw_sheet(step)?;
+            self.draw_sheet_in_time(step)?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl<'a> Course<'a> {
         let (train, step) = (&self.config.train, self.trainer.updates());
         let was_due = step > 0 && step < train.steps && is_due(train.sample_every, step);
         if was_due && self.config.sample.n > 0 && !self.dir.sheet(step).exists() {
-            self.draw_sheet(step)?;
+            self.draw_sheet_in_time(step)?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl<'a> Course<'a> {
     /// Draws the sheet of a run that has ended, with the weights that count.
     ///
     /// # Errors
-    /// Device or disk that fail.
+    /// Device or disk that fail, or [`Error::Stopped`].
     pub fn draw_last_sheet(&mut self, uses_best: bool) -> Result<()> {
         let step = self.trainer.updates();
         if uses_best {
@@ -164,9 +164,18 @@ impl<'a> Course<'a> {
         if self.config.sample.n > 0 && !self.dir.sheet(step).exists() { self.draw_sheet(step) } else { Ok(()) }
     }
 
+    /// Draws a sheet unless the run is stopped meanwhile: then its checkpoint is what matters, and the sheet is drawn when
+    /// the run goes on, if it goes on from there.
+    fn draw_sheet_in_time(&mut self, step: u64) -> Result<()> {
+        match self.draw_sheet(step) {
+            Err(Error::Stopped) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Draws a sheet of samples and the strip from noise to images.
     fn draw_sheet(&mut self, step: u64) -> Result<()> {
-        let samples = self.trainer.sample()?;
+        let samples = self.trainer.sample(Some(self.stop))?;
         let (sheet, path): (_, PathBuf) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         self.write(|course| {
             sheet.write_png(&path)?;

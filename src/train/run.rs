@@ -26,7 +26,7 @@ use std::time::Instant;
 pub struct Outcome {
     /// Number of steps made.
     pub step: u64,
-    /// True at the end: after all steps, or after fewer when validation no longer improved.
+    /// True at the end: after all steps, or after fewer when validation no longer improved, and the last sheet.
     pub finished: bool,
     /// Step whose weights count, where it is not the last: that of the best validation.
     pub best_step: Option<u64>,
@@ -59,7 +59,8 @@ impl Run<'_> {
         let step = |checkpoint: &Checkpoint| checkpoint.verify().map(|()| checkpoint.header.step);
         let Some(last) = checkpoint::first_whole(self.checkpoints()?, step)? else { return Ok(None) };
         let outcome = self.outcome(last.value, &self.validations(last.value)?);
-        Ok(Some(outcome).filter(|outcome| outcome.finished && self.dir.report().exists()))
+        let is_drawn = self.config.sample.n == 0 || outcome.sheet.is_some();
+        Ok(Some(outcome).filter(|outcome| outcome.finished && is_drawn && self.dir.report().exists()))
     }
 
     /// Trains to the end, or until `stop` is set; either way a checkpoint of the last step is written.
@@ -91,7 +92,10 @@ impl Run<'_> {
         let step = course.trainer.updates();
         let ended = self.outcome(step, &course.stopping);
         if ended.finished {
-            course.draw_last_sheet(ended.best_step.is_some())?;
+            match course.draw_last_sheet(ended.best_step.is_some()) {
+                Err(Error::Stopped) => return Ok(Outcome { finished: false, ..ended }),
+                drawn => drawn?,
+            }
         }
         self.write_report(&course.trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
         Ok(self.outcome(step, &course.stopping))
