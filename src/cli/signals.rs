@@ -1,8 +1,7 @@
 //! Signals that end a run: Ctrl-C, the request of a scheduler (`SIGTERM`), and the end of the session (`SIGHUP`).
 
 use crate::{Error, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use nix::sys::signal::{SigSet, Signal};
 use std::fs;
 use std::io::{Write, stderr};
 use std::process;
@@ -19,21 +18,24 @@ pub struct Stop {
 
 impl Stop {
     /// Raises the flag at the first signal; the second ends the program at once. A hang-up counts unless the program was
-    /// started to outlive it, as by `nohup`.
+    /// started to outlive it, as by `nohup`. Threads that run already are not protected: call it before any is made.
     ///
     /// # Errors
     /// A system that does not let signals be handled.
     pub fn on_signals() -> Result<Stop> {
-        let handled = if hangup_is_ignored() { vec![SIGINT, SIGTERM] } else { vec![SIGINT, SIGTERM, SIGHUP] };
-        let mut signals =
-            Signals::new(handled).map_err(|e| Error::Config(format!("signals cannot be handled: {e}")))?;
-        let stop = Stop { flag: Arc::default(), signal: Arc::new(AtomicI32::new(SIGINT)) };
+        let mut signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+        if !hangup_is_ignored() {
+            signals.add(Signal::SIGHUP);
+        }
+        // Threads inherit the block, so that the signals wait for the thread that asks for them.
+        signals.thread_block().map_err(|e| Error::Config(format!("signals cannot be handled: {e}")))?;
+        let stop = Stop { flag: Arc::default(), signal: Arc::new(AtomicI32::new(Signal::SIGINT as i32)) };
         let (flag, signal) = (stop.flag.clone(), stop.signal.clone());
         thread::spawn(move || {
-            for number in &mut signals {
-                signal.store(number, Ordering::Relaxed);
+            while let Ok(arrived) = signals.wait() {
+                signal.store(arrived as i32, Ordering::Relaxed);
                 if flag.swap(true, Ordering::Relaxed) {
-                    process::exit(128 + number);
+                    process::exit(128 + arrived as i32);
                 }
                 // Nobody may be listening any more, least of all after a hang-up.
                 let _ = writeln!(stderr(), "\nstopping after this step, with a checkpoint (a second time: at once)");
@@ -54,5 +56,5 @@ fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+    ignored.is_none_or(|mask| mask >> (Signal::SIGHUP as i32 - 1) & 1 == 1)
 }

@@ -10,7 +10,7 @@ use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::files;
 use crate::report::{Record, sample_sheet};
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -179,7 +179,7 @@ impl<'a> Course<'a> {
         let (sheet, path): (_, PathBuf) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         self.write(|course| {
             sheet.write_png(&path)?;
-            if !samples.are_points() {
+            if samples.kind() == SampleKind::Images {
                 samples.strip().write_png(&course.dir.strip())?;
             }
             course.log.sheet(step, &sheet)

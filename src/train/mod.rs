@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod config;
 mod course;
+pub mod diffusers_scheduler;
 mod diffusion_config;
 pub mod event;
 pub mod feed;
