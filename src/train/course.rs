@@ -11,7 +11,6 @@ use super::validation::EarlyStopping;
 use crate::files;
 use crate::report::{Record, sample_sheet};
 use crate::{Error, Result, SampleKind};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,7 +65,8 @@ impl<'a> Course<'a> {
                     checkpoint::save(&course.dir.best(), course.trainer.config(), course.trainer.params(), &state)
                 })?;
             }
-            self.write(|course| course.log.write(&record))?;
+            self.write(|course| course.log.metrics(&record))?;
+            self.write(|course| course.log.curves(&record))?;
             (self.watch)(Event::Step(&record));
             if self.trainer.under_way() == 0 {
                 self.after_step()?;
@@ -176,7 +176,7 @@ impl<'a> Course<'a> {
     /// Draws a sheet of samples and the strip from noise to images.
     fn draw_sheet(&mut self, step: u64) -> Result<()> {
         let samples = self.trainer.sample(Some(self.stop))?;
-        let (sheet, path): (_, PathBuf) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
+        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         self.write(|course| {
             sheet.write_png(&path)?;
             if samples.kind() == SampleKind::Images {
@@ -191,24 +191,28 @@ impl<'a> Course<'a> {
     /// Writes something, and tries again for a while where the disk is full.
     ///
     /// # Errors
-    /// That of the last attempt; of a full disk with what to do about it.
+    /// The error of the last attempt; that of a full disk says what to do about it.
     fn write(&mut self, mut write: impl FnMut(&mut Course) -> Result<()>) -> Result<()> {
-        for wait in FULL_DISK_WAITS {
+        let mut waits = FULL_DISK_WAITS.iter();
+        loop {
             let Err(error) = write(self) else { return Ok(()) };
-            if !files::is_full(&error) || self.stop.load(Ordering::Relaxed) {
-                break;
+            if !files::is_full(&error) {
+                return Err(error);
             }
+            let Some(wait) = waits.next().filter(|_| !self.stop.load(Ordering::Relaxed)) else {
+                return Err(self.explained(&error));
+            };
             (self.watch)(Event::Warning(&format!("{error}; trying again in {} s", wait.as_secs())));
-            thread::sleep(wait);
+            thread::sleep(*wait);
         }
-        write(self).map_err(|error| if files::is_full(&error) { self.explained(&error) } else { error })
     }
 
-    /// Adds to the error of a full disk what is left and what to do.
+    /// Adds what is left and what to do to the error of a full disk.
     fn explained(&self, error: &Error) -> Error {
         let (dir, step) = (self.dir.path(), self.saved.1);
+        let stays = if step > 0 { format!("the checkpoint of step {step} stays; ") } else { String::new() };
         let go_on = format!("ddpm train --resume --out {}", dir.display());
-        let reason = format!("{error}. The checkpoint of step {step} stays; free some space, then go on with: {go_on}");
+        let reason = format!("{error}; {stays}free some space, then go on with: {go_on}");
         Error::format(dir, reason)
     }
 }

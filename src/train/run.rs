@@ -56,7 +56,11 @@ impl Run<'_> {
     /// # Errors
     /// A run directory that cannot be read.
     pub fn finished(&self) -> Result<Option<Outcome>> {
-        let step = |checkpoint: &Checkpoint| checkpoint.verify().map(|()| checkpoint.header.step);
+        let step = |checkpoint: &Checkpoint| {
+            let step = checkpoint.header.step;
+            let may_be_last = step >= self.config.train.steps || self.config.train.patience > 0;
+            if may_be_last { checkpoint.verify().map(|()| step) } else { Ok(step) }
+        };
         let Some(last) = checkpoint::first_whole(self.checkpoints()?, step)? else { return Ok(None) };
         let outcome = self.outcome(last.value, &self.validations(last.value)?);
         let is_drawn = self.config.sample.n == 0 || outcome.sheet.is_some();
