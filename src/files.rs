@@ -4,7 +4,7 @@
 
 use crate::{Error, Result};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// End of the name of a file that is being written.
@@ -51,6 +51,12 @@ pub fn remove_partials(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns true for an error of a disk that is full, or of a user who may not have more of it.
+pub fn is_full(error: &Error) -> bool {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    matches!(error, Error::Io { source, .. } if kinds.contains(&source.kind()))
+}
+
 /// Name under which a file is written before it is complete.
 fn partial(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -83,7 +89,9 @@ mod tests {
             out.write_all(b"ne")?;
             Err(io::ErrorKind::StorageFull.into())
         };
-        let message = write_whole(&path, full).unwrap_err().to_string();
+        let error = write_whole(&path, full).unwrap_err();
+        assert!(is_full(&error));
+        let message = error.to_string();
         assert!(message.contains("kept: ") && !message.contains(PARTIAL), "{message}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

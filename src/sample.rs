@@ -13,6 +13,7 @@ use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::report::{Picture, grid};
 use crate::{Error, Result, SampleKind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The start of a sample, z_T.
 const START: Stream = Stream::new(2);
@@ -49,12 +50,14 @@ pub struct Request<'a> {
     pub start: Option<&'a [f32]>,
     /// Numbers of steps after which a stage is kept, ascending; empty: some, evenly spread, from the start to the end.
     pub stages: &'a [usize],
+    /// Set from outside to end the drawing before all is drawn.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 impl<'a> Request<'a> {
     /// `n` samples from noise, unguided, of all classes in turn.
     pub fn new(plan: &'a SamplePlan, n: usize, seed: u64) -> Request<'a> {
-        Request { plan, guidance: 0.0, seed, n, class: None, start: None, stages: &[] }
+        Request { plan, guidance: 0.0, seed, n, class: None, start: None, stages: &[], stop: None }
     }
 }
 
@@ -171,6 +174,9 @@ impl ImageSampler {
             for done in 0..=steps.len() {
                 if first == 0 && shown(done) {
                     columns.push(session.read(self.z)?[..rows * values].to_vec());
+                }
+                if request.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                    return Err(Error::Stopped);
                 }
                 if let Some(step) = steps.get(done) {
                     self.step(session, request, first, done, step)?;

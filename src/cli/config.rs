@@ -53,10 +53,12 @@ impl ConfigArgs {
     }
 }
 
-/// Settings that a resumed run may change: they do not touch what the next step computes from its inputs.
-const FREE: [&str; 6] = [
+/// Settings that a resumed run may change. Of these, two change the learning rate, which the run then warns of.
+const FREE: [&str; 8] = [
     "train.steps",
+    "train.lr_steps",
     "train.checkpoint_every",
+    "train.checkpoint_every_minutes",
     "train.keep_checkpoints",
     "train.sample_every",
     "train.log_every",

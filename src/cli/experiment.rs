@@ -1,6 +1,7 @@
 //! `ddpm experiment`
 
-use super::terminal::{in_words, say, stop_flag};
+use super::signals::Stop;
+use super::terminal::{in_words, say};
 use crate::Error;
 use crate::data::points::PointSet;
 use crate::experiment::{self, Context, Event, Experiment, Settings};
@@ -53,10 +54,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         name => vec![experiment::find(name)?],
     };
     let settings = Settings { quick, seed, points, data, inception, out: out.clone(), device: device.into() };
-    let stop = stop_flag()?;
+    let stop = Stop::on_signals()?;
     let mut failures = Vec::new();
     for experiment in &chosen {
-        match run_one(experiment, settings.clone(), &stop) {
+        match run_one(experiment, settings.clone(), &stop.flag) {
             Ok(page) => say(format!("page     {}", page.display())),
             // One that lacks data or fails is no reason to leave out the others.
             Err(error) if chosen.len() > 1 && !matches!(error.downcast_ref(), Some(Error::Stopped)) => {

@@ -1,7 +1,7 @@
 //! The command line. This module alone prints to the terminal.
 //!
-//! Exit codes: 0 done, 1 something failed, 2 a mistake in how the program was called or configured, 130 stopped by
-//! Ctrl-C (with a checkpoint written).
+//! Exit codes: 0 done, 1 something failed, 2 a mistake in how the program was called or configured; 130, 143, 129 stopped
+//! by Ctrl-C, SIGTERM, SIGHUP (with a checkpoint written).
 
 mod bench;
 mod config;
@@ -14,6 +14,7 @@ mod inspect;
 mod profile;
 mod progress;
 mod sample;
+mod signals;
 mod terminal;
 mod train;
 

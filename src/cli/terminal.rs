@@ -1,4 +1,4 @@
-//! Output to the terminal, and Ctrl-C.
+//! Output to the terminal.
 
 use crate::Error;
 use crate::engine::device::Device;
@@ -6,9 +6,6 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{Write, stdout};
-use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line. Nobody may be listening any more (`| head`): no reason to fail.
 pub fn say(text: impl Display) {
@@ -29,24 +26,6 @@ pub fn megabytes(bytes: u64) -> String {
         mb if mb < 10_000.0 => format!("{mb:.0} MB"),
         mb => format!("{:.1} GB", mb / 1e3),
     }
-}
-
-/// A flag that the first Ctrl-C raises; the second ends the program at once. Other signals do what the system does by
-/// default: a hang-up under `nohup` is no reason to stop, and a killed run resumes from its last checkpoint.
-///
-/// # Errors
-/// When signals cannot be handled.
-pub fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            process::exit(130);
-        }
-        eprintln!("\nstopping after this step, with a checkpoint (Ctrl-C again: at once)");
-    })
-    .map_err(|e| Error::Config(format!("Ctrl-C cannot be handled: {e}")))?;
-    Ok(flag)
 }
 
 /// Opens a device by its name, and prints the note that comes with an automatic choice.

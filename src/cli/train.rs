@@ -2,10 +2,13 @@
 
 use super::config::{ConfigArgs, check_resumable};
 use super::progress::Progress;
-use super::terminal::{megabytes, open_device, say, stop_flag};
+use super::signals::Stop;
+use super::terminal::{megabytes, open_device, say};
 use crate::data::Dataset;
+use crate::engine::device::Device;
 use crate::train::config::Precision;
-use crate::train::run::{Event, Outcome, Run};
+use crate::train::event::Event;
+use crate::train::run::{Outcome, Run};
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
 use anyhow::{Context, Result};
 use std::io::{IsTerminal, stderr};
@@ -36,37 +39,30 @@ pub struct Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<ExitCode> {
-    let dir = match &args.out {
-        Some(path) => RunDir::new(path),
-        None => RunDir::numbered(Path::new("runs"), &args.config.name()),
-    };
-    let config = configuration(&args, &dir)?;
+    let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
+    let config = configuration(&args, begun.as_ref())?;
     config.validate()?;
     let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose().context("--init")?;
-    let stop = stop_flag()?;
-    let run = Run { dir: &dir, config: &config, init: init.as_ref(), stop: &stop };
+    let dir = match &args.out {
+        Some(path) => RunDir::new(path),
+        None => RunDir::numbered(Path::new("runs"), &args.config.name())?,
+    };
+    let stop = Stop::on_signals()?;
+    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: init.as_ref(), stop: &stop.flag };
     if let Some(outcome) = run.finished()? {
         say(format!("already finished after {} of {} steps", outcome.step, config.train.steps));
         print_outcome(&outcome, &dir);
         return Ok(ExitCode::SUCCESS);
     }
-
-    let mut progress = Progress::hidden(config.train.steps, 0, config.train.batch_size);
-    let outcome = run.train(open_device(device)?, &mut |event| match event {
-        Event::Ready { trainer, dataset } => {
-            announce(&dir, trainer, dataset);
-            progress = visible_progress(&config, trainer.updates());
-        }
-        Event::Step(record) => progress.update(record.step, record.loss),
-        Event::Sheet(path) if path == dir.sheet(config.train.steps) => {}
-        Event::Sheet(path) => progress.note(&format!("samples  {}", path.display())),
-    });
-    progress.finish();
+    let outcome = open_device(device).and_then(|device| train(&run, device));
+    if outcome.is_err() && args.out.is_none() {
+        dir.remove_if_empty();
+    }
     let outcome = outcome?;
     if !outcome.finished {
         let out = dir.path().display();
         say(format!("stopped after step {}; go on with: ddpm train --resume --out {out}", outcome.step));
-        return Ok(ExitCode::from(130));
+        return Ok(ExitCode::from(stop.exit_code()));
     }
     if outcome.step < config.train.steps {
         say(format!("ended    after step {}: validation no longer improved", outcome.step));
@@ -76,19 +72,43 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
 }
 
 /// The configuration of a new run, or of the one to go on with.
-fn configuration(args: &Args, dir: &RunDir) -> Result<Config> {
-    let saved = if args.resume { dir.begun()? } else { None };
-    let mut config = args.config.resolve(saved.as_ref())?;
-    match saved {
-        Some(saved) => {
+fn configuration(args: &Args, begun: Option<&Config>) -> Result<Config> {
+    let mut config = args.config.resolve(begun)?;
+    match (begun, &args.out) {
+        (Some(begun), _) => {
             if config.train.precision == Precision::Auto {
-                config.train.precision = saved.train.precision;
+                config.train.precision = begun.train.precision;
             }
-            check_resumable(&saved, &config)?;
+            check_resumable(begun, &config)?;
         }
-        None => dir.refuse_contents(args.resume)?,
+        (None, Some(out)) => RunDir::new(out).refuse_contents(args.resume)?,
+        (None, None) => {}
     }
     Ok(config)
+}
+
+/// Trains, and shows how far it is.
+fn train(run: &Run, device: Device) -> Result<Outcome> {
+    let mut progress: Option<Progress> = None;
+    let mut note = |progress: &mut Option<Progress>, text: String| match progress {
+        Some(progress) => progress.note(&text),
+        None => eprintln!("{text}"),
+    };
+    let outcome = run.train(device, &mut |event| match (event, &mut progress) {
+        (Event::Ready { trainer, dataset }, progress) => {
+            announce(run.dir, trainer, dataset);
+            *progress = Some(visible_progress(run.config, trainer.updates()));
+        }
+        (Event::Step(record), Some(progress)) => progress.update(record.step, record.loss),
+        (Event::Sheet(path), _) if path == run.dir.sheet(run.config.train.steps) => {}
+        (Event::Sheet(path), progress) => note(progress, format!("samples  {}", path.display())),
+        (Event::Warning(text), progress) => note(progress, format!("warning: {text}")),
+        (Event::Step(_), None) => unreachable!("no step is made before all is ready"),
+    });
+    if let Some(progress) = &mut progress {
+        progress.finish();
+    }
+    outcome
 }
 
 fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {

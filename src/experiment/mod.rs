@@ -29,8 +29,9 @@ pub use page::Page;
 pub use settings::{Need, Settings};
 pub use verdict::{Claim, Verdict};
 
+use crate::files::replace_file;
+use crate::report::escape;
 use crate::report::html::document;
-use crate::report::{escape, replace_file};
 use crate::train::nearest;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

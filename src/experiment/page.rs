@@ -8,8 +8,9 @@
 //! ```
 
 use super::verdict::Claim;
+use crate::files::replace_file;
 use crate::report::html::{document, facts_list, png_figure, svg_figure};
-use crate::report::{Figure, Picture, Table, escape, replace_file};
+use crate::report::{Figure, Picture, Table, escape};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};

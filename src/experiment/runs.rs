@@ -7,7 +7,8 @@ use crate::Error;
 use crate::engine::device::Device;
 use crate::nn::ModelConfig;
 use crate::train::config::{DataConfig, DiffusionConfig, TrainConfig};
-use crate::train::run::{self, Run};
+use crate::train::event;
+use crate::train::run::Run;
 use crate::train::{Config, RunDir};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -50,15 +51,16 @@ pub(super) fn trained(
     config.validate()?;
     let key = key(&config);
     let dir = RunDir::new(folder.join(&key));
-    let run = Run { dir: &dir, config: &config, init: None, stop };
+    let begun = dir.begun()?;
+    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: None, stop };
     if run.finished()?.is_some() {
         watch(Event::Note(&format!("run {key} was trained before")));
         return Ok(dir);
     }
     let steps = config.train.steps;
     watch(Event::Note(&format!("training run {key}: {steps} steps on {}", config.data.source)));
-    let mut step = |event: run::Event| {
-        if let run::Event::Step(record) = event {
+    let mut step = |event: event::Event| {
+        if let event::Event::Step(record) = event {
             watch(Event::Progress { done: record.step, total: steps });
         }
     };

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::replace_file;
 use crate::{Error, Result};
 
 /// One line of the log: the figures of one training step. Every number but the speed is a function of the seed and the
@@ -37,6 +38,8 @@ pub struct Record {
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    /// Length of what was written so far.
+    bytes: u64,
 }
 
 impl MetricsLog {
@@ -45,63 +48,73 @@ impl MetricsLog {
     /// # Errors
     /// If the file cannot be written.
     pub fn create(path: &Path) -> Result<MetricsLog> {
-        let file = File::create(path).map_err(Error::io(path))?;
-        Ok(MetricsLog { path: path.into(), file })
+        replace_file(path, b"")?;
+        MetricsLog::resume(path, 0)
     }
 
     /// Goes on with a log, of which the records before `next_step` are kept: those that follow were written after the
-    /// checkpoint that the run resumes from, and will be written again. A missing log is begun.
+    /// checkpoint that the run resumes from, and will be written again. Torn lines are dropped. A missing log is begun.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn resume(path: &Path, next_step: u64) -> Result<MetricsLog> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(Error::io(path))?;
-        let mut reader = BufReader::new(&file);
-        let (mut kept_bytes, mut line) = (0, String::new());
-        loop {
-            line.clear();
-            let bytes = reader.read_line(&mut line).map_err(Error::io(path))?;
-            // Also the end of the file, and a line that was cut off in the middle.
-            let complete = line.ends_with('\n').then(|| serde_json::from_str::<Record>(&line).ok()).flatten();
-            if complete.is_none_or(|record| record.step >= next_step) {
-                break;
+        let open = |path: &Path| OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path));
+        let mut file = open(path)?;
+        let text = read_text(path)?;
+        let mut kept = String::new();
+        let mut last_step = None;
+        for (line, record) in whole_lines(&text) {
+            if record.step < next_step && last_step.is_none_or(|last| last < record.step) {
+                kept.push_str(line);
+                last_step = Some(record.step);
             }
-            kept_bytes += bytes as u64;
         }
-        file.set_len(kept_bytes).map_err(Error::io(path))?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(kept_bytes)).map_err(Error::io(path))?;
-        Ok(MetricsLog { path: path.into(), file })
+        let bytes = kept.len() as u64;
+        if text.starts_with(&kept) {
+            file.set_len(bytes).map_err(Error::io(path))?;
+        } else {
+            replace_file(path, kept.as_bytes())?;
+            file = open(path)?;
+        }
+        Ok(MetricsLog { path: path.into(), file, bytes })
     }
 
     /// Appends a record.
     ///
     /// # Errors
-    /// If the disk is full or the file is gone.
+    /// If the disk is full or the file is gone. The log is as it was then.
     pub fn write(&mut self, record: &Record) -> Result<()> {
         let mut line = serde_json::to_vec(record).expect("a record is plain numbers");
         line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io(&self.path))
+        self.file.write_all(&line).map_err(|error| {
+            // A part of the line may be there. If it cannot be taken back, it is a torn line, which readers skip.
+            let _ = self.file.set_len(self.bytes);
+            Error::io(&self.path)(error)
+        })?;
+        self.bytes += line.len() as u64;
+        Ok(())
     }
 }
 
-/// Reads a log. A last line that was cut off is left out.
+/// Reads a log. Lines that are no records are left out: a process that was killed tears the last one, and two that write
+/// at once tear any.
 ///
 /// # Errors
-/// If the file cannot be read, or a line in it is not a record.
+/// If the file cannot be read.
 pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| Error::format(path, format!("line {}: not a metrics record: {e}", i + 1)))
-    };
-    text[..whole].lines().enumerate().map(parse).collect()
+    Ok(whole_lines(&read_text(path)?).map(|(_, record)| record).collect())
+}
+
+/// Reads a file, in which torn bytes may be no UTF-8.
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// Lists the lines that are records, each with its end.
+fn whole_lines(text: &str) -> impl Iterator<Item = (&str, Record)> {
+    let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    complete.filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
 }
 
 #[cfg(test)]
@@ -154,11 +167,23 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_record_is_named() {
+    fn a_torn_line_is_left_out_and_what_follows_it_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":0,\"loss\":1.0}\nhello\n").unwrap();
-        let message = read_metrics(&path).unwrap_err().to_string();
-        assert!(message.contains("line 2: not a metrics record"), "{message}");
+        let line = |step: u64| serde_json::to_string(&record(step)).unwrap() + "\n";
+        // Two processes wrote at once: a line within another, and steps twice.
+        let torn = [&line(1)[..20], &line(2)].concat();
+        let text = [line(0).as_str(), &torn, &line(2), &line(3), &line(2), &line(3), "?\n", &line(4)].concat();
+        fs::write(&path, text).unwrap();
+        let steps = || read_metrics(&path).unwrap().iter().map(|record| record.step).collect::<Vec<u64>>();
+        assert_eq!(steps(), [0, 2, 3, 2, 3, 4]);
+        let mut log = MetricsLog::resume(&path, 4).unwrap();
+        assert_eq!(steps(), [0, 2, 3]);
+        log.write(&record(4)).unwrap();
+        assert_eq!(steps(), [0, 2, 3, 4]);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend(b"\xff\xfe\n");
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(steps(), [0, 2, 3, 4]);
     }
 }

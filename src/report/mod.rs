@@ -8,7 +8,6 @@ mod plot;
 mod table;
 mod tensorboard;
 
-pub(crate) use crate::files::replace_file;
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};

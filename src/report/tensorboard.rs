@@ -13,30 +13,35 @@ use std::{
 use super::grid::Picture;
 use crate::{Error, Result};
 
+/// Begin of the name of event files.
+const NAME: &str = "events.out.tfevents";
+
 /// Writes the events of a run into a new file of a folder.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
     file: File,
+    /// Seconds since 1970 that the file's name says; none of its events is older.
+    started: f64,
+    /// Length of what was written so far.
+    bytes: u64,
 }
 
 impl EventWriter {
-    /// Begins an event file in `folder`. With a `next_step` above 0, TensorBoard is told to forget what older files of
-    /// the folder say about that step and later ones.
+    /// Begins an event file in `folder`, named so that it is read after all others there, whatever the clock says. Of these,
+    /// TensorBoard forgets `next_step` and later ones.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn create(folder: &Path, next_step: u64) -> Result<EventWriter> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let seconds = now().floor();
-        let path = folder.join(format!("events.out.tfevents.{seconds}.ddpm"));
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        let mut writer = EventWriter { path, file };
+        let started = latest(folder)?.map_or(0, |latest| latest + 1).max(now() as u64);
+        let path = folder.join(format!("{NAME}.{started}.ddpm"));
+        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let mut writer = EventWriter { path, file, started: started as f64, bytes: 0 };
         writer.write(0, |event| event.bytes(3, b"brain.Event:2"))?;
-        if next_step > 0 {
-            const SESSION_START: u64 = 1;
-            writer.write(next_step, |event| event.message(7, |log| log.varint(1, SESSION_START)))?;
-        }
+        const SESSION_START: u64 = 1;
+        writer.write(next_step, |event| event.message(7, |log| log.varint(1, SESSION_START)))?;
         Ok(writer)
     }
 
@@ -79,11 +84,30 @@ impl EventWriter {
 
     fn write(&mut self, step: u64, what: impl FnOnce(&mut Message)) -> Result<()> {
         let mut event = Message::default();
-        event.double(1, now());
+        event.double(1, now().max(self.started));
         event.varint(2, step);
         what(&mut event);
-        self.file.write_all(&record(&event.0)).map_err(Error::io(&self.path))
+        let record = record(&event.0);
+        self.file.write_all(&record).map_err(|error| {
+            // TensorBoard reads no further than a torn record.
+            let _ = self.file.set_len(self.bytes);
+            Error::io(&self.path)(error)
+        })?;
+        self.bytes += record.len() as u64;
+        Ok(())
     }
+}
+
+/// Finds the time in the name of a folder's latest event file, in seconds since 1970. TensorBoard reads the files in the
+/// order of their names.
+fn latest(folder: &Path) -> Result<Option<u64>> {
+    let mut latest = None;
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        let seconds = name.to_str().and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.')?.split('.').next());
+        latest = latest.max(seconds.and_then(|seconds| seconds.parse().ok()));
+    }
+    Ok(latest)
 }
 
 /// Seconds since 1970.
@@ -216,6 +240,21 @@ mod tests {
     fn the_checksum_is_masked_crc32c() {
         // "123456789" is the published check value of CRC-32C: e3069283.
         assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
+    }
+
+    #[test]
+    fn a_later_file_is_read_later_though_the_clock_was_set_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, in_2031) = (EventWriter::create(folder.path(), 0).unwrap(), 1_925_000_000);
+        fs::write(folder.path().join(format!("{NAME}.{in_2031}.ddpm")), "").unwrap();
+        let mut writer = EventWriter::create(folder.path(), 3).unwrap();
+        assert!(writer.path.ends_with(format!("{NAME}.{}.ddpm", in_2031 + 1)), "{}", writer.path.display());
+        writer.scalars(3, &[("loss", 1.0)]).unwrap();
+        let bytes = fs::read(&writer.path).unwrap();
+        for event in records(&bytes).into_iter().map(decode) {
+            let time = f64::from_le_bytes(get(&event, 1).try_into().unwrap());
+            assert!(time >= in_2031 as f64, "{time}");
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct TrainConfig {
     pub warmup_steps: u64,
     /// Course of the learning rate after the warm-up.
     pub lr_schedule: LrSchedule,
+    /// Step at which that course ends; 0: the last one. A cosine stays at 0 from there on.
+    pub lr_steps: u64,
     /// Gradients of a larger global norm are scaled down to it; 0: never.
     pub clip_norm: f64,
     /// Decay of the weights' moving average, which samples are drawn with; 0: the weights themselves.
@@ -82,6 +84,8 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Steps between checkpoints; 0: only the last step.
     pub checkpoint_every: u64,
+    /// Minutes after which a checkpoint is written though none is due by the steps; 0: never.
+    pub checkpoint_every_minutes: f64,
     /// Checkpoints kept, the latest ones; 0: all.
     pub keep_checkpoints: usize,
     /// Steps between sheets of samples; 0: only after the last step.
@@ -116,7 +120,7 @@ pub enum Optimizer {
 pub enum LrSchedule {
     /// Constant.
     Constant,
-    /// Falls along half a cosine to 0 at the last step.
+    /// Falls along half a cosine to 0 at the end.
     Cosine,
 }
 
@@ -167,10 +171,12 @@ impl Default for TrainConfig {
             weight_decay: 0.0,
             warmup_steps: 0,
             lr_schedule: LrSchedule::Constant,
+            lr_steps: 0,
             clip_norm: 1.0,
             ema_decay: 0.999,
             precision: Precision::Auto,
             checkpoint_every: 1000,
+            checkpoint_every_minutes: 15.0,
             keep_checkpoints: 2,
             sample_every: 0,
             log_every: 10,
@@ -240,6 +246,11 @@ impl TrainConfig {
         self.batch_size / self.accumulate
     }
 
+    /// Number of steps for which the course of the learning rate is planned.
+    pub fn lr_horizon(&self) -> u64 {
+        if self.lr_steps == 0 { self.steps } else { self.lr_steps }
+    }
+
     fn validate(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Config(message));
         let positive = [
@@ -274,6 +285,7 @@ impl TrainConfig {
             ("weight_decay", self.weight_decay),
             ("clip_norm", self.clip_norm),
             ("min_delta", self.min_delta),
+            ("checkpoint_every_minutes", self.checkpoint_every_minutes),
         ];
         if let Some((name, v)) = amounts.iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
             return wrong(format!("train.{name} = {v} must be a number of at least 0"));

@@ -19,25 +19,30 @@ impl RunLog {
     /// Files that cannot be read or written.
     pub fn resume(dir: &RunDir, step: u64, log_every: u64) -> Result<RunLog> {
         let metrics = MetricsLog::resume(&dir.metrics(), step + 1)?;
-        let events = EventWriter::create(dir.path(), if step == 0 { 0 } else { step + 1 })?;
+        let events = EventWriter::create(dir.path(), step + 1)?;
         Ok(RunLog { metrics, events, log_every })
     }
 
-    /// Adds a step.
+    /// Adds a step to the metrics.
     ///
     /// # Errors
-    /// Files that cannot be written, e.g. on a full disk.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
-        self.metrics.write(record)?;
-        if let Some(loss) = record.validation_loss {
-            self.events.scalars(record.step, &[("validation_loss", loss)])?;
-        }
+    /// A file that cannot be written, e.g. on a full disk. The log is as it was then.
+    pub fn metrics(&mut self, record: &Record) -> Result<()> {
+        self.metrics.write(record)
+    }
+
+    /// Adds a step to the curves, where it is one of their points.
+    ///
+    /// # Errors
+    /// As for [`RunLog::metrics`].
+    pub fn curves(&mut self, record: &Record) -> Result<()> {
+        let mut scalars: Vec<(&str, f32)> =
+            record.validation_loss.map(|loss| ("validation_loss", loss)).into_iter().collect();
         if record.step.is_multiple_of(self.log_every) {
-            let scalars =
-                [("loss", record.loss), ("learning_rate", record.learning_rate), ("grad_norm", record.grad_norm)];
-            self.events.scalars(record.step, &scalars)?;
+            let Record { loss, learning_rate, grad_norm, .. } = *record;
+            scalars.extend([("loss", loss), ("learning_rate", learning_rate), ("grad_norm", grad_norm)]);
         }
-        Ok(())
+        if scalars.is_empty() { Ok(()) } else { self.events.scalars(record.step, &scalars) }
     }
 
     /// Adds a sheet of samples.

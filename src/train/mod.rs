@@ -4,8 +4,10 @@
 
 pub mod checkpoint;
 pub mod config;
+mod course;
 pub mod diffusers_scheduler;
 mod diffusion_config;
+pub mod event;
 pub mod feed;
 mod loaded;
 mod log;
@@ -17,6 +19,7 @@ pub mod program;
 pub(crate) mod random;
 pub mod run;
 pub mod run_dir;
+mod run_lock;
 pub mod sample_config;
 pub mod schedule;
 mod settings;

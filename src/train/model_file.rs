@@ -1,7 +1,7 @@
 //! Opening a model, whatever it is: a run directory (its last checkpoint), a checkpoint file, or a model folder of
 //! diffusers (`config.json` and `diffusion_pytorch_model.safetensors`). And writing such a folder.
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Whole};
 use super::config::Config;
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
@@ -47,6 +47,7 @@ impl Which {
 
 impl ModelFile {
     /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint or a diffusers folder.
+    /// A damaged checkpoint of a run gives way to the one before it, and `origin` names both.
     ///
     /// # Errors
     /// A file that is missing, damaged, or not supported.
@@ -56,7 +57,7 @@ impl ModelFile {
             return Err(Error::format(path, reason));
         }
         if path.is_file() {
-            return ModelFile::from_checkpoint(path, which);
+            return ModelFile::from_checkpoint(&Checkpoint::open(path)?, which);
         }
         if path.join(FOLDER_CONFIG).exists() {
             return ModelFile::from_folder(path);
@@ -65,17 +66,18 @@ impl ModelFile {
         if !run.config().exists() {
             return Err(Error::format(path, "neither a run (config.toml) nor a diffusers model (config.json)"));
         }
-        if run.best().exists() {
-            return ModelFile::from_checkpoint(&run.best(), which);
-        }
-        match checkpoint::list(&run.checkpoints())?.pop() {
-            Some((_, last)) => ModelFile::from_checkpoint(&last, which),
-            None => Err(Error::format(path, "this run has not written a checkpoint yet")),
-        }
+        let newest_first = checkpoint::list(&run.checkpoints())?.into_iter().rev().map(|(_, path)| path);
+        let candidates = Some(run.best()).filter(|best| best.exists()).into_iter().chain(newest_first);
+        let read = |checkpoint: &Checkpoint| ModelFile::from_checkpoint(checkpoint, which);
+        let Some(Whole { mut value, damaged }) = checkpoint::first_whole(candidates, read)? else {
+            return Err(Error::format(path, "this run has not written a checkpoint yet"));
+        };
+        damaged.iter().for_each(|(_, error)| value.origin.push_str(&format!("; {error}")));
+        Ok(value)
     }
 
-    fn from_checkpoint(path: &Path, which: Which) -> Result<ModelFile> {
-        let checkpoint = Checkpoint::open(path)?;
+    fn from_checkpoint(checkpoint: &Checkpoint, which: Which) -> Result<ModelFile> {
+        let path = checkpoint.path();
         let config = checkpoint.header.config.clone();
         let (network, params) = network(&config)?;
         let (prefix, kind) = match which {

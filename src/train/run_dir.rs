@@ -1,6 +1,7 @@
 //! The run directory, which holds all there is to know of a run.
 //!
 //! ```text
+//! .lock                       held by the process that trains
 //! config.toml                 complete, reusable
 //! metrics.jsonl               one object per step
 //! events.out.tfevents.*       the same for TensorBoard, with the samples
@@ -10,9 +11,11 @@
 //! ```
 
 use super::config::Config;
+use super::run_lock::{LOCK_FILE, RunLock};
 use crate::files::replace_file;
 use crate::{Error, Result};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A run directory, which need not exist yet.
@@ -27,10 +30,36 @@ impl RunDir {
         RunDir { path: path.into() }
     }
 
-    /// Names the first of `parent/name-001`, `parent/name-002`, ... that does not exist.
-    pub fn numbered(parent: &Path, name: &str) -> RunDir {
-        let path = |i| parent.join(format!("{name}-{i:03}"));
-        RunDir::new((1..).map(path).find(|p| !p.exists()).expect("some number is free"))
+    /// Creates the first of `parent/name-001`, `parent/name-002`, ... that does not exist, empty. Two processes that do so
+    /// at once get two.
+    ///
+    /// # Errors
+    /// A place where that is not possible.
+    pub fn numbered(parent: &Path, name: &str) -> Result<RunDir> {
+        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        for path in (1..).map(|i| parent.join(format!("{name}-{i:03}"))) {
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(RunDir::new(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+        unreachable!("there are more numbers than folders")
+    }
+
+    /// Removes the directory if nothing is in it.
+    pub fn remove_if_empty(&self) {
+        // The system refuses to remove one that is not empty.
+        let _ = fs::remove_dir(&self.path);
+    }
+
+    /// Takes the directory for this process, and creates it if need be.
+    ///
+    /// # Errors
+    /// Another process that trains there, or a place that cannot be written.
+    pub fn lock(&self) -> Result<RunLock> {
+        fs::create_dir_all(&self.path).map_err(Error::io(&self.path))?;
+        RunLock::take(&self.path)
     }
 
     /// Path of the directory.
@@ -96,6 +125,9 @@ impl RunDir {
         let ours = |name: &str| [".config.toml.partial", "checkpoints", "samples"].contains(&name);
         for entry in fs::read_dir(&self.path).map_err(Error::io(&self.path))? {
             let name = entry.map_err(Error::io(&self.path))?.file_name();
+            if name == LOCK_FILE {
+                continue;
+            }
             if !(resuming && ours(&name.to_string_lossy())) {
                 let reason = if self.config().exists() {
                     "holds a run already; continue it with --resume, or choose another --out"
@@ -127,13 +159,17 @@ mod tests {
     #[test]
     fn numbers_go_up_and_foreign_folders_are_left_alone() {
         let parent = tempfile::tempdir().unwrap();
-        let first = RunDir::numbered(parent.path(), "toy");
+        let first = RunDir::numbered(parent.path(), "toy").unwrap();
         assert!(first.path().ends_with("toy-001"));
+        let second = RunDir::numbered(parent.path(), "toy").unwrap();
+        assert!(second.path().ends_with("toy-002"));
+        second.remove_if_empty();
         first.refuse_contents(false).unwrap();
         first.create(&Config::default()).unwrap();
         assert_eq!(first.begun().unwrap(), Some(Config::default()));
         assert!(first.refuse_contents(false).unwrap_err().to_string().contains("--resume"));
-        assert!(RunDir::numbered(parent.path(), "toy").path().ends_with("toy-002"));
+        first.remove_if_empty();
+        assert!(RunDir::numbered(parent.path(), "toy").unwrap().path().ends_with("toy-002"));
         let foreign = RunDir::new(parent.path());
         assert!(foreign.refuse_contents(true).unwrap_err().to_string().contains("not empty"));
     }

@@ -4,14 +4,15 @@ use super::config::{LrSchedule, TrainConfig};
 
 /// Learning rate of a step, counted from 0: linear up to its peak in the warm-up, then constant or half a cosine.
 pub fn learning_rate(train: &TrainConfig, step: u64) -> f64 {
-    let warmup = train.warmup_steps.min(train.steps);
+    let end = train.lr_horizon();
+    let warmup = train.warmup_steps.min(end);
     if step < warmup {
         return train.learning_rate * (step + 1) as f64 / warmup as f64;
     }
     match train.lr_schedule {
         LrSchedule::Constant => train.learning_rate,
         LrSchedule::Cosine => {
-            let progress = (step - warmup) as f64 / (train.steps - warmup).max(1) as f64;
+            let progress = (step - warmup) as f64 / (end - warmup).max(1) as f64;
             train.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
         }
     }
@@ -49,6 +50,15 @@ mod tests {
         assert_eq!(rates[0], 2.0);
         assert!((rates[5] - 1.0).abs() <= 1e-12);
         assert!(rates.is_sorted_by(|a, b| a > b) && rates[9] > 0.0);
+    }
+
+    #[test]
+    fn the_course_may_end_elsewhere_than_the_run() {
+        let whole =
+            TrainConfig { steps: 40, lr_schedule: LrSchedule::Cosine, warmup_steps: 5, ..TrainConfig::default() };
+        let longer = TrainConfig { steps: 80, lr_steps: 40, ..whole.clone() };
+        assert!((0..40).all(|step| learning_rate(&whole, step) == learning_rate(&longer, step)));
+        assert!((40..80).all(|step| learning_rate(&longer, step) == 0.0));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::nn::{ParamSet, Weights};
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::{Error, Result};
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 
 /// Result of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -303,21 +304,21 @@ impl Trainer {
         validator.loss(&mut self.session, n, batch)
     }
 
-    /// Draws samples with the averaged weights, by the settings of `config.sample`.
+    /// Draws samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early.
     ///
     /// # Errors
-    /// Samples that are not finite, or a failure of the device.
+    /// Samples that are not finite, a failure of the device, or [`Error::Stopped`].
     ///
     /// # Panics
     /// If `config.sample.n` is 0.
-    pub fn sample(&mut self) -> Result<Samples> {
+    pub fn sample(&mut self, stop: Option<&AtomicBool>) -> Result<Samples> {
         if !self.average.copy.is_empty() {
             let values = self.session.read(self.average.values)?;
             self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
         let plan = self.config.sample_plan()?;
-        let request = Request { guidance: settings.guidance, ..Request::new(&plan, settings.n, settings.seed) };
+        let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, settings.n, settings.seed) };
         self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
     }
 

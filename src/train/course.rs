@@ -1,0 +1,235 @@
+//! The course of a run: steps, validations, checkpoints and samples, until the end.
+
+use super::checkpoint::{self, Checkpoint};
+use super::config::Config;
+use super::event::Event;
+use super::feed::Feed;
+use super::log::RunLog;
+use super::run_dir::RunDir;
+use super::trainer::Trainer;
+use super::validation::EarlyStopping;
+use crate::files;
+use crate::report::{Record, sample_sheet};
+use crate::{Error, Result, SampleKind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Waits before a full disk is tried again.
+const FULL_DISK_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
+
+/// A run in progress.
+pub struct Course<'a> {
+    /// The run directory.
+    pub dir: &'a RunDir,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Set from outside to end the run after the current step.
+    pub stop: &'a AtomicBool,
+    /// The network in training.
+    pub trainer: Trainer,
+    /// The log of the steps.
+    pub log: RunLog,
+    /// The validations so far.
+    pub stopping: EarlyStopping,
+    /// Receives the events.
+    pub watch: &'a mut dyn FnMut(Event),
+    /// Time and step of the last checkpoint.
+    saved: (Instant, u64),
+}
+
+impl<'a> Course<'a> {
+    /// Begins where the trainer stands, which is a checkpoint or the start.
+    pub fn new(
+        (dir, config, stop): (&'a RunDir, &'a Config, &'a AtomicBool),
+        trainer: Trainer,
+        log: RunLog,
+        stopping: EarlyStopping,
+        watch: &'a mut dyn FnMut(Event),
+    ) -> Course<'a> {
+        let saved = (Instant::now(), trainer.updates());
+        Course { dir, config, stop, trainer, log, stopping, watch, saved }
+    }
+
+    /// Makes all steps that are left, or those until `stop` is set, and a checkpoint of the last.
+    ///
+    /// # Errors
+    /// Device or disk that fail, or a step that is not finite. The last checkpoint stays.
+    pub fn run(&mut self, feed: &mut Feed) -> Result<()> {
+        self.draw_missed_sheet()?;
+        while self.enqueue(feed)? {
+            let record = self.finish_step(feed)?;
+            if self.stopping.note(&record) && self.config.train.patience > 0 {
+                self.write(|course| {
+                    let state = course.trainer.state()?;
+                    checkpoint::save(&course.dir.best(), course.trainer.config(), course.trainer.params(), &state)
+                })?;
+            }
+            self.write(|course| course.log.metrics(&record))?;
+            self.write(|course| course.log.curves(&record))?;
+            (self.watch)(Event::Step(&record));
+            if self.trainer.under_way() == 0 {
+                self.after_step()?;
+            }
+        }
+        if self.trainer.updates() > self.saved.1 { self.save() } else { Ok(()) }
+    }
+
+    /// Enqueues the steps that may be under way together; returns false where none is left to wait for.
+    fn enqueue(&mut self, feed: &mut Feed) -> Result<bool> {
+        let is_over = self.stopping.is_over();
+        loop {
+            let trainer = &mut self.trainer;
+            // A GPU gets the next step while it computes one, unless something is done with the weights in between.
+            let rests = is_checkpoint_overdue(self.config, self.saved.0) || rests_after(self.config, trainer.updates());
+            let most = if trainer.runs_ahead() && !rests { 2 } else { 1 };
+            let goes_on = trainer.updates() < self.config.train.steps && !is_over;
+            if !goes_on || trainer.under_way() >= most || self.stop.load(Ordering::Relaxed) {
+                return Ok(trainer.under_way() > 0);
+            }
+            feed.start(trainer)?;
+        }
+    }
+
+    /// Waits for the earliest step that is under way, and validates where that is due.
+    fn finish_step(&mut self, feed: &mut Feed) -> Result<Record> {
+        let mut record = feed.finish(&mut self.trainer)?;
+        if is_due(self.config.train.validate_every, record.step) {
+            let validation = feed.validate(&mut self.trainer)?;
+            record.validation_loss = Some(validation.loss as f32);
+            record.validation_error = Some(validation.standard_error as f32);
+        }
+        Ok(record)
+    }
+
+    /// Writes a checkpoint and draws samples, where they are due.
+    fn after_step(&mut self) -> Result<()> {
+        let (train, step) = (&self.config.train, self.trainer.updates());
+        if is_due(train.checkpoint_every, step) || is_checkpoint_overdue(self.config, self.saved.0) {
+            self.save()?;
+        }
+        if self.config.sample.n > 0 && is_due(train.sample_every, step) && step < train.steps {
+            self.draw_sheet_in_time(step)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and removes those that are no longer kept.
+    ///
+    /// # Errors
+    /// Device or disk that fail. The checkpoint before stays.
+    pub fn save(&mut self) -> Result<()> {
+        let state = self.trainer.state()?;
+        let (folder, keep) = (self.dir.checkpoints(), self.config.train.keep_checkpoints);
+        self.write(|course| {
+            let path = checkpoint::path(&folder, state.step);
+            let saved = checkpoint::save(&path, course.trainer.config(), course.trainer.params(), &state);
+            if keep > 1 && saved.as_ref().is_err_and(files::is_full) {
+                // Those that this one would have replaced go first.
+                checkpoint::tidy(&folder, keep - 1)?;
+            }
+            saved
+        })?;
+        self.saved = (Instant::now(), state.step);
+        checkpoint::tidy(&folder, keep)
+    }
+
+    /// Draws the sheet that was due at the step from which the run resumes, if it ended before that was done.
+    fn draw_missed_sheet(&mut self) -> Result<()> {
+        let (train, step) = (&self.config.train, self.trainer.updates());
+        let was_due = step > 0 && step < train.steps && is_due(train.sample_every, step);
+        if was_due && self.config.sample.n > 0 && !self.dir.sheet(step).exists() {
+            self.draw_sheet_in_time(step)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the sheet of a run that has ended, with the weights that count.
+    ///
+    /// # Errors
+    /// Device or disk that fail, or [`Error::Stopped`].
+    pub fn draw_last_sheet(&mut self, uses_best: bool) -> Result<()> {
+        let step = self.trainer.updates();
+        if uses_best {
+            let best = self.dir.best();
+            match Checkpoint::open(&best).and_then(|checkpoint| checkpoint.state(self.trainer.params())) {
+                Ok(state) => self.trainer.restore(&state)?,
+                Err(error @ Error::Format { .. }) => {
+                    (self.watch)(Event::Warning(&format!("{error}; the weights of the last step count instead")));
+                    checkpoint::set_aside(&best)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.config.sample.n > 0 && !self.dir.sheet(step).exists() { self.draw_sheet(step) } else { Ok(()) }
+    }
+
+    /// Draws a sheet unless the run is stopped meanwhile: then its checkpoint is what matters, and the sheet is drawn when
+    /// the run goes on, if it goes on from there.
+    fn draw_sheet_in_time(&mut self, step: u64) -> Result<()> {
+        match self.draw_sheet(step) {
+            Err(Error::Stopped) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Draws a sheet of samples and the strip from noise to images.
+    fn draw_sheet(&mut self, step: u64) -> Result<()> {
+        let samples = self.trainer.sample(Some(self.stop))?;
+        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
+        self.write(|course| {
+            sheet.write_png(&path)?;
+            if samples.kind() == SampleKind::Images {
+                samples.strip().write_png(&course.dir.strip())?;
+            }
+            course.log.sheet(step, &sheet)
+        })?;
+        (self.watch)(Event::Sheet(&path));
+        Ok(())
+    }
+
+    /// Writes something, and tries again for a while where the disk is full.
+    ///
+    /// # Errors
+    /// The error of the last attempt; that of a full disk says what to do about it.
+    fn write(&mut self, mut write: impl FnMut(&mut Course) -> Result<()>) -> Result<()> {
+        let mut waits = FULL_DISK_WAITS.iter();
+        loop {
+            let Err(error) = write(self) else { return Ok(()) };
+            if !files::is_full(&error) {
+                return Err(error);
+            }
+            let Some(wait) = waits.next().filter(|_| !self.stop.load(Ordering::Relaxed)) else {
+                return Err(self.explained(&error));
+            };
+            (self.watch)(Event::Warning(&format!("{error}; trying again in {} s", wait.as_secs())));
+            thread::sleep(*wait);
+        }
+    }
+
+    /// Adds what is left and what to do to the error of a full disk.
+    fn explained(&self, error: &Error) -> Error {
+        let (dir, step) = (self.dir.path(), self.saved.1);
+        let stays = if step > 0 { format!("the checkpoint of step {step} stays; ") } else { String::new() };
+        let go_on = format!("ddpm train --resume --out {}", dir.display());
+        let reason = format!("{error}; {stays}free some space, then go on with: {go_on}");
+        Error::format(dir, reason)
+    }
+}
+
+/// Returns true where the weights are needed after a step, for a validation, a checkpoint or samples.
+fn rests_after(config: &Config, step: u64) -> bool {
+    let train = &config.train;
+    [train.validate_every, train.checkpoint_every, train.sample_every].iter().any(|&every| is_due(every, step))
+}
+
+/// Returns true where the last checkpoint is older than it may be by the clock.
+fn is_checkpoint_overdue(config: &Config, saved: Instant) -> bool {
+    let minutes = config.train.checkpoint_every_minutes;
+    minutes > 0.0 && saved.elapsed().as_secs_f64() >= 60.0 * minutes
+}
+
+/// Returns true where something that happens every so many steps (0: never) is due after this one.
+fn is_due(every: u64, step: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
