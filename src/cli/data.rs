@@ -2,7 +2,7 @@
 
 use super::terminal::say;
 use crate::data::{self, DataOptions, Split};
-use crate::report::{data_scatter, data_sheet};
+use crate::report::{byte_grid, data_scatter};
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,10 @@ pub fn run(args: Args) -> Result<()> {
             let indices = data::spread(&dataset, n.unwrap_or(default_n));
             match dataset.points() {
                 Some(_) => data_scatter(&dataset, &indices).write(&out)?,
-                None => data_sheet(&dataset, &indices, None).write_png(&out)?,
+                None => {
+                    let images = indices.iter().map(|&i| dataset.image_u8(i));
+                    byte_grid(images, dataset.image_dims(), None).write_png(&out)?;
+                }
             }
             say(format!("{}: {} of {} {what}", out.display(), indices.len(), dataset.len()));
         }

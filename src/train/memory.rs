@@ -71,14 +71,14 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
 mod tests {
     use super::*;
     use crate::engine::device::{Device, Emu, EmuOptions};
-    use crate::nn::{ModelConfig, UNetConfig};
+    use crate::nn::{ImageSize, ModelConfig, UNetConfig};
     use crate::train::Trainer;
     use crate::train::config::{Precision, TrainConfig};
     use crate::train::sample_config::SampleConfig;
 
     fn small() -> Config {
         let model = ModelConfig::Unet(UNetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             channels: vec![8, 16],
             layers_per_level: 1,
             groups: 4,
@@ -128,7 +128,7 @@ mod tests {
     fn heads_too_wide_for_a_gpu_in_f32_are_refused_before_anything_is_allocated() {
         let mut config = small();
         let wide = UNetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             channels: vec![8, 520],
             groups: 4,
             layers_per_level: 1,

@@ -147,6 +147,12 @@ impl SampleConfig {
                 self.guidance
             )));
         }
+        if self.guidance != 0.0 && !config.model.has_null_class() {
+            return Err(Error::Config(format!(
+                "sample.guidance = {}: the model has no label for \"no class\", which guidance needs",
+                self.guidance
+            )));
+        }
         Ok(())
     }
 }
