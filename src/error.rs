@@ -30,6 +30,16 @@ pub enum Error {
         /// What would fit, if that is known: `; train.batch_size = 8 fits`.
         advice: String,
     },
+    /// A launch of more blocks than a GPU takes: too many images at once.
+    #[error("{op}: {blocks} blocks along {axis} of a grid, which takes {most}{advice}")]
+    Grid {
+        op: &'static str,
+        axis: char,
+        blocks: u32,
+        most: u32,
+        /// As for [`Error::OutOfMemory`].
+        advice: String,
+    },
     /// The user wanted to stop before the end.
     #[error("stopped; what was done is kept")]
     Stopped,

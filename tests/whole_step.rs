@@ -9,8 +9,8 @@ use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
 use ddpm::engine::tensor::{DType, Store};
 use ddpm::nn::{
-    Activation, Downsample, ImageSize, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig, Shortcut,
-    SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
+    Activation, Downsample, ImageSize, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig,
+    Shortcut, SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
 };
 use ddpm::train::Config;
 use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
@@ -47,7 +47,8 @@ fn unets() -> [ModelConfig; 3] {
 }
 
 fn other_networks() -> [ModelConfig; 5] {
-    let plain = SkipNetConfig { image_size: ImageSize::from(8), channels: vec![8, 16], groups: 4, ..SkipNetConfig::default() };
+    let plain =
+        SkipNetConfig { image_size: ImageSize::from(8), channels: vec![8, 16], groups: 4, ..SkipNetConfig::default() };
     [
         ModelConfig::SkipNet(SkipNetConfig { attention_blocks: vec![1], time_dim: 8, classes: 3, ..plain.clone() }),
         ModelConfig::SkipNet(SkipNetConfig {

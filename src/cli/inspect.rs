@@ -31,7 +31,7 @@ pub fn run(args: Args) -> Result<()> {
     let (network, params) = network(&config)?;
     let layers = summary(&config.model)?;
     let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
-    let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Cpu, DType::F32));
+    let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Cpu, DType::F32))?;
 
     if args.json {
         say(json!({

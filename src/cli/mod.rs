@@ -13,6 +13,7 @@ mod forward;
 mod inspect;
 mod profile;
 mod sample;
+mod size;
 mod terminal;
 mod train;
 

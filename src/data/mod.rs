@@ -30,9 +30,9 @@ use points::PointSet;
 /// How a data set is adapted to a model. The default takes the data as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataOptions {
-    /// Side of the square images, in pixels. Larger images are first cropped to a centred square.
+    /// Height and width of the images, in pixels. Images of another shape are first cropped around their centre.
     /// `None`: the size of the data (of the first image, for a folder; 16 for glyphs). Points have size 1.
-    pub size: Option<usize>,
+    pub size: Option<[usize; 2]>,
     /// 1 or 3; 2 for points. Grey images become RGB by repetition. `None`: as in the data.
     pub channels: Option<usize>,
     /// Whether colour may be given up when one channel is asked for.
@@ -49,7 +49,7 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
     if let Some(set) = PointSet::from_name(source) {
         return points::dataset(set, split, options);
     }
-    if options.size == Some(0) {
+    if options.size.is_some_and(|size| size.contains(&0)) {
         return Err(Error::Config("the image size must be at least 1 pixel".into()));
     }
     if let Some(channels) = options.channels
@@ -66,7 +66,7 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
 
     let path = Path::new(source);
     let native = if source == "glyphs" {
-        select(glyphs::dataset(split, options.size.unwrap_or(glyphs::DEFAULT_SIZE)))?
+        select(glyphs::dataset(split, options.size.unwrap_or([glyphs::DEFAULT_SIZE; 2])))?
     } else if !path.exists() {
         return Err(Error::Config(format!(
             "no data set \"{source}\": it is neither glyphs, {} nor a file or folder here",

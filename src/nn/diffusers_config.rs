@@ -27,15 +27,8 @@ fn defaults() -> Map<String, Value> {
 }
 
 /// Keys that diffusers writes beside those of a moving average's network, and does not read with it.
-const IGNORED: &[&str] = &[
-    "decay",
-    "inv_gamma",
-    "min_decay",
-    "optimization_step",
-    "power",
-    "update_after_step",
-    "use_ema_warmup",
-];
+const IGNORED: &[&str] =
+    &["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
 
 /// Our own key: the last row of the table of classes stands for no class. diffusers ignores keys with an underscore.
 const NULL_CLASS: &str = "_null_class";

@@ -2,7 +2,8 @@
 //! a PyTorch version of ours, computed in float64; `scripts/golden.py` makes the files.
 
 use super::{
-    Downsample, Forward, ImageSize, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights, diffusers,
+    Downsample, Forward, ImageSize, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights,
+    diffusers,
 };
 use crate::engine::ops::check::{Target, targets};
 use crate::engine::tape::{Session, Tape};

@@ -47,7 +47,11 @@ impl From<[usize; 2]> for ImageSize {
 
 impl fmt::Display for ImageSize {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.height == self.width { write!(f, "{}", self.height) } else { write!(f, "[{}, {}]", self.height, self.width) }
+        if self.height == self.width {
+            write!(f, "{}", self.height)
+        } else {
+            write!(f, "[{}, {}]", self.height, self.width)
+        }
     }
 }
 
@@ -77,7 +81,9 @@ impl<'de> Deserialize<'de> for ImageSize {
             }
 
             fn visit_i64<E: serde::de::Error>(self, side: i64) -> Result<ImageSize, E> {
-                usize::try_from(side).map(ImageSize::from).map_err(|_| E::custom(format!("{side} is no size of an image")))
+                usize::try_from(side)
+                    .map(ImageSize::from)
+                    .map_err(|_| E::custom(format!("{side} is no size of an image")))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ImageSize, A::Error> {

@@ -44,7 +44,9 @@ impl ModelFolder {
         if path.is_file() {
             return path.parent().is_some_and(has_config);
         }
-        has_config(path) || path.join(PIPELINE).exists() || ["unet", "unet_ema"].iter().any(|part| has_config(&path.join(part)))
+        has_config(path)
+            || path.join(PIPELINE).exists()
+            || ["unet", "unet_ema"].iter().any(|part| has_config(&path.join(part)))
     }
 
     /// Opens the model at a path; where its moving average lies beside it, `average` chooses between the two.
@@ -101,7 +103,9 @@ fn weights_of(folder: &Path) -> Result<PathBuf> {
     let mut variants: BTreeMap<String, String> = BTreeMap::new();
     for name in names(folder)? {
         let Some(rest) = name.strip_prefix(STEM) else { continue };
-        let index = rest.strip_prefix("safetensors.index.").and_then(|rest| format!(".{rest}").strip_suffix(".json").map(str::to_owned));
+        let index = rest
+            .strip_prefix("safetensors.index.")
+            .and_then(|rest| format!(".{rest}").strip_suffix(".json").map(str::to_owned));
         let whole = format!(".{rest}").strip_suffix(".safetensors").map(str::to_owned);
         if let Some(variant) = index {
             variants.insert(variant, name);
@@ -109,16 +113,18 @@ fn weights_of(folder: &Path) -> Result<PathBuf> {
             variants.entry(variant).or_insert(name);
         }
     }
-    let choices: Vec<&String> = variants.values().collect();
+    let choices: Vec<&str> = variants.values().map(String::as_str).collect();
     match (variants.get(""), &choices[..]) {
-        (Some(name), _) | (None, [name]) => Ok(folder.join(name)),
+        (Some(name), _) => Ok(folder.join(name)),
+        (None, [name]) => Ok(folder.join(name)),
         (None, []) => {
             let reason = format!("{WEIGHTS}, a variant of it or an index of shards is missing; {}", inventory(folder));
             Err(Error::format(folder, reason))
         }
         (None, several) => {
-            let several = several.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-            Err(Error::format(folder, format!("holds several variants of the weights ({several}): give the path of one")))
+            let reason =
+                format!("holds several variants of the weights ({}): give the path of one", several.join(", "));
+            Err(Error::format(folder, reason))
         }
     }
 }
@@ -141,7 +147,8 @@ fn shards(index: &Path) -> Result<BTreeSet<PathBuf>> {
             false => Err(Error::format(index, format!("\"{name}\" is missing; {}", inventory(&folder_of(index))))),
         }
     };
-    let files = list.weight_map.values().collect::<BTreeSet<_>>().into_iter().map(shard).collect::<Result<BTreeSet<_>>>()?;
+    let files =
+        list.weight_map.values().collect::<BTreeSet<_>>().into_iter().map(shard).collect::<Result<BTreeSet<_>>>()?;
     if files.is_empty() { Err(Error::format(index, "the index lists no weights")) } else { Ok(files) }
 }
 

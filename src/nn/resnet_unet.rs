@@ -215,6 +215,8 @@ mod tests {
             refused(ResnetUnetConfig { groups: 3, ..base.clone() }).contains("model.groups = 3 does not divide 32")
         );
         assert!(refused(ResnetUnetConfig { halvings: 5, ..base.clone() }).contains("model.halvings = 5: there are 4"));
-        assert!(refused(ResnetUnetConfig { image_size: ImageSize::from(28), ..base }).contains("model.image_size = 28"));
+        assert!(
+            refused(ResnetUnetConfig { image_size: ImageSize::from(28), ..base }).contains("model.image_size = 28")
+        );
     }
 }

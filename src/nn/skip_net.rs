@@ -339,8 +339,12 @@ mod tests {
 
     #[test]
     fn attention_starts_by_doing_nothing() {
-        let with =
-            SkipNetConfig { image_size: ImageSize::from(8), channels: vec![8, 16], attention_blocks: vec![0, 1], ..<_>::default() };
+        let with = SkipNetConfig {
+            image_size: ImageSize::from(8),
+            channels: vec![8, 16],
+            attention_blocks: vec![0, 1],
+            ..<_>::default()
+        };
         let without = SkipNetConfig { attention_blocks: vec![], mid_attention: false, ..with.clone() };
         let evaluate = |config: &SkipNetConfig| {
             let mut params = ParamSet::default();
@@ -382,7 +386,10 @@ mod tests {
         let refused = |config: SkipNetConfig| SkipNet::new(&config, &mut ParamSet::default()).unwrap_err().to_string();
         let base = SkipNetConfig::default();
         assert!(refused(SkipNetConfig { groups: 5, ..base.clone() }).contains("model.groups = 5"));
-        assert!(refused(SkipNetConfig { image_size: ImageSize::from(20), ..base.clone() }).contains("model.image_size = 20"));
+        assert!(
+            refused(SkipNetConfig { image_size: ImageSize::from(20), ..base.clone() })
+                .contains("model.image_size = 20")
+        );
         assert!(refused(SkipNetConfig { attention_blocks: vec![4], ..base.clone() }).contains("4 is not among the 4"));
         assert!(
             refused(SkipNetConfig { channels: vec![32, 36], groups: 4, attention_blocks: vec![], ..base })

@@ -1,4 +1,4 @@
-//! What training takes of a device's memory, and what would fit where it is too much.
+//! Memory that training takes on a device, and the batch that would fit where it is too much.
 
 use super::config::Config;
 use super::model_file::network;
@@ -18,13 +18,21 @@ pub struct TrainingMemory {
 }
 
 impl TrainingMemory {
-    /// Of a configuration, by recording its step.
-    pub fn of(config: &Config, (network, params): (&Network, &ParamSet), on: (Backend, DType)) -> TrainingMemory {
+    /// Memory for a configuration, found by recording its step.
+    ///
+    /// # Errors
+    /// A step that the backend cannot run.
+    pub fn of(
+        config: &Config,
+        (network, params): (&Network, &ParamSet),
+        on: (Backend, DType),
+    ) -> Result<TrainingMemory> {
         let mut store = Store::new();
         let tensors = StepTensors::reserve(&mut store, params, config, on.1);
         let programs = StepPrograms::record(on, network, &tensors, config);
+        programs.tapes().try_for_each(|tape| tape.check())?;
         let arena_bytes = programs.tapes().map(|tape| tape.plan().bytes).max().unwrap_or(0);
-        TrainingMemory { persistent_bytes: store.bytes(), arena_bytes }
+        Ok(TrainingMemory { persistent_bytes: store.bytes(), arena_bytes })
     }
 
     /// Both together: the peak.
@@ -33,9 +41,10 @@ impl TrainingMemory {
     }
 }
 
-/// Adds to an error that says that memory ran out which batch would have fitted into `free_bytes`.
+/// Adds to an error of too large a batch (memory ran out, or a grid did) the batch that would have fitted into
+/// `free_bytes`.
 pub(super) fn advise(mut error: Error, config: &Config, backend: Backend, free_bytes: u64) -> Error {
-    if let Error::OutOfMemory { advice, .. } = &mut error {
+    if let Error::OutOfMemory { advice, .. } | Error::Grid { advice, .. } = &mut error {
         match advice_for(config, backend, free_bytes) {
             Ok(text) => *advice = text,
             Err(error) => return error,
@@ -44,7 +53,7 @@ pub(super) fn advise(mut error: Error, config: &Config, backend: Backend, free_b
     error
 }
 
-/// What would fit. A GPU keeps some memory for itself and hands it out in pages: a twentieth is left to it.
+/// Advice on a batch that fits. A GPU keeps some memory for itself and hands it out in pages: a twentieth is left to it.
 fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<String> {
     let (network, params) = network(config)?;
     let batch = config.train.batch_size;
@@ -52,7 +61,7 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
         let mut config = config.clone();
         config.train.accumulate = accumulate;
         let memory = TrainingMemory::of(&config, (&network, &params), (backend, config.train.precision.dtype()));
-        memory.bytes() <= free_bytes / 20 * 19
+        memory.is_ok_and(|memory| memory.bytes() <= free_bytes / 20 * 19)
     };
     let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));
     Ok(match divisors.into_iter().find(|&parts| fits(parts)) {
@@ -72,9 +81,9 @@ mod tests {
     use super::*;
     use crate::engine::device::{Device, Emu, EmuOptions};
     use crate::nn::{ImageSize, ModelConfig, UNetConfig};
-    use crate::train::Trainer;
     use crate::train::config::{Precision, TrainConfig};
     use crate::train::sample_config::SampleConfig;
+    use crate::train::{Trainer, presets};
 
     fn small() -> Config {
         let model = ModelConfig::Unet(UNetConfig {
@@ -88,44 +97,91 @@ mod tests {
         Config { model, sample: SampleConfig { n: 0, ..SampleConfig::default() }, ..Config::default() }
     }
 
-    /// The refusal of an emulated GPU with so much memory, if there is an emulator.
-    fn refusal(config: &Config, memory_bytes: u64) -> Option<String> {
-        let emu = Emu::new(EmuOptions { memory_bytes: Some(memory_bytes), ..EmuOptions::default() }).ok()?;
-        Trainer::new(Device::Gpu(Box::new(emu)), config).err().map(|error| error.to_string())
+    /// An emulated GPU with so much memory, if this build has the emulator.
+    fn gpu(memory_bytes: u64) -> Result<Device> {
+        let emu = Emu::new(EmuOptions { memory_bytes: Some(memory_bytes), ..EmuOptions::default() })?;
+        Ok(Device::Gpu(Box::new(emu)))
+    }
+
+    fn refusal(device: Device, config: &Config) -> String {
+        match Trainer::new(device, config) {
+            Ok(_) => panic!("accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The number after `name` in a message.
+    fn number(message: &str, name: &str) -> usize {
+        let digits = message.split(name).nth(1).unwrap_or_else(|| panic!("no {name}: {message}"));
+        digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
     #[test]
     fn too_large_a_batch_is_refused_with_one_that_fits() {
         const MEMORY_BYTES: u64 = 3_000_000;
+        let device = match gpu(MEMORY_BYTES) {
+            Ok(device) => device,
+            Err(reason) => crate::skip!("{reason}"),
+        };
         let mut config = small();
         config.train.batch_size = 96;
-        let Some(message) = refusal(&config, MEMORY_BYTES) else { return };
+        let message = refusal(device, &config);
         let wanted = message.split("out of memory: ").nth(1).unwrap();
         assert!(
             wanted.contains(" bytes wanted, ") && wanted.contains(" of 3000000 free; train.batch_size = "),
             "{message}"
         );
-        let number = |name: &str| -> usize {
-            let digits = message.split(name).nth(1).unwrap_or_else(|| panic!("{message}"));
-            digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
-        };
-        let (batch, parts) = (number("train.batch_size = "), number("train.accumulate = "));
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
         assert!(batch < 96 && batch * parts == 96, "{message}");
         let in_parts = Config { train: TrainConfig { accumulate: parts, ..config.train.clone() }, ..config.clone() };
         config.train.batch_size = batch;
         for fitting in [config, in_parts] {
-            assert_eq!(refusal(&fitting, MEMORY_BYTES), None);
+            Trainer::new(gpu(MEMORY_BYTES).unwrap(), &fitting).unwrap();
         }
     }
 
     #[test]
+    fn too_large_a_batch_is_refused_on_the_cpu() {
+        let mut config = small();
+        config.train.batch_size = 50_000_000;
+        let message = refusal(Device::Cpu, &config);
+        assert!(message.starts_with("device cpu: out of memory: "), "{message}");
+        assert!(number(&message, "out of memory: ") > number(&message, " bytes wanted, "), "{message}");
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
+        assert_eq!(batch * parts, 50_000_000, "{message}");
+    }
+
+    /// A block of a grid's y for each image: CUDA has 65,535. Refused before memory is allocated.
+    #[test]
+    fn a_batch_larger_than_a_grid_is_refused_with_one_that_fits() {
+        let device = match gpu(1 << 40) {
+            Ok(device) => device,
+            Err(reason) => crate::skip!("{reason}"),
+        };
+        let mut config = presets::get("points-2d").unwrap();
+        config.train.batch_size = 131_072;
+        let message = refusal(device, &config);
+        assert!(message.starts_with("noise_fwd: 131072 blocks along y of a grid, which takes 65535; "), "{message}");
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
+        assert_eq!((batch, parts), (32_768, 4), "{message}");
+    }
+
+    #[test]
     fn a_model_that_never_fits_is_refused_as_such() {
-        let Some(message) = refusal(&small(), 100_000) else { return };
+        let device = match gpu(100_000) {
+            Ok(device) => device,
+            Err(reason) => crate::skip!("{reason}"),
+        };
+        let message = refusal(device, &small());
         assert!(message.ends_with("; not even one image at a time would fit"), "{message}");
     }
 
     #[test]
     fn heads_too_wide_for_a_gpu_in_f32_are_refused_before_anything_is_allocated() {
+        let device = match gpu(0) {
+            Ok(device) => device,
+            Err(reason) => crate::skip!("{reason}"),
+        };
         let mut config = small();
         let wide = UNetConfig {
             image_size: ImageSize::from(8),
@@ -136,10 +192,10 @@ mod tests {
         };
         config.model = ModelConfig::Unet(wide);
         config.train.precision = Precision::F32;
-        let Some(message) = refusal(&config, 0) else { return };
+        let message = refusal(device, &config);
         let expected = "train.precision = \"f32\": attention_bwd: heads of 520 dimensions";
         assert!(message.starts_with(expected) && message.ends_with("they fit in bf16"), "{message}");
         config.train.precision = Precision::Bf16;
-        assert!(refusal(&config, 0).unwrap().contains("out of memory"));
+        assert!(refusal(gpu(0).unwrap(), &config).contains("out of memory"));
     }
 }

@@ -69,7 +69,8 @@ impl ModelFile {
         let run = RunDir::new(path);
         if !run.config().exists() {
             let there = model_folder::inventory(path);
-            let reason = "neither a run (config.toml) nor a diffusers model or pipeline (config.json, unet/config.json)";
+            let reason =
+                "neither a run (config.toml) nor a diffusers model or pipeline (config.json, unet/config.json)";
             return Err(Error::format(path, format!("{reason}; {there}")));
         }
         if run.best().exists() {

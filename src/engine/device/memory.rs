@@ -1,6 +1,8 @@
 //! Memory of the CPU device: two regions, and disjoint views into them.
 
+use super::HostMemory;
 use crate::engine::tensor::{DType, Place, Tensor};
+use crate::{Error, Result};
 
 /// A cache line: what the regions are made of, so that every tensor is aligned.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -11,8 +13,19 @@ struct Line([f32; 16]);
 struct Region(Vec<Line>);
 
 impl Region {
-    fn new(bytes: u64, fill: f32) -> Region {
-        Region(vec![Line([fill; 16]); bytes.div_ceil(64) as usize])
+    /// Asks how much is free before: Linux gives more than there is, and ends the process that then writes to it.
+    fn new(bytes: u64, fill: f32) -> Result<Region> {
+        let free = HostMemory::read();
+        let lines = bytes.div_ceil(64) as usize;
+        let mut region = Vec::new();
+        let fits = free.is_none_or(|memory| bytes <= memory.free_bytes);
+        if !fits || region.try_reserve_exact(lines).is_err() {
+            let HostMemory { free_bytes, total_bytes } = free.unwrap_or(HostMemory { free_bytes: 0, total_bytes: 0 });
+            let (device, advice) = ("cpu".into(), String::new());
+            return Err(Error::OutOfMemory { device, wanted_bytes: bytes, free_bytes, total_bytes, advice });
+        }
+        region.resize(lines, Line([fill; 16]));
+        Ok(Region(region))
     }
 
     fn floats(&mut self) -> &mut [f32] {
@@ -30,16 +43,23 @@ pub struct Memory {
 
 impl Memory {
     /// Allocates a zeroed persistent region and no arena.
-    pub fn new(persistent_bytes: u64) -> Memory {
-        Memory { persistent: Region::new(persistent_bytes, 0.0), ..Memory::default() }
+    ///
+    /// # Errors
+    /// When that much is not free.
+    pub fn new(persistent_bytes: u64) -> Result<Memory> {
+        Ok(Memory { persistent: Region::new(persistent_bytes, 0.0)?, ..Memory::default() })
     }
 
     /// Makes the arena at least `bytes` large. New memory is NaN: what is read before it is written shows.
-    pub fn reserve_arena(&mut self, bytes: u64) {
+    ///
+    /// # Errors
+    /// When that much is not free.
+    pub fn reserve_arena(&mut self, bytes: u64) -> Result<()> {
         if self.arena.0.len() * 64 < bytes as usize {
             self.arena = Region(Vec::new());
-            self.arena = Region::new(bytes, f32::NAN);
+            self.arena = Region::new(bytes, f32::NAN)?;
         }
+        Ok(())
     }
 
     /// Selects where the intermediates of the program to run lie.
@@ -103,5 +123,21 @@ impl Memory {
     pub fn write(&mut self, t: Tensor) -> &mut [f32] {
         let ([out], []) = self.views([t], []);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_there_is_is_an_error_with_both_figures() {
+        let bytes = 1 << 60;
+        let mut memory = Memory::new(1000).unwrap();
+        for error in [Memory::new(bytes).err().unwrap(), memory.reserve_arena(bytes).unwrap_err()] {
+            let message = error.to_string();
+            let expected = "device cpu: out of memory: 1152921504606846976 bytes wanted, ";
+            assert!(message.starts_with(expected) && message.ends_with(" free"), "{message}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Choosing a device by its name on the command line.
 
-use super::{Backend, Capability, Cuda, Device, Emu, EmuOptions};
+use super::{Backend, Capability, Cuda, Device, Emu, EmuOptions, HostMemory};
 use crate::{Error, Result};
 
 impl Device {
@@ -31,13 +31,13 @@ impl Device {
         }
     }
 
-    /// Bytes that can still be allocated, where that is known: not of the CPU.
+    /// Bytes that can still be allocated, where that is known.
     ///
     /// # Errors
     /// When the device does not answer.
     pub fn free_bytes(&self) -> Result<Option<u64>> {
         match self {
-            Device::Cpu => Ok(None),
+            Device::Cpu => Ok(HostMemory::read().map(|memory| memory.free_bytes)),
             Device::Gpu(driver) => Ok(Some(driver.memory_info()?.0)),
         }
     }

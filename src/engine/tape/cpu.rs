@@ -12,8 +12,11 @@ pub(super) struct Cpu(Memory);
 
 impl Cpu {
     /// Allocates a zeroed persistent region.
-    pub(super) fn new(persistent_bytes: u64) -> Cpu {
-        Cpu(Memory::new(persistent_bytes))
+    ///
+    /// # Errors
+    /// When that much memory is not free.
+    pub(super) fn new(persistent_bytes: u64) -> Result<Cpu> {
+        Ok(Cpu(Memory::new(persistent_bytes)?))
     }
 }
 
@@ -31,8 +34,7 @@ impl Executor for Cpu {
     }
 
     fn load(&mut self, program: &mut Program, _counter_bytes: u64) -> Result<()> {
-        self.0.reserve_arena(program.plan.bytes);
-        Ok(())
+        self.0.reserve_arena(program.plan.bytes)
     }
 
     fn run(&mut self, program: &mut Program) -> Result<()> {

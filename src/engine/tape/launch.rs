@@ -2,6 +2,7 @@
 
 use crate::engine::device::{Capability, TensorMap};
 use crate::engine::tensor::{DType, Tensor};
+use crate::{Error, Result};
 
 /// One kernel argument.
 #[derive(Clone, Debug)]
@@ -50,6 +51,9 @@ impl From<usize> for Arg {
     }
 }
 
+/// Blocks that CUDA allows along x, y and z of a grid.
+const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+
 /// A kernel, its geometry and its arguments.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -94,6 +98,19 @@ impl Launch {
     pub fn wanted(&mut self, part: f64) -> &mut Launch {
         self.tile_efficiency = Some(part);
         self
+    }
+
+    /// Checks that a GPU takes a grid of this size.
+    ///
+    /// # Errors
+    /// The dimension that is too large, in the name of the op `op`.
+    pub(super) fn check_grid(&self, op: &'static str) -> Result<()> {
+        for ((axis, blocks), most) in ['x', 'y', 'z'].into_iter().zip(self.grid).zip(MOST_BLOCKS) {
+            if blocks > most {
+                return Err(Error::Grid { op, axis, blocks, most, advice: String::new() });
+            }
+        }
+        Ok(())
     }
 
     /// The arguments, in the kernel's order: outputs, inputs, saved values, dimensions, scalars.

@@ -231,7 +231,12 @@ impl Tape {
     pub fn check(&self) -> Result<()> {
         match self.backend {
             Backend::Cpu => Ok(()),
-            Backend::Gpu(_) => self.nodes.iter().try_for_each(|node| node.check_launch()),
+            Backend::Gpu(capability) => self.nodes.iter().try_for_each(|node| {
+                node.check_launch()?;
+                let mut launches = Launches::new(capability);
+                node.launch(&mut launches);
+                launches.list.iter().try_for_each(|launch| launch.check_grid(node.name()))
+            }),
         }
     }
 

@@ -26,7 +26,7 @@ impl Session {
     pub fn new(device: Device, store: &Store) -> Result<Session> {
         let persistent_bytes = store.bytes();
         let executor: Box<dyn Executor> = match device {
-            Device::Cpu => Box::new(Cpu::new(persistent_bytes)),
+            Device::Cpu => Box::new(Cpu::new(persistent_bytes)?),
             Device::Gpu(driver) => Box::new(Gpu::new(driver, persistent_bytes)?),
         };
         Ok(Session { executor, persistent_bytes, arena_bytes: 0 })

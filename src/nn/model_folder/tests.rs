@@ -14,6 +14,10 @@ fn tensors(base: f32) -> Vec<NamedTensor> {
     params.to_files(&params.initial(|p, _, values| values.fill(base + p as f32)))
 }
 
+fn write_tensors(path: &Path, tensors: &[NamedTensor]) {
+    tensor_file::write(&mut fs::File::create(path).unwrap(), tensors, ("format", "pt")).unwrap();
+}
+
 fn write_config(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join(CONFIG), diffusers_config::to_json(&config()).unwrap()).unwrap();
@@ -21,7 +25,7 @@ fn write_config(folder: &Path) {
 
 fn write_model(folder: &Path, name: &str, base: f32) {
     write_config(folder);
-    tensor_file::write(&folder.join(name), &tensors(base), ("format", "pt")).unwrap();
+    write_tensors(&folder.join(name), &tensors(base));
 }
 
 /// The first value of the first weight.
@@ -81,7 +85,7 @@ fn variants_and_shards_are_found() {
         let mut map = BTreeMap::new();
         for (i, part) in all.chunks(all.len().div_ceil(3)).enumerate() {
             let name = format!("diffusion_pytorch_model{variant}-0000{}-of-00003.safetensors", i + 1);
-            tensor_file::write(&folder.join(&name), part, ("format", "pt")).unwrap();
+            write_tensors(&folder.join(&name), part);
             map.extend(part.iter().map(|tensor| (tensor.0.clone(), name.clone())));
         }
         let index = json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string();
@@ -91,7 +95,10 @@ fn variants_and_shards_are_found() {
 
         fs::remove_file(folder.join(format!("diffusion_pytorch_model{variant}-00002-of-00003.safetensors"))).unwrap();
         let message = refusal(&folder);
-        assert!(message.contains("-00002-of-00003.safetensors\" is missing; the folder holds config.json"), "{message}");
+        assert!(
+            message.contains("-00002-of-00003.safetensors\" is missing; the folder holds config.json"),
+            "{message}"
+        );
         fs::write(folder.join(&index_name), index.replace("diffusion_pytorch_model", "../x")).unwrap();
         assert!(refusal(&folder).contains("is missing"));
     }

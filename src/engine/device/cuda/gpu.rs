@@ -1,24 +1,21 @@
-//! One GPU: its context and streams, its memory and the kernels that are loaded.
+//! A GPU in use: its streams, its memory, and the launches that are put on it.
 
 use super::arguments::{Value, bytes_of, encode};
-use super::function::Function;
+use super::opened::{Opened, describe, error};
 use super::staging::Staging;
 use crate::engine::device::allocations::Allocations;
 use crate::engine::device::driver::{Capability, KernelCall};
-use crate::engine::device::kernels::{KERNELS, Kernel, MODULES};
+use crate::engine::device::kernels::KERNELS;
 use crate::engine::device::profiler;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, PinnedHostSlice, sys};
-use cudarc::nvrtc::Ptx;
-use std::collections::HashMap;
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, PinnedHostSlice, sys};
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// State of a [`Cuda`](super::Cuda), shared with its recordings, which may outlive it.
 pub(super) struct Gpu {
-    pub ordinal: usize,
-    pub compute_capability: (u32, u32),
+    pub opened: Arc<Opened>,
     pub context: Arc<CudaContext>,
     /// The stream on which everything runs, in order.
     pub stream: Arc<CudaStream>,
@@ -27,28 +24,13 @@ pub(super) struct Gpu {
     pub state: Mutex<State>,
 }
 
-/// Memory and kernels of a GPU.
+/// Memory that a [`Cuda`](super::Cuda) has taken.
 #[derive(Default)]
 pub(super) struct State {
     pub memory: Allocations,
-    /// Loaded when a kernel of theirs is first launched; in the order of [`MODULES`].
-    pub modules: HashMap<usize, Arc<CudaModule>>,
-    pub functions: HashMap<&'static str, Function>,
     pub staging: Option<Staging>,
     /// Pinned memory for read-backs, each of the largest size, that none uses.
     pub spare: Vec<PinnedHostSlice<u8>>,
-}
-
-pub(super) fn error(ordinal: usize, reason: String) -> Error {
-    Error::Device { device: format!("cuda:{ordinal}"), reason }
-}
-
-/// `CUDA_ERROR_OUT_OF_MEMORY (out of memory)`.
-pub(super) fn describe(error: DriverError) -> String {
-    match (error.error_name(), error.error_string()) {
-        (Ok(name), Ok(text)) => format!("{} ({})", name.to_string_lossy(), text.to_string_lossy()),
-        _ => format!("CUDA error {}", error.0 as u32),
-    }
 }
 
 impl Gpu {
@@ -57,7 +39,7 @@ impl Gpu {
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
-        error(self.ordinal, reason.into())
+        error(self.opened.ordinal, reason.into())
     }
 
     /// Turns a driver's error into ours, with what was being done.
@@ -66,21 +48,22 @@ impl Gpu {
     }
 
     /// Finds a launch's kernel, checks that the arguments fit it, and lets it have the shared memory that it asks for.
-    pub(super) fn prepare(&self, state: &mut State, call: &KernelCall) -> Result<CudaFunction> {
+    pub(super) fn prepare(&self, state: &State, call: &KernelCall) -> Result<CudaFunction> {
         let name = call.kernel.as_str();
         let failed = |reason: String| self.error(format!("kernel {name}: {reason}"));
-        if !state.functions.contains_key(name) {
+        let mut loaded = self.opened.loaded();
+        if !loaded.functions.contains_key(name) {
             let kernel =
                 KERNELS.iter().find(|k| k.name == name).ok_or_else(|| failed("no kernel has this name".into()))?;
-            if kernel.needs_hopper() && Capability::of(self.compute_capability) != Capability::Hopper {
-                let (major, minor) = self.compute_capability;
+            let (major, minor) = self.opened.compute_capability;
+            if kernel.needs_hopper() && Capability::of((major, minor)) != Capability::Hopper {
                 return Err(failed(format!("it is for compute capability 9.0, the device has {major}.{minor}")));
             }
-            let function = self.load(&mut state.modules, kernel).map_err(|e| failed(describe(e)))?;
-            state.functions.insert(kernel.name, function);
+            let function = loaded.load(&self.context, kernel).map_err(|e| failed(describe(e)))?;
+            loaded.functions.insert(kernel.name, function);
         }
         state.memory.check_call(call).map_err(failed)?;
-        let function = state.functions.get_mut(name).expect("it was just loaded");
+        let function = loaded.functions.get_mut(name).expect("it was just loaded");
         let given: Vec<usize> = call.args.iter().map(bytes_of).collect();
         if given != function.parameters {
             return Err(failed(format!(
@@ -100,24 +83,6 @@ impl Gpu {
         Ok(function.handle.clone())
     }
 
-    /// Finds a kernel, whose module is loaded when it is the first of them.
-    pub(super) fn load(
-        &self,
-        modules: &mut HashMap<usize, Arc<CudaModule>>,
-        kernel: &Kernel,
-    ) -> Result<Function, DriverError> {
-        let module = match modules.get(&kernel.module) {
-            Some(module) => module.clone(),
-            None => {
-                let image = MODULES[kernel.module].image.to_vec();
-                let module = self.context.load_module(Ptx::from_binary(image))?;
-                modules.insert(kernel.module, module.clone());
-                module
-            }
-        };
-        Function::load(&module, kernel)
-    }
-
     /// Puts one launch on the stream.
     fn enqueue(&self, function: &CudaFunction, call: &KernelCall) -> Result<(), DriverError> {
         self.context.bind_to_thread()?;
@@ -129,7 +94,7 @@ impl Gpu {
         };
         let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
         let [x, y, z] = call.grid;
-        // SAFETY: the function's module stays loaded as long as `self`; the driver copies the arguments before it returns,
+        // SAFETY: the function's module stays loaded; the driver copies the arguments before it returns,
         // and `prepare` checked their number and sizes and that pointers lie in live allocations. `free` waits for the
         // stream, so they are still live when the kernel runs. That it stays inside the extents it is given is what the
         // emulator's sanitizer build checks.

@@ -4,6 +4,7 @@
 mod arguments;
 mod function;
 mod gpu;
+mod opened;
 mod probe;
 mod read_back;
 mod recording;
@@ -13,14 +14,15 @@ use super::driver::{Allocation, Driver, KernelCall, READ_BACK_BYTES, ReadBack, R
 use super::kernels::KERNELS;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::{CudaContext, CudaFunction, sys};
-use gpu::{Gpu, describe, error};
+use cudarc::driver::{CudaFunction, sys};
+use gpu::Gpu;
+use opened::{Opened, describe, error};
 use read_back::PendingCopy;
 use recording::Graph;
 use staging::{STAGING_BYTES, Staging};
 use std::sync::{Arc, Mutex};
 
-/// A GPU as a device: one context, and one stream on which all work is in order.
+/// A GPU as a device: one stream on which all work is in order, in the context that the process has of it.
 pub struct Cuda(Arc<Gpu>);
 
 impl Cuda {
@@ -30,30 +32,12 @@ impl Cuda {
     /// Without a driver, or with one that is broken or too old; without such a GPU, or with one that is too old; when the
     /// binary was built without nvcc.
     pub fn new(ordinal: usize) -> Result<Cuda> {
-        let error = |reason: String| error(ordinal, reason);
-        probe::library().map_err(error)?;
-        let failed = |what: &str, e: DriverError| error(format!("{what}: {}", describe(e)));
-        let devices = CudaContext::device_count().map_err(|e| failed("the NVIDIA driver does not start", e))?;
-        if ordinal >= devices as usize {
-            return Err(error(format!("there is no such GPU; {devices} found")));
-        }
-        if KERNELS.is_empty() {
-            return Err(error(
-                "this binary was built without GPU kernels: run scripts/cuda-toolkit.sh, then build again".into(),
-            ));
-        }
-        let context = CudaContext::new(ordinal).map_err(|e| failed("no context", e))?;
-        // SAFETY: nothing is allocated through cudarc's slices; what the streams share, events of our own order.
-        unsafe { context.disable_event_tracking() };
-        let (major, minor) = context.compute_capability().map_err(|e| failed("no compute capability", e))?;
-        if major < 8 {
-            return Err(error(format!("compute capability {major}.{minor}; 8.0 (Ampere) or later is needed")));
-        }
-        let stream = || context.new_stream().map_err(|e| failed("no stream", e));
+        let opened = Opened::get(ordinal)?;
+        let context = opened.context.clone();
+        let failed = |e: DriverError| error(ordinal, format!("no stream: {}", describe(e)));
+        let stream = || context.new_stream().map_err(failed);
         let (stream, copies) = (stream()?, stream()?);
-        let compute_capability = (major as u32, minor as u32);
-        let state = Mutex::default();
-        Ok(Cuda(Arc::new(Gpu { ordinal, compute_capability, context, stream, copies, state })))
+        Ok(Cuda(Arc::new(Gpu { opened, context, stream, copies, state: Mutex::default() })))
     }
 
     /// Machine code of this binary that the GPU runs, such as `sm_90`; where the driver compiled it from PTX, the text adds
@@ -64,8 +48,7 @@ impl Cuda {
     pub fn code(&self) -> Result<String> {
         use sys::CUfunction_attribute_enum::{CU_FUNC_ATTRIBUTE_BINARY_VERSION, CU_FUNC_ATTRIBUTE_PTX_VERSION};
         let failed = self.0.doing("loading a kernel");
-        let mut state = self.0.state();
-        let function = self.0.load(&mut state.modules, &KERNELS[0]).map_err(&failed)?;
+        let function = self.0.opened.loaded().load(&self.0.context, &KERNELS[0]).map_err(&failed)?;
         let version = |attribute| function.handle.get_attribute(attribute).map_err(&failed);
         let (binary, ptx) = (version(CU_FUNC_ATTRIBUTE_BINARY_VERSION)?, version(CU_FUNC_ATTRIBUTE_PTX_VERSION)?);
         // Machine code was compiled for the architecture that its PTX was written for; PTX of an older one was compiled
@@ -77,11 +60,11 @@ impl Cuda {
 impl Driver for Cuda {
     fn name(&self) -> String {
         let name = self.0.context.name().unwrap_or_else(|_| "NVIDIA GPU".into());
-        format!("{name} (cuda:{})", self.0.ordinal)
+        format!("{name} (cuda:{})", self.0.opened.ordinal)
     }
 
     fn compute_capability(&self) -> (u32, u32) {
-        self.0.compute_capability
+        self.0.opened.compute_capability
     }
 
     fn is_asynchronous(&self) -> bool {
@@ -103,7 +86,7 @@ impl Driver for Cuda {
             }
             match self.memory_info() {
                 Ok((free_bytes, total_bytes)) => Error::OutOfMemory {
-                    device: format!("cuda:{}", gpu.ordinal),
+                    device: format!("cuda:{}", gpu.opened.ordinal),
                     wanted_bytes: bytes as u64,
                     free_bytes,
                     total_bytes,
@@ -178,8 +161,9 @@ impl Driver for Cuda {
         assert!(bytes <= READ_BACK_BYTES, "a read-back of {bytes} bytes");
         let mut memory = match state.spare.pop() {
             Some(memory) => memory,
+            // Not write-combined, as what the host only writes is: reading such memory is slow.
             // SAFETY: the bytes are written by the copy before they are read.
-            None => unsafe { gpu.context.alloc_pinned::<u8>(READ_BACK_BYTES) }.map_err(&failed)?,
+            None => unsafe { gpu.context.alloc_pinned_with_flags::<u8>(READ_BACK_BYTES, 0) }.map_err(&failed)?,
         };
         let target = &mut memory.as_mut_slice().map_err(&failed)?[..bytes];
         // SAFETY: the source is a live allocation, and `free` waits for the stream. The target is not read before the
@@ -190,17 +174,16 @@ impl Driver for Cuda {
     }
 
     fn launch(&self, call: &KernelCall) -> Result<()> {
-        let mut state = self.0.state();
-        let function = self.0.prepare(&mut state, call)?;
+        let state = self.0.state();
+        let function = self.0.prepare(&state, call)?;
         self.0.enqueue_named(&function, call)
     }
 
     fn record(&self, calls: &[KernelCall]) -> Result<Box<dyn Recording>> {
         let gpu = &self.0;
-        let mut state = gpu.state();
+        let state = gpu.state();
         // Loading a module allocates, which a capture does not allow: everything is prepared before.
-        let functions: Vec<CudaFunction> =
-            calls.iter().map(|call| gpu.prepare(&mut state, call)).collect::<Result<_>>()?;
+        let functions: Vec<CudaFunction> = calls.iter().map(|call| gpu.prepare(&state, call)).collect::<Result<_>>()?;
         let capture = gpu.doing("recording");
         gpu.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(&capture)?;
         let enqueued = functions.iter().zip(calls).try_for_each(|(function, call)| gpu.enqueue_named(function, call));
@@ -214,9 +197,8 @@ impl Driver for Cuda {
 
     fn time_ms(&self, calls: &[KernelCall]) -> Result<Vec<f32>> {
         let gpu = &self.0;
-        let mut state = gpu.state();
-        let functions: Vec<CudaFunction> =
-            calls.iter().map(|call| gpu.prepare(&mut state, call)).collect::<Result<_>>()?;
+        let state = gpu.state();
+        let functions: Vec<CudaFunction> = calls.iter().map(|call| gpu.prepare(&state, call)).collect::<Result<_>>()?;
         let timing = gpu.doing("timing");
         let mark = || gpu.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(&timing);
         let mut marks = vec![mark()?];
@@ -235,13 +217,22 @@ impl Driver for Cuda {
 
 #[cfg(test)]
 mod tests {
-    use super::Cuda;
+    use super::*;
+    use crate::engine::ops::check::has_gpu;
 
     #[test]
     fn a_missing_gpu_is_an_error_that_says_so() {
         match Cuda::new(1000) {
             Ok(_) => panic!("there are 1001 GPUs"),
             Err(error) => assert!(error.to_string().starts_with("device cuda:1000: "), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_opened_once() {
+        if has_gpu() {
+            let [first, second] = [(); 2].map(|()| Cuda::new(0).unwrap());
+            assert!(Arc::ptr_eq(&first.0.opened, &second.0.opened));
         }
     }
 }

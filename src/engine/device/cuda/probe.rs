@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 const WANTED_VERSION: i32 = 13_000;
 
 /// Every function of the driver that a [`super::Cuda`] can call.
-const FUNCTIONS: [&str; 46] = [
+const FUNCTIONS: [&str; 47] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuDeviceGet",
@@ -53,6 +53,7 @@ const FUNCTIONS: [&str; 46] = [
     "cuStreamCreate",
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
+    "cuStreamSynchronize",
     "cuStreamWaitEvent",
     "cuTensorMapEncodeTiled",
 ];
