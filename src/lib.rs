@@ -10,12 +10,15 @@ mod error;
 pub mod eval;
 pub mod experiment;
 pub mod files;
+pub mod levels;
 pub mod nn;
 pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod sample;
+mod sample_kind;
 mod skip;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use sample_kind::SampleKind;

@@ -1,16 +1,16 @@
 //! `ddpm bench`
 
 use super::config::ConfigArgs;
-use super::terminal::say;
-use super::{open_device, profile};
-use crate::engine::device::Device;
+use super::profile;
+use super::terminal::{open_device, say};
+use crate::Error;
 use crate::engine::ops::conv2d::Conv2dShape;
 use crate::engine::tape::{Backend, Pass};
 use crate::engine::tensor::DType;
 use crate::profile::convolution::{Candidate, compare};
-use crate::profile::{Ceilings, Step, Total, measure, random_batch};
+use crate::profile::{Step, Total, measure, measure_named, random_batch};
 use crate::train::{Config, Trainer};
-use crate::{Error, Result};
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -123,7 +123,7 @@ fn train(from: &ConfigArgs, steps: usize, warmup: usize, device: &str) -> Result
     let (name, parameters, resident) = (trainer.device_name(), trainer.params().count(), peak_resident_bytes());
     let dtype = trainer.config().train.precision.dtype();
     drop(trainer);
-    let ceilings = ceilings(device, dtype)?;
+    let ceilings = measure_named(device, dtype)?;
     Ok(json!({
         "what": "training step",
         "model": from.name(),
@@ -155,11 +155,11 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     trainer.sample()?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let (n, evaluations) = (config.sample.n as f64, config.sample.plan(&config)?.steps.len());
+    let (n, evaluations) = (config.sample.n as f64, config.sample_plan()?.steps.len());
     let (name, (fixed, activations)) = (trainer.device_name(), trainer.memory_bytes());
     let dtype = trainer.config().train.precision.dtype();
     drop(trainer);
-    let ceilings = ceilings(device, dtype)?;
+    let ceilings = measure_named(device, dtype)?;
     let flops = n * evaluations as f64 * forward_flops(&config, backend, dtype)? as f64;
     Ok(json!({
         "what": "sampling",
@@ -224,7 +224,7 @@ fn convolution(
 ) -> Result<Value> {
     let pad = kernel.saturating_sub(1) / 2;
     if c_out == 0 || kernel == 0 || stride == 0 || h.min(w) + 2 * pad < kernel {
-        return Err(Error::Config(format!("no {kernel}x{kernel} convolution with stride {stride} of {h}x{w} pixels")));
+        bail!(Error::Config(format!("no {kernel}x{kernel} convolution with stride {stride} of {h}x{w} pixels")));
     }
     let shape = Conv2dShape {
         n,
@@ -262,17 +262,7 @@ fn convolution(
     }))
 }
 
-/// What the device does at most: measured now, or known of such a device where that is more.
-///
-/// # Errors
-/// A device that is not there, or what it reports.
-pub fn ceilings(device: &str, dtype: DType) -> Result<Ceilings> {
-    let (device, _) = Device::open(device)?;
-    let name = device.name();
-    Ok(measure(device, dtype)?.or_known(&name))
-}
-
-/// The most memory that this process has had, where the system tells.
+/// Peak resident memory of this process in bytes, where the system reports it.
 fn peak_resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,7 +1,9 @@
 //! The options from which a configuration is made, shared by the commands that need one.
 
+use crate::Error;
 use crate::train::{Config, presets};
-use crate::{Error, Result};
+use anyhow::{Result, bail};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -35,10 +37,10 @@ impl ConfigArgs {
         if let Some(source) = &self.data {
             config.data.source = source.clone();
         }
-        config.with_settings(&self.set)
+        Ok(config.with_settings(&self.set)?)
     }
 
-    /// What runs of this configuration are called.
+    /// Name of runs of this configuration.
     pub fn name(&self) -> String {
         match (&self.preset, &self.config) {
             (Some(name), _) => name.clone(),
@@ -66,10 +68,14 @@ const FREE: [&str; 6] = [
 /// # Errors
 /// The first setting that differs and must not.
 pub fn check_resumable(saved: &Config, wanted: &Config) -> Result<()> {
-    for ((key, old), (_, new)) in saved.leaves().into_iter().zip(wanted.leaves()) {
+    let wanted: HashMap<String, toml::Value> = wanted.leaves().into_iter().collect();
+    for (key, old) in saved.leaves() {
         let free = FREE.contains(&key.as_str()) || key.starts_with("sample.");
-        if old != new && !free {
-            return Err(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+        match wanted.get(&key) {
+            Some(new) if old != *new && !free => {
+                bail!(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+            }
+            _ => {}
         }
     }
     Ok(())

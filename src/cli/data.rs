@@ -1,9 +1,10 @@
 //! `ddpm data`
 
 use super::terminal::say;
+use crate::Error;
 use crate::data::{self, DataOptions, Split};
-use crate::report::{byte_grid, data_scatter};
-use crate::{Error, Result};
+use crate::report::{data_scatter, data_sheet};
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -15,14 +16,14 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What can be trained on
+    /// List the data sets and formats that can be trained on
     List,
-    /// Size, classes and statistics of a data set
+    /// Show size, classes and statistics of a data set
     Info {
         #[command(flatten)]
         source: Source,
     },
-    /// A sheet of images of a data set, or a plot of its points
+    /// Draw a sheet of images of a data set, or a plot of its points
     Preview {
         #[command(flatten)]
         source: Source,
@@ -37,7 +38,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Source {
-    /// A name that `ddpm data list` gives, or the path of a file or folder
+    /// A name from `ddpm data list`, or the path of a file or folder
     source: String,
     /// train or test
     #[arg(long, default_value = "train")]
@@ -45,6 +46,9 @@ struct Source {
     /// Bring the images to this size: one number for squares, or HEIGHTxWIDTH
     #[arg(long, value_name = "PIXELS", value_parser = super::size::image_size)]
     size: Option<[usize; 2]>,
+    /// The labels of a set that has several kinds, e.g. coarse
+    #[arg(long, value_name = "KIND")]
+    labels: Option<String>,
     /// Only these classes, e.g. 1,2,3
     #[arg(long, value_delimiter = ',')]
     classes: Option<Vec<u32>>,
@@ -59,6 +63,7 @@ impl Source {
             size: self.size,
             channels: self.grey.then_some(1),
             to_grey: self.grey,
+            labels: self.labels.clone(),
             classes: self.classes.clone(),
         }
     }
@@ -79,15 +84,12 @@ pub fn run(args: Args) -> Result<()> {
             let out = out.unwrap_or_else(|| Path::new("preview").with_extension(extension));
             if out.extension().is_none_or(|found| found != extension) {
                 let reason = format!("{what} are shown in a file .{extension}, not {}", out.display());
-                return Err(Error::Config(format!("{}: {reason}", dataset.name())));
+                bail!(Error::Config(format!("{}: {reason}", dataset.name())));
             }
             let indices = data::spread(&dataset, n.unwrap_or(default_n));
             match dataset.points() {
                 Some(_) => data_scatter(&dataset, &indices).write(&out)?,
-                None => {
-                    let images = indices.iter().map(|&i| dataset.image_u8(i));
-                    byte_grid(images, dataset.image_dims(), None).write_png(&out)?;
-                }
+                None => data_sheet(&dataset, &indices, None).write_png(&out)?,
             }
             say(format!("{}: {} of {} {what}", out.display(), indices.len(), dataset.len()));
         }

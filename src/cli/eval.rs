@@ -1,7 +1,9 @@
 //! `ddpm eval`
 
-use super::terminal::{bar, say};
-use super::{open_device, sample};
+use super::sample;
+use super::terminal::{bar, open_device, say};
+use crate::Error;
+use crate::SampleKind;
 use crate::data::{self, DataOptions, Dataset, Split};
 use crate::eval::inception::Inception;
 use crate::eval::nll::{Nll, NllOptions, nll};
@@ -9,7 +11,7 @@ use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
 use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
-use crate::{Error, Result};
+use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,7 @@ pub struct Args {
     /// Evaluate one half of the real data against the other: what the best model would reach
     #[arg(long)]
     topline: bool,
-    /// What to measure: frechet, kid, moments, energy, classes, nll [default: what suits the samples]
+    /// Metrics to measure: frechet, kid, moments, energy, classes, nll [default: what suits the samples]
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Number of samples [default: 5000, or all images of a folder or half]
@@ -112,33 +114,25 @@ struct Real {
 
 pub fn run(args: Args, device: &str) -> Result<()> {
     if let Some(n) = args.n.filter(|&n| n < 2) {
-        return Err(Error::Config(format!("--n {n}: a covariance needs at least 2 samples")));
+        bail!(Error::Config(format!("--n {n}: a covariance needs at least 2 samples")));
     }
     let (subject, real) = open(&args)?;
-    let all: Vec<usize> = (0..real.train.len()).collect();
-    let (mut reference, mut given) = (Set::data(&real.train, all), None);
     let seed = args.seed.unwrap_or(0);
-    match &subject {
+    let (given, reference) = match &subject {
         Subject::Half => {
             let [first, second] = Set::halves(&real.train, seed)?;
-            (given, reference) = (Some(first), second);
+            (Some(first), second)
         }
-        Subject::Images(images) => given = Some(Set::data(images, (0..images.len()).collect())),
-        Subject::Model(_) => {}
-    }
-    let metrics = metrics(&args, &reference, &real)?;
-
-    let mut classifier = classifier(&args, &metrics, &real, device)?;
-    let mut inception = match &args.inception {
-        Some(weights) => Some(Inception::open(weights, open_device(device)?, INCEPTION_BATCH)?),
-        None => None,
+        Subject::Images(images) => (Some(whole(images)), whole(&real.train)),
+        Subject::Model(_) => (None, whole(&real.train)),
     };
-    let of_classifier = classifier.as_ref().map(Features::name);
-    let known = args.reference.as_deref().map(npz::read).transpose()?;
+    let metrics = metrics(&args, &reference, &real)?;
+    let known = args.reference.as_deref().map(npz::read).transpose().context("--reference")?;
+    let mut networks = Networks::open(&args, &metrics, &real, device)?;
     let mut evaluation = Evaluation {
         reference: described(&args, &subject, &real),
         binarised: args.binarise,
-        features: inception.as_ref().map(Features::name).or(of_classifier).map(String::from),
+        features: networks.features().map(|network| network.name().into()),
         ..Evaluation::default()
     };
     if let (Subject::Model(model), [Metric::Nll]) = (&subject, &metrics[..]) {
@@ -147,52 +141,36 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         return publish(&args, &evaluation);
     }
     let (samples, requested) = match (&subject, given) {
-        (_, Some(set)) => {
-            let set = set.first(args.n.unwrap_or(usize::MAX));
+        (Subject::Model(model), _) => {
+            evaluation.samples = model.origin.clone();
+            evaluation.seed = model.config.sample.seed;
+            drawn(model, device)?
+        }
+        (_, given) => {
             evaluation.samples = match &args.samples {
                 Some(path) => path.display().to_string(),
                 None => format!("half of {}", real.train.name()),
             };
             evaluation.seed = seed;
+            let set = given.expect("images and halves are given").first(args.n.unwrap_or(usize::MAX));
             let classes = match &subject {
                 Subject::Images(images) if images.class_names() != real.train.class_names() => None,
                 _ => set.labels(),
             };
             (set, classes)
         }
-        (Subject::Model(model), None) => {
-            evaluation.samples = model.origin.clone();
-            evaluation.seed = model.config.sample.seed;
-            let drawn = sample::draw(model, None, device)?;
-            let classes = model.config.model.classes();
-            // Without a class of their own, the samples of a conditional model go through the classes in turn.
-            let requested = (classes > 0).then(|| (0..drawn.dims[0]).map(|i| i % classes).collect());
-            (Set::samples(drawn.images, drawn.dims), requested)
-        }
-        _ => unreachable!("images and halves are given"),
     };
     let (samples, reference) =
         if args.binarise { (samples.binarised(), reference.binarised()) } else { (samples, reference) };
     evaluation.n = samples.len();
-    if samples.dims() != reference.dims() {
-        return Err(Error::Config(format!(
-            "the samples are {:?} (height, width, channels), the real data {:?}",
-            samples.dims(),
-            reference.dims()
-        )));
-    }
-
+    check_dims(&samples, &reference)?;
     evaluation.compare_values(&metrics, &samples, &reference)?;
-    if let Some(classifier) = &mut classifier
+    if let Some(classifier) = &mut networks.classifier
         && metrics.contains(&Metric::Classes)
     {
         evaluation.classify(classifier, &samples, requested.as_deref())?;
     }
-    let network = match (&mut inception, &mut classifier) {
-        (Some(network), _) => Some(network as &mut dyn Features),
-        (None, network) => network.as_mut().map(|network| network as &mut dyn Features),
-    };
-    if let Some(network) = network
+    if let Some(network) = networks.features()
         && (args.stats_out.is_some() || metrics.iter().any(|metric| metric.needs_features()))
     {
         compare_features(&args, &mut evaluation, &metrics, network, (&samples, &reference, known))?;
@@ -203,6 +181,56 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     publish(&args, &evaluation)
 }
 
+/// All samples of a data set.
+fn whole(dataset: &Dataset) -> Set<'_> {
+    Set::data(dataset, (0..dataset.len()).collect())
+}
+
+/// Samples of a model, and the class that each was drawn with where the model has classes: they take turns.
+fn drawn(model: &ModelFile, device: &str) -> Result<(Set<'static>, Option<Vec<usize>>)> {
+    let samples = sample::draw(model, None, device)?;
+    let classes = model.config.model.classes();
+    let requested = (classes > 0).then(|| (0..samples.dims[0]).map(|i| i % classes).collect());
+    Ok((Set::samples(samples.images, samples.dims), requested))
+}
+
+fn check_dims(samples: &Set, reference: &Set) -> Result<(), Error> {
+    let (ours, theirs) = (samples.dims(), reference.dims());
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(Error::Config(format!("the samples are {ours:?} (height, width, channels), the real data {theirs:?}")))
+}
+
+/// The networks that an evaluation asks.
+struct Networks {
+    /// Classifier of the data, where a metric needs it.
+    classifier: Option<Classifier>,
+    /// With published weights, where these were given.
+    inception: Option<Inception>,
+}
+
+impl Networks {
+    fn open(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Result<Networks> {
+        let classifier = classifier(args, metrics, real, device).context("classifier of the data")?;
+        let inception = match &args.inception {
+            Some(weights) => {
+                Some(Inception::open(weights, open_device(device)?, INCEPTION_BATCH).context("--inception")?)
+            }
+            None => None,
+        };
+        Ok(Networks { classifier, inception })
+    }
+
+    /// The network whose features are compared: Inception where it is there.
+    fn features(&mut self) -> Option<&mut dyn Features> {
+        match &mut self.inception {
+            Some(network) => Some(network),
+            None => self.classifier.as_mut().map(|network| network as &mut dyn Features),
+        }
+    }
+}
+
 fn open(args: &Args) -> Result<(Subject, Real)> {
     let source = || {
         args.data.clone().ok_or_else(|| Error::Config("the real data to compare with are needed: give --data".into()))
@@ -211,6 +239,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         size: args.size,
         channels: args.grey.then_some(1),
         to_grey: args.grey,
+        labels: None,
         classes: args.classes.clone(),
     };
     let real = |source: String, options: DataOptions| -> Result<Real> {
@@ -221,8 +250,13 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
     if !is_model && path.is_dir() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
         let [h, w, c] = images.image_dims();
-        let options =
-            DataOptions { size: Some([h, w]), channels: Some(c), to_grey: args.grey, classes: args.classes.clone() };
+        let options = DataOptions {
+            size: Some([h, w]),
+            channels: Some(c),
+            to_grey: args.grey,
+            labels: None,
+            classes: args.classes.clone(),
+        };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }
     let mut model = ModelFile::open(path, Which::new(args.raw))?;
@@ -242,9 +276,9 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
     Ok((if args.topline { Subject::Half } else { Subject::Model(Box::new(model)) }, real))
 }
 
-/// What to measure, checked against what there is.
+/// The metrics to measure, checked against the samples and the reference.
 fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
-    let points = reference.are_points();
+    let points = reference.kind() == SampleKind::Points;
     let metrics = match (args.metrics.is_empty(), &args.reference) {
         (false, _) => args.metrics.clone(),
         (true, Some(_)) => vec![Metric::Frechet],
@@ -254,10 +288,10 @@ fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
     metrics.iter().try_for_each(|metric| metric.check(points))?;
     if points && (args.binarise || args.stats_out.is_some() || args.inception.is_some()) {
         let message = "--binarise, --stats-out and --inception are for images, and the samples are points";
-        return Err(Error::Config(message.into()));
+        bail!(Error::Config(message.into()));
     }
     if args.reference.is_some() && metrics.iter().any(|&metric| metric != Metric::Frechet) {
-        return Err(Error::Config("--reference: statistics suffice for --metrics frechet only".into()));
+        bail!(Error::Config("--reference: statistics suffice for --metrics frechet only".into()));
     }
     Ok(metrics)
 }
@@ -265,12 +299,12 @@ fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
 /// Bits per dimension of the test images.
 fn likelihood(args: &Args, subject: &Subject, real: &Real, device: &str) -> Result<Nll> {
     let Subject::Model(model) = subject else {
-        return Err(Error::Config("nll: images have no likelihood without a model; give a run".into()));
+        bail!(Error::Config("nll: images have no likelihood without a model; give a run".into()));
     };
     let test = data::open(&real.source, Split::Test, &real.options)?;
     let options = NllOptions { images: args.nll_images, steps: args.nll_steps, seed: model.config.sample.seed };
     if options.images == 0 {
-        return Err(Error::Config("--nll-images 0: at least one image is needed".into()));
+        bail!(Error::Config("--nll-images 0: at least one image is needed".into()));
     }
     let mut loaded = LoadedModel::new(model, open_device(device)?)?;
     let bar = bar("evaluations for the likelihood");
@@ -279,7 +313,7 @@ fn likelihood(args: &Args, subject: &Subject, real: &Real, device: &str) -> Resu
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    result
+    Ok(result?)
 }
 
 /// The classifier, where a metric needs one.
@@ -297,14 +331,15 @@ fn classifier(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Res
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    classifier.map(Some)
+    Ok(Some(classifier?))
 }
 
 fn default_cache() -> Result<PathBuf> {
     let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
     cache.map(|cache| cache.join("ddpm")).ok_or_else(|| {
-        Error::Config("no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache".into())
+        let reason = "no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache";
+        Error::Config(reason.into()).into()
     })
 }
 
@@ -333,10 +368,10 @@ fn compare_features(
         }
     };
     bar.finish_and_clear();
-    compared
+    Ok(compared?)
 }
 
-/// What the samples are compared with, in words.
+/// Description of the reference that the samples are compared with.
 fn described(args: &Args, subject: &Subject, real: &Real) -> String {
     match (&args.reference, subject) {
         (Some(path), _) => path.display().to_string(),
@@ -360,9 +395,9 @@ fn publish(args: &Args, evaluation: &Evaluation) -> Result<()> {
     }
     let run = args.samples.as_deref().filter(|path| !args.topline && path.join("config.toml").exists());
     let path = args.out.clone().or_else(|| run.map(|run| run.join("eval.json")));
-    path.map_or(Ok(()), |path: PathBuf| write(&path, &json))
+    path.map_or(Ok(()), |path: PathBuf| Ok(write(&path, &json)?))
 }
 
-fn write(path: &Path, json: &str) -> Result<()> {
+fn write(path: &Path, json: &str) -> Result<(), Error> {
     fs::write(path, format!("{json}\n")).map_err(Error::io(path))
 }

@@ -1,9 +1,10 @@
 //! `ddpm experiment`
 
-use super::terminal::{say, stop_flag};
+use super::terminal::{in_words, say, stop_flag};
+use crate::Error;
 use crate::data::points::PointSet;
 use crate::experiment::{self, Context, Event, Experiment, Settings};
-use crate::{Error, Result};
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -58,8 +59,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         match run_one(experiment, settings.clone(), &stop) {
             Ok(page) => say(format!("page     {}", page.display())),
             // One that lacks data or fails is no reason to leave out the others.
-            Err(error) if chosen.len() > 1 && !matches!(error, Error::Stopped) => {
-                say(format!("left out {error}"));
+            Err(error) if chosen.len() > 1 && !matches!(error.downcast_ref(), Some(Error::Stopped)) => {
+                say(format!("left out {}", in_words(&error)));
                 failures.push(experiment.name);
             }
             Err(error) => return Err(error),
@@ -68,13 +69,11 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     if out.is_dir() {
         say(format!("index    {}", experiment::write_index(&out)?.display()));
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Config(format!("not all could be run: {}", failures.join(", ")))),
-    }
+    ensure!(failures.is_empty(), Error::Config(format!("not all could be run: {}", failures.join(", "))));
+    Ok(())
 }
 
-fn points(name: &str) -> std::result::Result<PointSet, String> {
+fn points(name: &str) -> Result<PointSet, String> {
     PointSet::from_name(name).ok_or_else(|| format!("the sets are {}", PointSet::ALL.map(PointSet::name).join(", ")))
 }
 
@@ -106,5 +105,5 @@ fn run_one(experiment: &Experiment, settings: Settings, stop: &AtomicBool) -> Re
     };
     let page = experiment.run(&mut Context::new(settings, stop, &mut watch));
     bar.finish_and_clear();
-    page.map_err(|error| error.downcast().unwrap_or_else(|error| Error::Config(format!("{error:#}"))))
+    page
 }

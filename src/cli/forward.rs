@@ -1,7 +1,7 @@
 //! `ddpm forward`: one pass over tensors of a file, to compare with another implementation.
 
-use super::open_device;
-use super::terminal::say;
+use super::terminal::{open_device, say};
+use crate::Error;
 use crate::engine::device::Device;
 use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
@@ -9,7 +9,7 @@ use crate::files::write_whole;
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::nn::{Forward, Weights};
 use crate::train::{ModelFile, Which};
-use crate::{Error, Result};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     let device = open_device(device)?;
     let dtype = if args.precision == PrecisionName::Bf16 { DType::Bf16 } else { DType::F32 };
     if dtype == DType::Bf16 && device.backend() == Backend::Cpu {
-        return Err(Error::Config("--precision bf16: the CPU computes in f32 only".into()));
+        bail!(Error::Config("--precision bf16: the CPU computes in f32 only".into()));
     }
     let results = evaluate(&model, &input, device, dtype)?;
     write_whole(&args.out, |out| tensor_file::write(out, &results, ("format", "pt")))?;
@@ -112,7 +112,7 @@ struct Input {
 }
 
 impl Input {
-    fn read(file: &TensorFile, model: &ModelFile) -> Result<Input> {
+    fn read(file: &TensorFile, model: &ModelFile) -> Result<Input, Error> {
         let wrong = |reason: String| Error::format(file.path(), reason);
         let config = &model.config.model;
         let [_, _, c_in] = config.sample_dims();

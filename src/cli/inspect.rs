@@ -2,13 +2,13 @@
 
 use super::config::ConfigArgs;
 use super::terminal::{megabytes, say};
-use crate::Result;
 use crate::engine::tape::Backend;
 use crate::engine::tensor::DType;
 use crate::nn::summary::{SummaryRow, summary};
 use crate::train::memory::TrainingMemory;
 use crate::train::model_file::network;
 use crate::train::{ModelFile, Which};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

@@ -12,18 +12,19 @@ mod experiment;
 mod forward;
 mod inspect;
 mod profile;
+mod progress;
 mod sample;
 mod size;
 mod terminal;
 mod train;
 
-use crate::engine::device::Device;
+use crate::Error;
 use crate::train::{ModelFile, Which, presets};
-use crate::{Error, Result};
+use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::say;
+use terminal::{in_words, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +41,7 @@ Examples:
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What computes: auto (CUDA if there is a GPU, else the CPU), cpu, cuda, cuda:N, or emu (the kernels, emulated)
+    /// Device that computes: auto (CUDA if there is a GPU, else the CPU), cpu, cuda, cuda:N, or emu (the kernels, emulated)
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
     device: String,
 }
@@ -94,10 +95,10 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(match error {
-                Error::Config(_) | Error::Shape { .. } => 2,
-                Error::Stopped => 130,
+            eprintln!("error: {}", in_words(&error));
+            ExitCode::from(match error.downcast_ref() {
+                Some(Error::Config(_) | Error::Shape { .. }) => 2,
+                Some(Error::Stopped) => 130,
                 _ => 1,
             })
         }
@@ -116,7 +117,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Forward(args) => forward::run(args, device)?,
         Command::Export { model, folder, raw } => {
             let model = ModelFile::open(&model, Which::new(raw))?;
-            model.export(&folder)?;
+            model.export(&folder).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }
         Command::Presets { name: Some(name) } => say(presets::get(&name)?.to_toml().trim_end()),
@@ -131,13 +132,4 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Opens the device and says what there is to say about the choice.
-fn open_device(spec: &str) -> Result<Device> {
-    let (device, note) = Device::open(spec)?;
-    if !note.is_empty() {
-        eprintln!("{note}");
-    }
-    Ok(device)
 }

@@ -1,16 +1,16 @@
 //! `ddpm profile`
 
 use super::config::ConfigArgs;
-use super::terminal::{megabytes, say};
-use super::{bench, open_device};
+use super::terminal::{megabytes, open_device, say};
+use crate::Error;
 use crate::engine::device::Capability;
 use crate::engine::tape::Backend;
 use crate::engine::tensor::DType;
-use crate::profile::{Machine, Profile, Row, Step, Total, trace};
+use crate::profile::{Machine, Profile, Row, Step, Total, measure_named, trace};
 use crate::report::{Table, digits};
 use crate::train::Config;
 use crate::train::config::Precision;
-use crate::{Error, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         None => measured(&config, device, args.rounds)?,
     };
     if let Some(path) = &args.trace {
-        fs::write(path, trace(&profile).to_string()).map_err(Error::io(path))?;
+        fs::write(path, trace(&profile).to_string()).map_err(Error::io(path)).context("--trace")?;
     }
     let times = match (&args.model, profile.machine.name.starts_with("emu")) {
         (Some(_), _) => "predicted",
@@ -71,16 +71,16 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the step of a modelled GPU is recorded for.
+/// Backend that the step of a modelled GPU is recorded for.
 const H200: Backend = Backend::Gpu(Capability::Hopper);
 
 fn predicted(config: &Config, model: &str, conv_tflops: f64) -> Result<Profile> {
     if !(conv_tflops > 0.0 && conv_tflops.is_finite()) {
-        return Err(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
+        bail!(Error::Config(format!("--conv-tflops {conv_tflops}: wanted a positive number")));
     }
     let machine = Machine::model(model, conv_tflops)?;
     if config.train.precision == Precision::F32 {
-        return Err(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
+        bail!(Error::Config("train.precision = \"f32\": the model of a GPU is one of bf16".into()));
     }
     Ok(Profile::new(Step::plan(config, H200, DType::Bf16)?, machine))
 }
@@ -96,7 +96,7 @@ pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<Profile>
     config.sample.n = 0;
     config.train.validate_every = 0;
     let (step, name) = Step::measure(&config, opened, rounds)?;
-    let ceilings = bench::ceilings(device, step.dtype)?;
+    let ceilings = measure_named(device, step.dtype)?;
     Ok(Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)))
 }
 

@@ -1,11 +1,11 @@
 //! `ddpm sample`
 
-use super::open_device;
-use super::terminal::{bar, say};
+use super::terminal::{bar, open_device, say};
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile, Which};
-use crate::{Error, Result};
+use crate::{Error, SampleKind};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -24,7 +24,7 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(long)]
     n: Option<usize>,
-    /// The rule for the way back from noise: ddpm, ddim, dpm-solver or langevin [default: that of the run]
+    /// The rule for the way back from noise: ddpm, ddim, dpm-solver, heun or langevin [default: that of the run]
     #[arg(long)]
     sampler: Option<String>,
     /// Network evaluations per sample; 0: one for every noise level [default: that of the run]
@@ -98,7 +98,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     let mut model = ModelFile::open(&args.model, Which::new(args.raw))?;
     model.config = model.config.with_settings(&args.settings())?;
     if model.config.sample.n == 0 {
-        return Err(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
+        bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }
     let classes = model.config.model.classes();
     let class = args.class.map(|class| match class {
@@ -115,8 +115,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     sample_sheet(&samples.images, samples.dims).write_png(&out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
-        if samples.are_points() {
-            return Err(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
+        if samples.kind() == SampleKind::Points {
+            bail!(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
         }
         samples.strip().write_png(strip)?;
         say(format!("{}: from noise to images", strip.display()));
@@ -124,10 +124,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Draws what the `sample` section of the model's configuration says.
+/// Draws samples as the `sample` section of the model's configuration describes.
 pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
-    let plan = settings.plan(&model.config)?;
+    let plan = model.config.sample_plan()?;
     let mut loaded = LoadedModel::new(model, open_device(device)?)?;
 
     let bar = bar("evaluations");
@@ -138,7 +138,7 @@ pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Res
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    samples
+    Ok(samples?)
 }
 
 /// In a run: `sample-001.png` or the next free number; elsewhere the same in the current folder.

@@ -1,6 +1,8 @@
-//! What is printed, and Ctrl-C.
+//! Output to the terminal, and Ctrl-C.
 
-use crate::{Error, Result};
+use crate::Error;
+use crate::engine::device::Device;
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{Write, stdout};
@@ -20,7 +22,7 @@ pub fn bar(what: &str) -> ProgressBar {
     ProgressBar::no_length().with_style(style)
 }
 
-/// Bytes for people.
+/// Bytes in words: `0.4 MB`, `143 MB`, `12.3 GB`.
 pub fn megabytes(bytes: u64) -> String {
     match bytes as f64 / 1e6 {
         mb if mb < 10.0 => format!("{mb:.1} MB"),
@@ -45,4 +47,36 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     })
     .map_err(|e| Error::Config(format!("Ctrl-C cannot be handled: {e}")))?;
     Ok(flag)
+}
+
+/// Opens a device by its name, and prints the note that comes with an automatic choice.
+///
+/// # Errors
+/// An unknown name, or a device that is not there.
+pub fn open_device(spec: &str) -> Result<Device> {
+    let (device, note) = Device::open(spec)?;
+    if !note.is_empty() {
+        eprintln!("{note}");
+    }
+    Ok(device)
+}
+
+/// The contexts of an error and the error itself, whose message includes its own causes.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let own = error.chain().position(|cause| cause.is::<Error>()).unwrap_or(usize::MAX);
+    error.chain().take(own.saturating_add(1)).map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_once_with_its_contexts() {
+        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+        let error = anyhow::Error::from(Error::io("weights.npz")(missing)).context("--reference");
+        assert_eq!(in_words(&error), "--reference: weights.npz: no such file");
+        assert_eq!(in_words(&anyhow::anyhow!("cause").context("context")), "context: cause");
+        assert!(matches!(error.downcast_ref(), Some(Error::Io { .. })), "the exit code is that of the error within");
+    }
 }

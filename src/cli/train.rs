@@ -1,14 +1,13 @@
 //! `ddpm train`
 
 use super::config::{ConfigArgs, check_resumable};
-use super::open_device;
-use super::terminal::{megabytes, say, stop_flag};
-use crate::Result;
+use super::progress::Progress;
+use super::terminal::{megabytes, open_device, say, stop_flag};
 use crate::data::Dataset;
-use crate::report::Progress;
 use crate::train::config::Precision;
 use crate::train::run::{Event, Outcome, Run};
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
+use anyhow::{Context, Result};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +42,7 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
     };
     let config = configuration(&args, &dir)?;
     config.validate()?;
-    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
+    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose().context("--init")?;
     let stop = stop_flag()?;
     let run = Run { dir: &dir, config: &config, init: init.as_ref(), stop: &stop };
     if let Some(outcome) = run.finished()? {

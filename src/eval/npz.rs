@@ -51,13 +51,14 @@ fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
 /// When the file cannot be written.
 pub fn write(path: &Path, moments: &Moments) -> Result<()> {
     let d = moments.dims() as u64;
-    write_whole(path, |out| save(out, [("mu", &moments.mean, &[d]), ("sigma", &moments.covariance, &[d, d])]))
+    let arrays: [Array; 2] = [("mu", &moments.mean, &[d]), ("sigma", &moments.covariance, &[d, d])];
+    write_whole(path, |out| write_arrays(out, arrays))
 }
 
-/// Name, values and shape of an array.
+/// The name, the values and the shape of an array.
 type Array<'a> = (&'a str, &'a [f64], &'a [u64]);
 
-fn save(out: impl Write + Seek, arrays: [Array; 2]) -> io::Result<()> {
+fn write_arrays(out: impl Write + Seek, arrays: [Array; 2]) -> io::Result<()> {
     let mut archive = ZipWriter::new(out);
     for (name, values, shape) in arrays {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
@@ -118,7 +119,8 @@ mod tests {
         archive.start_file("pixels.npy", SimpleFileOptions::default()).unwrap();
         archive.finish().unwrap();
         refused("array \"mu\" cannot be read");
-        save(File::create(&path).unwrap(), [("mu", &[0.0; 2], &[2]), ("sigma", &[1.0; 3], &[3])]).unwrap();
+        let out = File::create(&path).unwrap();
+        write_arrays(out, [("mu", &[0.0; 2], &[2]), ("sigma", &[1.0; 3], &[3])]).unwrap();
         refused("wanted mu [d] and sigma [d, d], found mu [2], sigma [3]");
     }
 }

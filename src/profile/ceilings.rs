@@ -1,12 +1,12 @@
-//! Measuring what a machine can do at most.
+//! Measures the highest rates of a machine: products and copies.
 
-use super::Ceilings;
+use super::inputs::normals;
+use super::machine::Ceilings;
 use crate::Result;
 use crate::engine::device::Device;
 use crate::engine::device::host_math::{MatRef, matmul};
 use crate::engine::ops::add::sum_into;
 use crate::engine::ops::linear::linear;
-use crate::engine::random::{Philox, RngState};
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ const ROUNDS: usize = 10;
 /// and a sum of two arrays; the vendor's product may be faster.
 ///
 /// # Errors
-/// What the device reports.
+/// An error that the device reports.
 pub fn measure(device: Device, dtype: DType) -> Result<Ceilings> {
     match device {
         Device::Cpu => Ok(Ceilings { tflops: cpu_tflops(1024), copy_gb_s: cpu_copy_gb_s(32 << 20) }),
@@ -28,6 +28,16 @@ pub fn measure(device: Device, dtype: DType) -> Result<Ceilings> {
         Device::Gpu(ref driver) if driver.name().starts_with("emu") => gpu(device, dtype, 64, 1 << 12),
         Device::Gpu(_) => gpu(device, dtype, 8192, 64 << 20),
     }
+}
+
+/// Measures the device of this name (`cpu`, `cuda:0`), and takes what is known of such a device where that is more.
+///
+/// # Errors
+/// A device that is not there, or an error that it reports.
+pub fn measure_named(device: &str, dtype: DType) -> Result<Ceilings> {
+    let (device, _) = Device::open(device)?;
+    let name = device.name();
+    Ok(measure(device, dtype)?.or_known(&name))
 }
 
 fn best_seconds(mut run: impl FnMut()) -> f64 {
@@ -39,16 +49,10 @@ fn best_seconds(mut run: impl FnMut()) -> f64 {
     (0..ROUNDS).map(|_| seconds()).fold(f64::INFINITY, f64::min)
 }
 
-fn random(n: usize) -> Vec<f32> {
-    let mut values = vec![0.0; n];
-    Philox::new(RngState::default(), super::INPUTS).fill_normal(0, 0, &mut values);
-    values
-}
-
 /// A product of two `n x n` matrices, divided into rows over all cores.
 fn cpu_tflops(n: usize) -> f64 {
     const ROWS: usize = 128;
-    let (a, b) = (random(n * n), random(n * n));
+    let (a, b) = (normals(0, n * n), normals(0, n * n));
     let mut out = vec![0.0; n * n];
     let seconds = best_seconds(|| {
         out.par_chunks_mut(ROWS * n).zip(a.par_chunks(ROWS * n)).for_each(|(out, a)| {
@@ -76,7 +80,7 @@ fn gpu(device: Device, dtype: DType, n: usize, values: usize) -> Result<Ceilings
     let backend = device.backend();
     let mut session = Session::new(device, &store)?;
     for matrix in [x, w] {
-        session.write(matrix, &random(n * n))?;
+        session.write(matrix, &normals(0, n * n))?;
     }
     let mut tape = Tape::new(backend, dtype);
     linear(&mut tape, x, w, Tensor::EMPTY);

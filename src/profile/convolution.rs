@@ -1,14 +1,14 @@
-//! All kernels that can compute one convolution, beside each other.
+//! Compares all kernels that can compute one convolution.
 
+use super::inputs::normals;
 use crate::engine::device::{Capability, Device};
 use crate::engine::ops::conv2d::hopper::Plans;
 use crate::engine::ops::conv2d::{Conv2dShape, Padding, conv2d_planned};
-use crate::engine::random::{Philox, RngState};
 use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store};
 use crate::{Error, Result};
 
-/// What one kernel took.
+/// One kernel with its measured time.
 #[derive(Debug)]
 pub struct Candidate {
     /// The op whose work it does, such as `conv2d_bwd_dw`.
@@ -17,7 +17,7 @@ pub struct Candidate {
     /// Median of all rounds.
     pub us: f64,
     pub flops: u64,
-    /// Whether a training step would take it.
+    /// True if a training step would choose it.
     pub is_chosen: bool,
 }
 
@@ -40,9 +40,7 @@ pub fn compare(device: Device, shape: &Conv2dShape, rounds: usize) -> Result<Vec
 
     let mut session = Session::new(device, &store)?;
     for (i, t) in [x, w, dy].into_iter().enumerate() {
-        let mut values = vec![0.0; t.numel()];
-        Philox::new(RngState::default(), super::INPUTS).fill_normal(i as u32, 0, &mut values);
-        session.write(t, &values)?;
+        session.write(t, &normals(i as u32, t.numel()))?;
     }
     let (chosen, mut alternatives) = match capability {
         Capability::Hopper => (Plans::new(s, dtype), Plans::all(s, dtype)),

@@ -1,6 +1,7 @@
 //! Profiles as JSON.
 
-use super::{Ceilings, Profile, Row, Total};
+use super::machine::Ceilings;
+use super::totals::{Profile, Row, Total};
 use crate::engine::tensor::DType;
 use serde_json::{Value, json};
 

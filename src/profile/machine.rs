@@ -1,10 +1,10 @@
-//! Machines: what one can do at most, and what is expected of our kernels on it.
+//! Machines: their ceilings, and the rates expected of our kernels on them.
 
 use crate::engine::device::kernels::RESOURCES;
 use crate::engine::tape::{Launch, Pass, Work};
 use crate::{Error, Result};
 
-/// The most that a machine does of each kind.
+/// Highest rates of a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceilings {
     /// Dense matrix product, TFLOP/s.
@@ -14,7 +14,7 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// The same, or what is known of such a device where that is more: products and copies of ours are no ceiling.
+    /// Takes the figures known of such a device where they are higher: products and copies of ours are no ceiling.
     pub fn or_known(self, device: &str) -> Ceilings {
         if !device.contains("H200") {
             return self;
@@ -22,13 +22,13 @@ impl Ceilings {
         Ceilings { tflops: self.tflops.max(H200.tflops), copy_gb_s: self.copy_gb_s.max(H200.copy_gb_s) }
     }
 
-    /// The least time for some work.
+    /// Least time for some work, in microseconds: the roofline.
     pub fn floor_us(&self, work: &Work) -> f64 {
         (work.flops as f64 / (self.tflops * 1e6)).max(work.bytes as f64 / (self.copy_gb_s * 1e3))
     }
 }
 
-/// What is expected of kernels.
+/// Rates that kernels are expected to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     /// Convolutions and linear layers, TFLOP/s.
@@ -44,7 +44,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// The time that some work is expected to take.
+    /// Expected time of some work, in microseconds.
     pub fn predict_us(&self, work: &Work) -> f64 {
         let tflops = match (work.op.starts_with("attention"), work.pass) {
             (true, Pass::Forward) => self.attention_fwd_tflops,
@@ -69,7 +69,7 @@ pub struct Occupancy {
     pub wave_efficiency: f64,
 }
 
-/// What a multiprocessor holds.
+/// Resources of a GPU's multiprocessors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Multiprocessors {
     /// Architecture of the kernels that run on it.
@@ -151,7 +151,7 @@ impl Multiprocessors {
     fn occupancy(&self, launch: &Launch, registers: u64, shared_bytes: u64) -> Occupancy {
         /// Registers are given to a warp by so many.
         const REGISTER_UNIT: u64 = 256;
-        /// What the system takes of shared memory for each block.
+        /// Shared memory that the system reserves for each block.
         const RESERVED_BYTES: u64 = 1024;
         const WARP: u64 = 32;
         let warps = u64::from(launch.block).div_ceil(WARP);

@@ -1,6 +1,6 @@
 //! A profile as a trace that Perfetto and Chrome show: <https://ui.perfetto.dev>, or `chrome://tracing`.
 
-use super::Profile;
+use super::totals::Profile;
 use serde_json::{Value, json};
 
 /// The process that the trace shows, and its two tracks.

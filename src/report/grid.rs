@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::Result;
 use crate::files::replace_file;
+use crate::{Result, SampleKind, data::Dataset, levels::level};
 
 /// Least width of a sheet in pixels. Narrower ones are enlarged by a whole factor, so that tiny images can be seen.
 const MIN_WIDTH: usize = 512;
@@ -27,14 +27,14 @@ pub struct Picture {
 /// If `images` does not hold `dims` numbers.
 pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture {
     assert_eq!(images.len(), dims.iter().product::<usize>(), "images of dimensions {dims:?}");
-    let [_, h, w, c] = dims;
+    let [n, h, w, c] = dims;
     let bytes: Vec<u8> = images.iter().map(|&x| level(x)).collect();
     let images = bytes.chunks_exact((h * w * c).max(1));
     match c {
-        1 | 3 => byte_grid(images, [h, w, c], columns),
+        1 | 3 => arrange(images, n, [h, w, c], columns),
         _ => {
             let planes: Vec<Vec<u8>> = images.map(|image| side_by_side(image, [h, w, c])).collect();
-            byte_grid(planes.iter().map(Vec::as_slice), [h, c * w, 1], columns)
+            arrange(planes.iter().map(Vec::as_slice), n, [h, c * w, 1], columns)
         }
     }
 }
@@ -51,9 +51,10 @@ fn side_by_side(image: &[u8], [h, w, c]: [usize; 3]) -> Vec<u8> {
 /// # Panics
 /// If `samples` does not hold `dims` numbers.
 pub fn sample_sheet(samples: &[f32], dims: [usize; 4]) -> Picture {
-    match dims {
-        [_, 1, 1, 2] => dots(samples),
-        _ => grid(samples, dims, None),
+    let [_, h, w, c] = dims;
+    match SampleKind::of([h, w, c]) {
+        SampleKind::Points => dots(samples),
+        SampleKind::Images => grid(samples, dims, None),
     }
 }
 
@@ -77,13 +78,13 @@ pub fn strip(images: &[f32], dims: [usize; 4]) -> Picture {
     grid(images, dims, Some(dims[0]))
 }
 
-/// Arranges 8-bit images `[h, w, c]` of 1 or 3 channels, as [`grid`] does.
-pub fn byte_grid<'a>(
-    images: impl ExactSizeIterator<Item = &'a [u8]>,
-    [h, w, channels]: [usize; 3],
-    columns: Option<usize>,
-) -> Picture {
-    let n = images.len();
+/// Arranges the images of a data set at `indices`.
+pub fn data_sheet(dataset: &Dataset, indices: &[usize], columns: Option<usize>) -> Picture {
+    arrange(indices.iter().map(|&i| dataset.image_u8(i)), indices.len(), dataset.image_dims(), columns)
+}
+
+fn arrange<'a>(images: impl Iterator<Item = &'a [u8]>, n: usize, dims: [usize; 3], columns: Option<usize>) -> Picture {
+    let [h, w, channels] = dims;
     let columns = columns.unwrap_or_else(|| (n as f64).sqrt().ceil() as usize).clamp(1, n.max(1));
     let gap = if w.min(h) < 64 { 1 } else { 2 };
     let (width, height) = (columns * (w + gap) + gap, n.div_ceil(columns) * (h + gap) + gap);
@@ -129,11 +130,6 @@ impl Picture {
     pub fn write_png(&self, path: &Path) -> Result<()> {
         replace_file(path, &self.png())
     }
-}
-
-/// Converts a value in [-1, 1] to a byte; values beyond are clamped.
-pub(crate) fn level(x: f32) -> u8 {
-    (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Record, loss_curve, plot::escape, read_metrics};
+use super::metrics::{Record, read_metrics};
+use super::plot::{escape, loss_curve};
 use crate::files::replace_file;
 use crate::{Error, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 /// Sheets shown on a page: the last one large, some of the earlier ones small.
 const EARLIER_SHEETS: usize = 7;
@@ -52,7 +55,7 @@ pub struct Sheet {
 }
 
 impl Report {
-    /// The page.
+    /// Renders the page as HTML.
     pub fn html(&self) -> String {
         let mut page = facts_list(&self.facts);
         if let Some((last, earlier)) = self.sheets.split_last() {
@@ -75,7 +78,7 @@ impl Report {
     }
 }
 
-/// A page around `body`, which is HTML.
+/// Wraps `body`, which is HTML, in a page.
 pub fn document(title: &str, subtitle: &str, body: &str) -> String {
     let (title, subtitle) = (escape(title), escape(subtitle));
     format!(
@@ -85,7 +88,7 @@ pub fn document(title: &str, subtitle: &str, body: &str) -> String {
     )
 }
 
-/// Names and values in boxes; nothing where there are none.
+/// Shows names and values in boxes; an empty text if there are none.
 pub fn facts_list(facts: &[(String, String)]) -> String {
     let fact =
         |(name, value): &(String, String)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
@@ -96,15 +99,15 @@ pub fn facts_list(facts: &[(String, String)]) -> String {
     }
 }
 
-/// A PNG image inside the page.
+/// Embeds a PNG image in a page.
 pub fn png_figure(caption: &str, png: &[u8]) -> String {
-    let (caption, data) = (escape(caption), base64(png));
+    let (caption, data) = (escape(caption), BASE64_STANDARD.encode(png));
     format!(
         "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>\n"
     )
 }
 
-/// An SVG document inside the page.
+/// Embeds an SVG document in a page.
 pub fn svg_figure(caption: &str, svg: &str) -> String {
     format!("<figure>{svg}<figcaption>{}</figcaption></figure>\n", escape(caption))
 }
@@ -161,32 +164,10 @@ fn read_sheets(folder: &Path) -> Result<Vec<Sheet>> {
     chosen.map(read).collect()
 }
 
-/// Standard base64 (RFC 4648) with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63];
-            text.push(if i <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::{MetricsLog, grid};
-
-    #[test]
-    fn base64_matches_the_rfc() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xff, 0xef, 0xbe]), "/+++");
-    }
 
     #[test]
     fn a_run_directory_becomes_one_page() {

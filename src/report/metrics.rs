@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What is known about one step. Every number but the speed is a function of the seed and the configuration.
+/// One line of the log: the figures of one training step. Every number but the speed is a function of the seed and the
+/// configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub step: u64,

@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::Picture;
+use super::grid::Picture;
 use crate::{Error, Result};
 
 /// Writes the events of a run into a new file of a folder.

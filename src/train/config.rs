@@ -2,10 +2,10 @@
 //!
 //! `config.toml` in a run directory is complete: a run started from it repeats the run.
 
-pub use super::diffusion_config::{DiffusionConfig, Loss, NoiseSchedule};
+pub use super::diffusion_config::DiffusionConfig;
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
-use crate::diffusion::Process;
+use crate::diffusion::{Process, SamplePlan};
 use crate::engine::tensor::DType;
 use crate::nn::ModelConfig;
 use crate::{Error, Result};
@@ -44,6 +44,8 @@ pub struct DataConfig {
     pub flip: bool,
     /// Turn colour images to grey where the model has one channel; otherwise they are refused.
     pub grey: bool,
+    /// The labels of a set that has several kinds, such as `coarse` of CIFAR-100; empty: the usual ones.
+    pub labels: String,
 }
 
 /// The optimisation of the network.
@@ -146,6 +148,7 @@ impl Default for DataConfig {
             limit: 0,
             flip: false,
             grey: false,
+            labels: String::new(),
         }
     }
 }
@@ -186,6 +189,14 @@ impl Config {
         self.model.out_channels() > self.model.sample_dims()[2]
     }
 
+    /// The steps from noise to samples that the `sample` section describes.
+    ///
+    /// # Errors
+    /// Settings that contradict the noise schedule, the network or each other.
+    pub fn sample_plan(&self) -> Result<SamplePlan> {
+        self.sample.plan(&self.diffusion, self.learns_variance())
+    }
+
     /// Checks every setting that can be checked without looking at the data.
     ///
     /// # Errors
@@ -200,8 +211,8 @@ impl Config {
                 "model.out_channels: a learned variance needs a discrete noise schedule, linear or cosine".into(),
             );
         }
-        self.sample.plan(self)?;
-        self.sample.check_guidance(self)?;
+        self.sample_plan()?;
+        self.sample.check_guidance(&self.model)?;
         if self.model.classes() > 0 && !self.model.has_null_class() && self.diffusion.label_drop > 0.0 {
             return wrong(format!(
                 "diffusion.label_drop = {}: model.null_class = false leaves no label to put in place of a dropped one",
@@ -223,6 +234,7 @@ impl DataConfig {
             size: Some([height, width]),
             channels: Some(channels),
             to_grey: self.grey,
+            labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
             classes: (!self.classes.is_empty()).then(|| self.classes.clone()),
         }
     }

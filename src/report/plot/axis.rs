@@ -4,7 +4,7 @@
 pub(super) struct Axis {
     pub(super) label: String,
     pub(super) log: bool,
-    /// What is shown; `None`: the data.
+    /// Range of values shown; `None`: that of the data.
     pub(super) range: Option<(f64, f64)>,
 }
 
@@ -13,7 +13,7 @@ impl Axis {
         Axis { label: label.into(), log: false, range: None }
     }
 
-    /// Whether a value has a place on the axis.
+    /// Returns true if a value has a place on the axis.
     pub(super) fn shows(&self, value: f64) -> bool {
         let inside = self.range.is_none_or(|(lo, hi)| (lo..=hi).contains(&value));
         value.is_finite() && (!self.log || value > 0.0) && inside

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::axis::Scale;
-use super::{COLOURS, Mark, Plot, add, escape, text};
+use super::panel::{Mark, Plot};
+use super::svg::{COLOURS, add, escape, text};
 use crate::Result;
 use crate::files::replace_file;
 
@@ -62,7 +63,7 @@ impl Figure {
         self
     }
 
-    /// What is said on the left of each row.
+    /// Sets the titles at the left of the rows.
     pub fn row_titles(mut self, titles: &[&str]) -> Figure {
         self.row_titles = titles.iter().map(|&title| title.into()).collect();
         self
@@ -302,6 +303,28 @@ impl<'a> Legend<'a> {
             add(svg, format_args!("<path{dashes} stroke=\"{colour}\" stroke-width=\"3\" d=\"M{x:.1} {y:.1}h18\"/>"));
             text(svg, "", [x + 24.0, y + 4.5], "start", name);
         }
+    }
+}
+
+impl Plot {
+    /// The panel alone as an SVG document, which may also stand inside an HTML page. Points that are not finite break a
+    /// line.
+    pub fn svg(&self) -> String {
+        self.figure().svg()
+    }
+
+    /// Writes [`Plot::svg`] to a file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.figure().write(path)
+    }
+
+    /// The panel as a figure whose title is that of the panel.
+    pub fn figure(&self) -> Figure {
+        let panel = Plot { title: String::new(), ..self.clone() };
+        Figure::new(&self.title, 1).panel(panel).panel_size(670.0, 306.0)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Lines, bands, bars, dots and clouds as SVG paths.
 
 use super::axis::Scale;
-use super::{Mark, Plot, Series, add};
+use super::panel::{Mark, Plot, Series};
+use super::svg::add;
 use std::fmt::Write;
 
 /// More points of a line than this cannot be told apart.
