@@ -104,6 +104,8 @@ pub struct ImageSampler {
     coefficients: Tensor,
     rng: Tensor,
     classes: usize,
+    /// The classes, and no class where the model has a label for it.
+    class_rows: usize,
     program: Option<Program>,
 }
 
@@ -123,6 +125,7 @@ impl ImageSampler {
             coefficients: store.tensor(&[SamplerRecord::LEN], DType::F32),
             rng: state_tensor(store),
             classes: model.classes(),
+            class_rows: model.class_rows(),
             program: None,
         }
     }
@@ -156,7 +159,7 @@ impl ImageSampler {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Samples> {
         if let Some(class) = request.class
-            && (self.classes == 0 || class > self.classes)
+            && class >= self.class_rows
         {
             return Err(Error::Config(format!("class {class}: the model knows {} classes", self.classes)));
         }

@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 use ddpm::engine::device::Device;
 use ddpm::engine::ops::check::targets;
-use ddpm::nn::{ModelConfig, UNetConfig};
+use ddpm::nn::{ImageSize, ModelConfig, UNetConfig};
 use ddpm::train::checkpoint::State;
 use ddpm::train::{Config, Trainer};
 use std::fs;
@@ -187,7 +187,7 @@ fn a_step_that_is_not_finite_ends_the_run_and_leaves_the_last_good_checkpoint() 
 /// A trainer of a tiny model on a device.
 fn tiny_trainer(device: Device) -> Trainer {
     let model = UNetConfig {
-        image_size: 8,
+        image_size: ImageSize::from(8),
         channels: vec![8],
         layers_per_level: 1,
         groups: 4,

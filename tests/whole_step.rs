@@ -10,8 +10,8 @@ use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
 use ddpm::engine::tensor::{DType, Store};
 use ddpm::nn::{
-    Activation, Downsample, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig, Shortcut,
-    SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
+    Activation, Downsample, ImageSize, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig,
+    Shortcut, SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
 };
 use ddpm::train::Config;
 use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
@@ -20,7 +20,7 @@ const IMAGES: usize = 3;
 
 fn unets() -> [ModelConfig; 3] {
     let small = UNetConfig {
-        image_size: 20,
+        image_size: ImageSize::from(20),
         channels: vec![8, 16, 24],
         layers_per_level: 1,
         attention_levels: vec![1],
@@ -48,7 +48,8 @@ fn unets() -> [ModelConfig; 3] {
 }
 
 fn other_networks() -> [ModelConfig; 5] {
-    let plain = SkipNetConfig { image_size: 8, channels: vec![8, 16], groups: 4, ..SkipNetConfig::default() };
+    let plain =
+        SkipNetConfig { image_size: ImageSize::from(8), channels: vec![8, 16], groups: 4, ..SkipNetConfig::default() };
     [
         ModelConfig::SkipNet(SkipNetConfig { attention_blocks: vec![1], time_dim: 8, classes: 3, ..plain.clone() }),
         ModelConfig::SkipNet(SkipNetConfig {
@@ -62,7 +63,7 @@ fn other_networks() -> [ModelConfig; 5] {
             ..plain
         }),
         ModelConfig::ResnetUnet(ResnetUnetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             channels: vec![4, 8, 8],
             halvings: 1,
             mid_channels: vec![8],
@@ -238,7 +239,7 @@ fn every_device_takes_the_steps_of_the_cpu_with_other_networks() {
 #[test]
 fn hopper_takes_the_steps_of_the_cpu() {
     let model = ModelConfig::Unet(UNetConfig {
-        image_size: 16,
+        image_size: ImageSize::from(16),
         channels: vec![40, 64],
         layers_per_level: 1,
         attention_levels: vec![1],

@@ -43,9 +43,9 @@ struct Source {
     /// train or test
     #[arg(long, default_value = "train")]
     split: Split,
-    /// Bring the images to this size
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
+    /// Bring the images to this size: one number for squares, or HEIGHTxWIDTH
+    #[arg(long, value_name = "PIXELS", value_parser = super::size::image_size)]
+    size: Option<[usize; 2]>,
     /// The labels of a set that has several kinds, e.g. coarse
     #[arg(long, value_name = "KIND")]
     labels: Option<String>,

@@ -8,6 +8,7 @@ use crate::data::{self, DataOptions, Dataset, Split};
 use crate::eval::inception::Inception;
 use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
+use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
 use anyhow::{Context, Result, bail};
@@ -62,8 +63,8 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     classes: Option<Vec<u32>>,
     /// Bring the images of --topline to this size
-    #[arg(long, value_name = "PIXELS", requires = "topline")]
-    size: Option<usize>,
+    #[arg(long, value_name = "PIXELS", value_parser = super::size::image_size, requires = "topline")]
+    size: Option<[usize; 2]>,
     /// Turn colour images to grey
     #[arg(long)]
     grey: bool,
@@ -245,12 +246,12 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         Ok(Real { train: data::open(&source, Split::Train, &options)?, source, options })
     };
     let Some(path) = &args.samples else { return Ok((Subject::Half, real(source()?, adapted)?)) };
-    let is_model = path.is_file() || ["config.toml", "config.json"].iter().any(|name| path.join(name).exists());
+    let is_model = path.is_file() || path.join("config.toml").exists() || ModelFolder::is_one(path);
     if !is_model && path.is_dir() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
-        let [h, _, c] = images.image_dims();
+        let [h, w, c] = images.image_dims();
         let options = DataOptions {
-            size: Some(h),
+            size: Some([h, w]),
             channels: Some(c),
             to_grey: args.grey,
             labels: None,

@@ -125,8 +125,8 @@ impl Input {
         }
         config.check_size(h, w).map_err(|e| wrong(format!("tensor \"x\": {e}")))?;
         let y = (config.classes() > 0).then(|| file.read("y", &[n])).transpose()?;
-        if let Some(bad) = y.iter().flatten().find(|&&y| y < 0.0 || y as usize > config.classes()) {
-            return Err(wrong(format!("tensor \"y\": label {bad} is not in 0..={}", config.classes())));
+        if let Some(bad) = y.iter().flatten().find(|&&y| y < 0.0 || y as usize >= config.class_rows()) {
+            return Err(wrong(format!("tensor \"y\": label {bad} is not in 0..{}", config.class_rows())));
         }
         let dout = file.dims("dout").map(|_| file.read("dout", &[n, config.out_channels(), h, w]));
         Ok(Input {

@@ -15,6 +15,7 @@ mod profile;
 mod progress;
 mod sample;
 mod signals;
+mod size;
 mod terminal;
 mod train;
 

@@ -104,6 +104,9 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     let class = args.class.map(|class| match class {
         Class::Number(class) if class < classes => Ok(class),
         Class::Number(class) => Err(Error::Config(format!("--class {class}: the model knows {classes} classes"))),
+        Class::None if classes > 0 && !model.config.model.has_null_class() => Err(Error::Config(format!(
+            "--class none: the model knows its {classes} classes alone, not the lack of one"
+        ))),
         Class::None if classes == 0 => Err(Error::Config("--class none: the model knows no classes anyway".into())),
         Class::None => Ok(classes),
     });

@@ -222,16 +222,17 @@ impl Dataset {
         })
     }
 
-    /// The images as `size` x `size`, cropped to the centre if they are not square, bilinear, rounded to 8 bits.
-    pub(super) fn resize(self, size: Option<usize>) -> Result<Dataset> {
-        let Some(size) = size.filter(|&size| (size, size) != (self.height, self.width)) else { return Ok(self) };
-        let resize = Resize::new([self.height, self.width], [size, size]);
-        let mut pixels = vec![0; self.len * size * size * self.channels];
+    /// Brings the images to a height and width: cropped around the centre to that shape, bilinear, rounded to 8 bits.
+    pub(super) fn resize(self, size: Option<[usize; 2]>) -> Result<Dataset> {
+        let from = [self.height, self.width];
+        let Some([height, width]) = size.filter(|&size| size != from) else { return Ok(self) };
+        let resize = Resize::new(from, [height, width]);
+        let mut pixels = vec![0; self.len * height * width * self.channels];
         pixels
-            .par_chunks_exact_mut(size * size * self.channels)
+            .par_chunks_exact_mut(height * width * self.channels)
             .zip(self.pixels().bytes().par_chunks_exact(self.sample_numbers()))
             .for_each(|(out, image)| resize.apply(image, self.channels, out));
-        Ok(Dataset { height: size, width: size, samples: Samples::in_memory(pixels), ..self })
+        Ok(Dataset { height, width, samples: Samples::in_memory(pixels), ..self })
     }
 
     /// The images with 1 or 3 channels.

@@ -99,20 +99,31 @@ const DIGITS: [&[&[Stroke]]; CLASSES as usize] = [
     ],
 ];
 
-/// The glyphs of a split, `size` pixels wide and high, one channel, white on black. The class of image `i` is `i % 10`.
-pub(super) fn dataset(split: Split, size: usize) -> Dataset {
+/// Draws the glyphs of a split, white on black, one channel: squares in the middle of images of this height and width. The
+/// class of image `i` is `i % 10`.
+pub(super) fn dataset(split: Split, [height, width]: [usize; 2]) -> Dataset {
     let (seed, images) = match split {
         Split::Train => (0, TRAIN_IMAGES),
         Split::Test => (1, TEST_IMAGES),
     };
-    let mut pixels = vec![0; images * size * size];
-    pixels.par_chunks_exact_mut(size * size).enumerate().for_each(|(i, image)| draw(image, size, seed, i as u64));
+    let size = height.min(width);
+    let [top, left] = [(height - size) / 2, (width - size) / 2];
+    let mut pixels = vec![0; images * height * width];
+    pixels.par_chunks_exact_mut(height * width).enumerate().for_each_init(
+        || vec![0; size * size],
+        |glyph, (i, image)| {
+            draw(glyph, size, seed, i as u64);
+            for (row, glyph) in image.chunks_exact_mut(width).skip(top).zip(glyph.chunks_exact(size)) {
+                row[left..][..size].copy_from_slice(glyph);
+            }
+        },
+    );
     Dataset {
         name: "glyphs".into(),
         format: "drawn on the fly".into(),
         len: images,
-        height: size,
-        width: size,
+        height,
+        width,
         channels: 1,
         samples: Samples::in_memory(pixels),
         labels: Some((0..images as u32).map(|i| i % CLASSES).collect()),

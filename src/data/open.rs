@@ -20,7 +20,7 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
         check_labels(source, &[], options)?;
         return points::dataset(set, split, options);
     }
-    if options.size == Some(0) {
+    if options.size.is_some_and(|size| size.contains(&0)) {
         return Err(Error::Config("the image size must be at least 1 pixel".into()));
     }
     if let Some(channels) = options.channels
@@ -33,7 +33,7 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
     let path = Path::new(source);
     let dataset = if source == "glyphs" {
         check_labels(source, &[], options)?;
-        let glyphs = glyphs::dataset(split, options.size.unwrap_or(glyphs::DEFAULT_SIZE));
+        let glyphs = glyphs::dataset(split, options.size.unwrap_or([glyphs::DEFAULT_SIZE; 2]));
         select(glyphs, filter.as_ref())?
     } else if path.exists() {
         open_path(path, split, options, filter.as_ref())?

@@ -3,9 +3,9 @@
 /// The changes that a data set undergoes for a model. The default takes the data as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataOptions {
-    /// Side of the square images, in pixels. Larger images are first cropped to a centred square.
+    /// Height and width of the images, in pixels. Images of another shape are first cropped around their centre.
     /// `None`: the size of the data (of the first image, for a folder; 16 for glyphs). Points have size 1.
-    pub size: Option<usize>,
+    pub size: Option<[usize; 2]>,
     /// 1 or 3; 2 for points. Grey images become RGB by repetition. `None`: as in the data.
     pub channels: Option<usize>,
     /// Gives colour up where one channel is asked for; otherwise that is an error.

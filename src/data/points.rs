@@ -180,11 +180,11 @@ pub fn draw(set: PointSet, seed: u64, first: u64, n: usize, standardisation: &St
 /// # Errors
 /// Options that are for images, or classes that the set does not have.
 pub(super) fn dataset(set: PointSet, split: Split, options: &DataOptions) -> Result<Dataset> {
-    let dims = (options.size.unwrap_or(1), options.channels.unwrap_or(2));
-    if dims != (1, 2) || options.to_grey {
+    let dims = (options.size.unwrap_or([1, 1]), options.channels.unwrap_or(2));
+    if dims != ([1, 1], 2) || options.to_grey {
         let asked = match options.to_grey {
             true => "grey images".into(),
-            false => format!("images of size {} with {} channels", dims.0, dims.1),
+            false => format!("images of {} x {} pixels with {} channels", dims.0[0], dims.0[1], dims.1),
         };
         return Err(Error::Config(format!(
             "{} holds points of the plane (size 1, 2 channels), but {asked} are asked for",
@@ -309,12 +309,14 @@ mod tests {
         assert!(rings.check_flip(false).is_ok());
         assert!(rings.check_flip(true).unwrap_err().to_string().contains("no mirror image"));
 
-        let fitting = DataOptions { size: Some(1), channels: Some(2), ..DataOptions::default() };
+        let fitting = DataOptions { size: Some([1, 1]), channels: Some(2), ..DataOptions::default() };
         assert!(open("rings", Split::Train, &fitting).is_ok());
         let grey = DataOptions { to_grey: true, ..DataOptions::default() };
-        for options in
-            [DataOptions { size: Some(32), ..fitting.clone() }, DataOptions { channels: Some(3), ..fitting }, grey]
-        {
+        for options in [
+            DataOptions { size: Some([32, 32]), ..fitting.clone() },
+            DataOptions { channels: Some(3), ..fitting },
+            grey,
+        ] {
             let message = open("rings", Split::Train, &options).unwrap_err().to_string();
             assert!(message.contains("rings holds points of the plane") && !message.contains('\n'), "{message}");
         }

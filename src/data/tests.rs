@@ -239,7 +239,7 @@ fn folders_of_images_become_classes_of_one_size() {
     assert_eq!(train.image_u8(1)[..3], [77, 77, 77]);
     assert_eq!(train.image_u8(4)[..3], [255, 0, 0]);
 
-    let options = DataOptions { size: Some(4), classes: Some(vec![2, 0]), ..DataOptions::default() };
+    let options = DataOptions { size: Some([4; 2]), classes: Some(vec![2, 0]), ..DataOptions::default() };
     let some = open_train(root, &options).unwrap();
     assert_eq!((some.image_dims(), some.labels().unwrap()), ([4, 4, 3], &[1, 0, 1, 0][..]));
     assert_eq!(some.class_names(), ["red", "blue"]);
@@ -310,11 +310,11 @@ fn classes_are_kept_in_the_order_asked_for() {
 #[test]
 fn images_take_the_size_and_channels_of_the_model() {
     let folder = mnist(true);
-    let options = DataOptions { size: Some(6), channels: Some(3), ..DataOptions::default() };
+    let options = DataOptions { size: Some([6; 2]), channels: Some(3), ..DataOptions::default() };
     let dataset = open_train(folder.path(), &options).unwrap();
     assert_eq!(dataset.image_dims(), [6, 6, 3]);
     assert!(dataset.image_u8(3).chunks(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]));
-    for (size, channels, says) in [(Some(0), None, "at least 1 pixel"), (None, Some(2), "not 2")] {
+    for (size, channels, says) in [(Some([0, 4]), None, "at least 1 pixel"), (None, Some(2), "not 2")] {
         let options = DataOptions { size, channels, ..DataOptions::default() };
         assert_says(&complaint_with(folder.path(), Split::Train, &options), &[says]);
     }
@@ -338,7 +338,7 @@ fn a_batch_is_scaled_and_mirrored() {
 
 #[test]
 fn glyphs_have_any_size_and_a_summary() {
-    let options = DataOptions { size: Some(8), classes: Some(vec![1, 2, 3]), ..DataOptions::default() };
+    let options = DataOptions { size: Some([8; 2]), classes: Some(vec![1, 2, 3]), ..DataOptions::default() };
     let info = info("glyphs", Split::Test, &options).unwrap();
     assert_eq!(info.dims, [3000, 8, 8, 1]);
     assert_eq!(info.classes, [("1".into(), 1000), ("2".into(), 1000), ("3".into(), 1000)]);

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn halves_are_disjoint_and_complete() {
-        let options = DataOptions { size: Some(4), classes: Some(vec![3, 5]), ..DataOptions::default() };
+        let options = DataOptions { size: Some([4; 2]), classes: Some(vec![3, 5]), ..DataOptions::default() };
         let dataset = data::open("glyphs", Split::Test, &options).unwrap();
         let [a, b] = Set::halves(&dataset, 7).unwrap();
         let (Source::Data { indices: left, .. }, Source::Data { indices: right, .. }) = (&a.source, &b.source) else {

@@ -52,6 +52,16 @@ pub trait Architecture {
     /// Number of classes to condition on; 0 is an unconditional model.
     fn classes(&self) -> usize;
 
+    /// True if labels include one for "no class" besides those of the classes, as guidance needs it.
+    fn has_null_class(&self) -> bool {
+        self.classes() > 0
+    }
+
+    /// Rows of the table of classes.
+    fn class_rows(&self) -> usize {
+        self.classes() + usize::from(self.has_null_class())
+    }
+
     /// Checks that such a network exists.
     ///
     /// # Errors
@@ -71,7 +81,7 @@ pub trait Module: Debug {
     ///
     /// # Shapes
     /// `x [n, h, w, c]` in the tape's storage type, of a size that [`Samples::check_size`] accepts; `time [n]` f32, the
-    /// conditioning time (diffusers and the DDPM paper: 0..T-1); `labels [n]` i32 in 0..=classes, where `classes` is the
-    /// null label, exactly where the model is conditional. The result is `[n, h, w, out_channels]`.
+    /// conditioning time (diffusers and the DDPM paper: 0..T-1); `labels [n]` i32 below [`Architecture::class_rows`], where
+    /// `classes` is the null label, exactly where the model is conditional. The result is `[n, h, w, out_channels]`.
     fn forward(&self, cx: &mut Forward, x: Tensor, time: Tensor, labels: Option<Tensor>) -> Tensor;
 }

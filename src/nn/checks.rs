@@ -10,17 +10,6 @@ pub(super) fn at_least(settings: &[(&str, usize, usize)]) -> Result<()> {
     }
 }
 
-/// Checks that images of this size can be halved so many times.
-pub(super) fn can_be_halved(image_size: usize, halvings: usize) -> Result<()> {
-    if halvings < 16 && image_size.is_multiple_of(1 << halvings) {
-        return Ok(());
-    }
-    let divisor = 1u64 << halvings.min(63);
-    Err(Error::Config(format!(
-        "model.image_size = {image_size} cannot be halved {halvings} times; it must be a multiple of {divisor}"
-    )))
-}
-
 /// Checks that the setting `name`, a number of groups or heads, divides all these channels.
 pub(super) fn divides(name: &str, value: usize, channels: impl IntoIterator<Item = usize>) -> Result<()> {
     match channels.into_iter().find(|c| !c.is_multiple_of(value)) {

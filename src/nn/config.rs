@@ -1,6 +1,7 @@
 //! The settings of a U-Net.
 
 use super::checks;
+use super::image_size::ImageSize;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,8 @@ pub enum Shortcut {
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
     /// Height and width of the images.
-    pub image_size: usize,
-    /// Channels of the input, 1 or 3.
+    pub image_size: ImageSize,
+    /// Channels of the input: 1 or 3 for images.
     pub in_channels: usize,
     /// Channels of the output.
     pub out_channels: usize,
@@ -99,13 +100,16 @@ pub struct UNetConfig {
     pub dropout: f32,
     /// Number of classes to condition on; 0 is an unconditional model.
     pub classes: usize,
+    /// A label for "no class" besides those of the classes, which guidance and dropped labels need. Models of other
+    /// programs may lack it. Read where there are classes.
+    pub null_class: bool,
 }
 
 impl Default for UNetConfig {
     /// The U-Net of Ho et al. (2020) for CIFAR-10, 35,746,307 parameters.
     fn default() -> UNetConfig {
         UNetConfig {
-            image_size: 32,
+            image_size: ImageSize::from(32),
             in_channels: 3,
             out_channels: 3,
             channels: vec![128, 256, 256, 256],
@@ -124,6 +128,7 @@ impl Default for UNetConfig {
             freq_shift: 1.0,
             dropout: 0.0,
             classes: 0,
+            null_class: true,
         }
     }
 }
@@ -150,13 +155,12 @@ impl UNetConfig {
             return wrong("model.channels: at least one level with at least one channel is needed".into());
         }
         checks::at_least(&[
-            ("image_size", self.image_size, 1),
             ("in_channels", self.in_channels, 1),
             ("out_channels", self.out_channels, 1),
             ("layers_per_level", self.layers_per_level, 1),
             ("groups", self.groups, 1),
         ])?;
-        checks::can_be_halved(self.image_size, c.len() - 1)?;
+        self.image_size.check_halvings(c.len() - 1)?;
         let joined = c.iter().zip(&c[1..]).map(|(a, b)| a + b);
         checks::divides("groups", self.groups, joined.chain(c.iter().copied()))?;
         if let Some(l) = self.attention_levels.iter().find(|&&l| l >= c.len()) {

@@ -16,7 +16,7 @@ impl Architecture for UNetConfig {
     }
 
     fn sample_dims(&self) -> [usize; 3] {
-        [self.image_size, self.image_size, self.in_channels]
+        [self.image_size.height, self.image_size.width, self.in_channels]
     }
 
     fn out_channels(&self) -> usize {
@@ -25,6 +25,10 @@ impl Architecture for UNetConfig {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn has_null_class(&self) -> bool {
+        self.classes > 0 && self.null_class
     }
 
     fn validate(&self) -> Result<()> {
@@ -49,8 +53,8 @@ pub(super) fn unet(config: &UNetConfig, params: &mut ParamSet) -> Result<UNet> {
     let (c, time_dim) = (&config.channels, config.time_dim());
     let sinusoids = |dim| Sinusoids { dim, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
     let time_embedding = match config.layout {
-        Layout::Ddpm => TimeEmbedding::mlp(params, sinusoids(c[0]), time_dim, config.classes),
-        Layout::Paired => TimeEmbedding::sinusoids(params, sinusoids(time_dim), config.classes),
+        Layout::Ddpm => TimeEmbedding::mlp(params, sinusoids(c[0]), time_dim, config.class_rows()),
+        Layout::Paired => TimeEmbedding::sinusoids(params, sinusoids(time_dim), config.class_rows()),
     };
     let mut plan = Plan::new(params, style, time_embedding, [config.in_channels, c[0]]);
     encoder(&mut plan, config);

@@ -1,7 +1,7 @@
 //! The `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. A setting that our network cannot compute is
 //! refused by key and value; a key that a file leaves out has the default of diffusers.
 
-use super::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
+use super::{Architecture, Downsample, ImageSize, Layout, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::fmt::Display;
@@ -25,6 +25,13 @@ fn defaults() -> Map<String, Value> {
     };
     map
 }
+
+/// Keys that diffusers writes beside those of a moving average's network, and does not read with it.
+const IGNORED: &[&str] =
+    &["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
+
+/// Our own key: the last row of the table of classes stands for no class. diffusers ignores keys with an underscore.
+const NULL_CLASS: &str = "_null_class";
 
 /// Keys of which only some values are supported.
 const SUPPORTED: &[(&str, &[&str])] = &[
@@ -53,6 +60,9 @@ impl Keys {
         let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
         let mut keys = defaults();
         for (key, value) in file {
+            if IGNORED.contains(&key.as_str()) {
+                continue;
+            }
             if !key.starts_with('_') && !keys.contains_key(&key) {
                 return Err(wrong(format!("{key} = {value} is not a setting of UNet2DModel that is supported")));
             }
@@ -128,12 +138,25 @@ impl Keys {
     }
 
     /// The size of the images. It does not influence what the network computes: where there is none, one that fits is taken.
-    fn image_size(&self, levels: usize) -> usize {
-        let size = match &self.0["sample_size"] {
-            Value::Array(pair) => pair.first().and_then(Value::as_u64),
-            size => size.as_u64(),
-        };
-        size.map_or(8 << (levels - 1).min(16), |s| s as usize)
+    fn image_size(&self, levels: usize) -> Result<ImageSize> {
+        match &self.0["sample_size"] {
+            Value::Null => Ok(ImageSize::from(8 << (levels - 1).min(16))),
+            size => serde_json::from_value(size.clone())
+                .map_err(|_| self.unlike("sample_size", "a whole number, [height, width] or null")),
+        }
+    }
+
+    /// Number of classes, and if the last row of their table stands for no class. Only our own files say so.
+    fn classes(&self) -> Result<(usize, bool)> {
+        let rows = self.count_or_null("num_class_embeds")?;
+        if rows == 0 {
+            return Ok((0, UNetConfig::default().null_class));
+        }
+        let null_class = self.0.get(NULL_CLASS).is_some_and(|value| *value == Value::Bool(true));
+        if null_class && rows < 2 {
+            return Err(self.unlike("num_class_embeds", "at least 2, the last one for no class"));
+        }
+        Ok((rows - usize::from(null_class), null_class))
     }
 }
 
@@ -146,13 +169,10 @@ pub fn from_json(text: &str) -> Result<UNetConfig> {
     let channels = keys.counts("block_out_channels")?;
     let attention_levels = keys.attention_levels(channels.len())?;
     let groups = keys.groups()?;
-    let class_rows = keys.count_or_null("num_class_embeds")?;
-    if class_rows == 1 {
-        return Err(keys.unlike("num_class_embeds", "null or at least 2"));
-    }
+    let (classes, null_class) = keys.classes()?;
     let asymmetric = keys.count("downsample_padding")? == 0;
     let config = UNetConfig {
-        image_size: keys.image_size(channels.len()),
+        image_size: keys.image_size(channels.len())?,
         in_channels: keys.count("in_channels")?,
         out_channels: keys.count("out_channels")?,
         layers_per_level: keys.count("layers_per_block")?,
@@ -169,11 +189,18 @@ pub fn from_json(text: &str) -> Result<UNetConfig> {
         flip_sin_to_cos: keys.flag("flip_sin_to_cos")?,
         freq_shift: keys.number("freq_shift")?,
         dropout: keys.number("dropout")?,
-        classes: class_rows.saturating_sub(1),
+        classes,
+        null_class,
         channels,
     };
     config.validate().map_err(wrong)?;
     Ok(config)
+}
+
+/// Lists the keys of a `config.json` that are known to have no influence.
+pub fn ignored_keys(text: &str) -> Vec<String> {
+    let file: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    file.into_iter().map(|(key, _)| key).filter(|key| IGNORED.contains(&key.as_str())).collect()
 }
 
 /// Writes the `config.json` of a network.
@@ -206,7 +233,7 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
     let freq_shift =
         if config.freq_shift.fract() == 0.0 { json!(config.freq_shift as i64) } else { decimal(config.freq_shift) };
     let changed = [
-        ("sample_size", config.image_size.into()),
+        ("sample_size", json!(config.image_size)),
         ("in_channels", config.in_channels.into()),
         ("out_channels", config.out_channels.into()),
         ("time_embedding_dim", or_null(config.time_dim)),
@@ -222,8 +249,11 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
         ("norm_num_groups", config.groups.into()),
         ("norm_eps", decimal(config.norm_eps)),
         ("add_attention", config.mid_attention.into()),
-        ("num_class_embeds", if config.classes == 0 { Value::Null } else { (config.classes + 1).into() }),
+        ("num_class_embeds", or_null(config.class_rows())),
     ];
+    if config.has_null_class() {
+        keys.insert(NULL_CLASS.into(), true.into());
+    }
     keys.extend(changed.map(|(key, value)| (key.to_owned(), value)));
     Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
 }

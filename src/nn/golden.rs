@@ -2,7 +2,8 @@
 //! a PyTorch version of ours, computed in float64; `scripts/golden.py` makes the files.
 
 use super::{
-    Downsample, Forward, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights, diffusers,
+    Downsample, Forward, ImageSize, Layout, ModelConfig, Network, ParamSet, Shortcut, UNetConfig, Upsample, Weights,
+    diffusers,
 };
 use crate::engine::ops::check::{Target, targets};
 use crate::engine::tape::{Session, Tape};
@@ -175,7 +176,7 @@ golden_network!(mlp_of_sinusoids, "mlp-sinusoids");
 fn paired_layout() {
     let golden = Golden {
         config: ModelConfig::Unet(UNetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             in_channels: 1,
             out_channels: 2,
             channels: vec![2, 4],

@@ -90,7 +90,7 @@ impl Mlp {
     /// A configuration for which no network exists.
     fn new(config: &MlpConfig, params: &mut ParamSet) -> Result<Mlp> {
         config.validate()?;
-        let class = ClassEmbedding::new(params, config.classes, config.width);
+        let class = ClassEmbedding::new(params, config.class_rows(), config.width);
         let linear = |i: usize| {
             let c_in = if i == 0 { config.in_channels + config.time_dim.max(1) } else { config.width };
             let c_out = if i + 1 == config.layers { config.out_channels } else { config.width };

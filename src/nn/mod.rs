@@ -9,9 +9,11 @@ pub mod diffusers;
 pub mod diffusers_config;
 #[cfg(test)]
 mod golden;
+mod image_size;
 pub(crate) mod layers;
 mod mlp;
 mod model;
+pub mod model_folder;
 mod params;
 mod resnet_unet;
 mod skip_net;
@@ -22,6 +24,7 @@ mod unet;
 
 pub use architecture::{Architecture, Module, Samples};
 pub use config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
+pub use image_size::ImageSize;
 pub use layers::Forward;
 pub use mlp::MlpConfig;
 pub use model::{ARCHITECTURE, ModelConfig, Network};

@@ -1,6 +1,6 @@
 //! The table of architectures, and a network of any of them.
 
-use super::architecture::{Architecture, Module, Samples};
+use super::architecture::{Architecture, Module};
 use super::config::UNetConfig;
 use super::layers::Forward;
 use super::mlp::MlpConfig;
@@ -98,6 +98,16 @@ impl ModelConfig {
         self.architecture().classes()
     }
 
+    /// True if the model knows a label for "no class", which is the number of classes. Guidance needs it.
+    pub fn has_null_class(&self) -> bool {
+        self.architecture().has_null_class()
+    }
+
+    /// Number of labels: one for each class, and the null label where there is one.
+    pub fn class_rows(&self) -> usize {
+        self.architecture().class_rows()
+    }
+
     /// Checks that the network can process samples of this height and width, whatever size it was made for.
     ///
     /// # Errors
@@ -113,9 +123,6 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<()> {
         self.architecture().validate()?;
         let ([_, _, c_in], c_out) = (self.sample_dims(), self.out_channels());
-        if self.architecture().samples() != Samples::Points && ![1, 3].contains(&c_in) {
-            return Err(Error::Config(format!("model.in_channels = {c_in}: images have 1 or 3 channels")));
-        }
         if c_out != c_in && c_out != 2 * c_in {
             return Err(Error::Config(format!(
                 "model.out_channels = {c_out}: wanted {c_in}, as model.in_channels, or {} with a learned variance",

@@ -13,6 +13,7 @@
 use super::architecture::{Architecture, Module, Samples};
 use super::checks;
 use super::config::Shortcut;
+use super::image_size::ImageSize;
 use super::layers::{BlockStyle, Conv, DoublingConv, Start};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
@@ -26,8 +27,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct ResnetUnetConfig {
     /// Height and width of the images.
-    pub image_size: usize,
-    /// Channels of the input, 1 or 3.
+    pub image_size: ImageSize,
+    /// Channels of the input: 1 or 3 for images.
     pub in_channels: usize,
     /// Channels of the output.
     pub out_channels: usize,
@@ -59,7 +60,7 @@ impl Default for ResnetUnetConfig {
     /// Four encoder, three middle and four decoder blocks of six layers, 58,326,675 parameters.
     fn default() -> ResnetUnetConfig {
         ResnetUnetConfig {
-            image_size: 32,
+            image_size: ImageSize::from(32),
             in_channels: 3,
             out_channels: 3,
             channels: vec![32, 64, 128, 256, 256],
@@ -83,7 +84,7 @@ impl Architecture for ResnetUnetConfig {
     }
 
     fn sample_dims(&self) -> [usize; 3] {
-        [self.image_size, self.image_size, self.in_channels]
+        [self.image_size.height, self.image_size.width, self.in_channels]
     }
 
     fn out_channels(&self) -> usize {
@@ -97,7 +98,6 @@ impl Architecture for ResnetUnetConfig {
     fn validate(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Config(message));
         checks::at_least(&[
-            ("image_size", self.image_size, 1),
             ("in_channels", self.in_channels, 1),
             ("out_channels", self.out_channels, 1),
             ("layers_per_block", self.layers_per_block, 1),
@@ -113,7 +113,7 @@ impl Architecture for ResnetUnetConfig {
             let blocks = self.channels.len() - 1;
             return wrong(format!("model.halvings = {}: there are {blocks} encoder blocks", self.halvings));
         }
-        checks::can_be_halved(self.image_size, self.halvings)?;
+        self.image_size.check_halvings(self.halvings)?;
         let widths = || self.channels.iter().chain(&self.mid_channels).chain([&self.last_channels]).copied();
         if widths().any(|c| c == 0) {
             return wrong("model.channels, mid_channels and last_channels must be at least 1".into());
@@ -142,7 +142,7 @@ fn unet(config: &ResnetUnetConfig, params: &mut ParamSet) -> Result<UNet> {
         shortcut: Shortcut::PointwiseAlways,
     };
     let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
-    let time_embedding = TimeEmbedding::mlp(params, sinusoids, config.time_dim, config.classes);
+    let time_embedding = TimeEmbedding::mlp(params, sinusoids, config.time_dim, config.class_rows());
     let mut plan = Plan::new(params, style, time_embedding, [config.in_channels, c[0]]);
     for (i, &c_out) in c[1..].iter().enumerate() {
         let block = format!("down_blocks.{i}");
@@ -215,6 +215,8 @@ mod tests {
             refused(ResnetUnetConfig { groups: 3, ..base.clone() }).contains("model.groups = 3 does not divide 32")
         );
         assert!(refused(ResnetUnetConfig { halvings: 5, ..base.clone() }).contains("model.halvings = 5: there are 4"));
-        assert!(refused(ResnetUnetConfig { image_size: 28, ..base }).contains("model.image_size = 28"));
+        assert!(
+            refused(ResnetUnetConfig { image_size: ImageSize::from(28), ..base }).contains("model.image_size = 28")
+        );
     }
 }

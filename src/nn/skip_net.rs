@@ -12,6 +12,7 @@
 use super::architecture::{Architecture, Module, Samples};
 use super::attention::GatedAttention;
 use super::checks;
+use super::image_size::ImageSize;
 use super::layers::{Conv, Forward, GroupNorm, Start};
 use super::params::ParamSet;
 use super::time_embedding::{Sinusoids, TimeEmbedding};
@@ -62,8 +63,8 @@ pub enum TimeVector {
 #[serde(deny_unknown_fields, default)]
 pub struct SkipNetConfig {
     /// Height and width of the images.
-    pub image_size: usize,
-    /// Channels of the input, 1 or 3.
+    pub image_size: ImageSize,
+    /// Channels of the input: 1 or 3 for images.
     pub in_channels: usize,
     /// Channels of the output.
     pub out_channels: usize,
@@ -95,7 +96,7 @@ impl Default for SkipNetConfig {
     /// For CIFAR-10, with norms and attention after every block, 1,852,657 parameters.
     fn default() -> SkipNetConfig {
         SkipNetConfig {
-            image_size: 32,
+            image_size: ImageSize::from(32),
             in_channels: 3,
             out_channels: 3,
             channels: vec![32, 64, 128, 256],
@@ -137,7 +138,7 @@ impl Architecture for SkipNetConfig {
     }
 
     fn sample_dims(&self) -> [usize; 3] {
-        [self.image_size, self.image_size, self.in_channels]
+        [self.image_size.height, self.image_size.width, self.in_channels]
     }
 
     fn out_channels(&self) -> usize {
@@ -155,13 +156,12 @@ impl Architecture for SkipNetConfig {
             return Err(Error::Config(message.into()));
         }
         checks::at_least(&[
-            ("image_size", self.image_size, 1),
             ("in_channels", self.in_channels, 1),
             ("out_channels", self.out_channels, 1),
             ("time_rows", self.time_rows, 1),
             ("time_dim", self.time_dim, 2),
         ])?;
-        checks::can_be_halved(self.image_size, c.len() - 1)?;
+        self.image_size.check_halvings(c.len() - 1)?;
         if self.groups > 0 {
             checks::divides("groups", self.groups, c.iter().copied())?;
         }
@@ -245,10 +245,10 @@ impl SkipNet {
         let c = &config.channels;
         let deepest = c[c.len() - 1];
         let time_embedding = match config.time {
-            TimeVector::Table => TimeEmbedding::table(params, config.time_rows, deepest, config.classes),
+            TimeVector::Table => TimeEmbedding::table(params, config.time_rows, deepest, config.class_rows()),
             TimeVector::Mlp => {
                 let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
-                TimeEmbedding::mlp(params, sinusoids, deepest, config.classes)
+                TimeEmbedding::mlp(params, sinusoids, deepest, config.class_rows())
             }
         };
         let mut h = config.in_channels;
@@ -339,8 +339,12 @@ mod tests {
 
     #[test]
     fn attention_starts_by_doing_nothing() {
-        let with =
-            SkipNetConfig { image_size: 8, channels: vec![8, 16], attention_blocks: vec![0, 1], ..<_>::default() };
+        let with = SkipNetConfig {
+            image_size: ImageSize::from(8),
+            channels: vec![8, 16],
+            attention_blocks: vec![0, 1],
+            ..<_>::default()
+        };
         let without = SkipNetConfig { attention_blocks: vec![], mid_attention: false, ..with.clone() };
         let evaluate = |config: &SkipNetConfig| {
             let mut params = ParamSet::default();
@@ -382,7 +386,10 @@ mod tests {
         let refused = |config: SkipNetConfig| SkipNet::new(&config, &mut ParamSet::default()).unwrap_err().to_string();
         let base = SkipNetConfig::default();
         assert!(refused(SkipNetConfig { groups: 5, ..base.clone() }).contains("model.groups = 5"));
-        assert!(refused(SkipNetConfig { image_size: 20, ..base.clone() }).contains("model.image_size = 20"));
+        assert!(
+            refused(SkipNetConfig { image_size: ImageSize::from(20), ..base.clone() })
+                .contains("model.image_size = 20")
+        );
         assert!(refused(SkipNetConfig { attention_blocks: vec![4], ..base.clone() }).contains("4 is not among the 4"));
         assert!(
             refused(SkipNetConfig { channels: vec![32, 36], groups: 4, attention_blocks: vec![], ..base })

@@ -49,12 +49,12 @@ fn row(node: &dyn Op, params: &ParamSet, weights: &Weights) -> SummaryRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Downsample, UNetConfig, Upsample};
+    use crate::nn::{Downsample, ImageSize, UNetConfig, Upsample};
 
     #[test]
     fn the_rows_hold_every_parameter_and_product() {
         let unet64 = UNetConfig {
-            image_size: 64,
+            image_size: ImageSize::from(64),
             channels: vec![64, 128, 192, 256],
             attention_levels: vec![2, 3],
             head_dim: 32,

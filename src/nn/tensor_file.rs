@@ -78,6 +78,7 @@ impl TensorFile {
         let floats = |width: usize, float: fn(&[u8]) -> f32| Ok(bytes.chunks_exact(width).map(float).collect());
         match info.dtype {
             Dtype::F32 => floats(4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Dtype::F64 => floats(8, |b| f64::from_le_bytes(b.try_into().expect("chunks of 8")) as f32),
             Dtype::F16 => floats(2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
             Dtype::BF16 => floats(2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             Dtype::I32 => floats(4, |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32),

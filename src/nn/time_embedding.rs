@@ -30,25 +30,25 @@ pub(super) struct TimeEmbedding {
 
 impl TimeEmbedding {
     /// Makes the sinusoids themselves the vector.
-    pub fn sinusoids(params: &mut ParamSet, sinusoids: Sinusoids, classes: usize) -> TimeEmbedding {
-        let class = ClassEmbedding::new(params, classes, sinusoids.dim);
+    pub fn sinusoids(params: &mut ParamSet, sinusoids: Sinusoids, class_rows: usize) -> TimeEmbedding {
+        let class = ClassEmbedding::new(params, class_rows, sinusoids.dim);
         TimeEmbedding { source: Source::Sinusoids(sinusoids), mlp: None, class }
     }
 
     /// Applies Linear, SiLU, Linear to the sinusoids, both maps with `dim` outputs.
-    pub fn mlp(params: &mut ParamSet, sinusoids: Sinusoids, dim: usize, classes: usize) -> TimeEmbedding {
+    pub fn mlp(params: &mut ParamSet, sinusoids: Sinusoids, dim: usize, class_rows: usize) -> TimeEmbedding {
         let linear = |params: &mut ParamSet, n, c_in| {
             Linear::new(params, &format!("time_embedding.linear_{n}"), c_in, dim, Start::FanIn)
         };
         let mlp = Some([linear(params, 1, sinusoids.dim), linear(params, 2, dim)]);
-        let class = ClassEmbedding::new(params, classes, dim);
+        let class = ClassEmbedding::new(params, class_rows, dim);
         TimeEmbedding { source: Source::Sinusoids(sinusoids), mlp, class }
     }
 
     /// Learns a row of `dim` values for each of `rows` times.
-    pub fn table(params: &mut ParamSet, rows: usize, dim: usize, classes: usize) -> TimeEmbedding {
+    pub fn table(params: &mut ParamSet, rows: usize, dim: usize, class_rows: usize) -> TimeEmbedding {
         let table = params.add("time_embedding.weight", &[rows, dim], Init::Normal);
-        let class = ClassEmbedding::new(params, classes, dim);
+        let class = ClassEmbedding::new(params, class_rows, dim);
         TimeEmbedding { source: Source::Table(table), mlp: None, class }
     }
 
@@ -74,15 +74,15 @@ impl TimeEmbedding {
     }
 }
 
-/// A learned row for each class of a conditional network, and one more for the null label of classifier-free guidance.
+/// A learned row for each label of a conditional network: the classes and, for guidance, no class.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClassEmbedding(Option<ParamId>);
 
 impl ClassEmbedding {
-    /// Registers the rows. Without classes there are none, and nothing is added.
-    pub fn new(params: &mut ParamSet, classes: usize, dim: usize) -> ClassEmbedding {
-        let table = |params: &mut ParamSet| params.add("class_embedding.weight", &[classes + 1, dim], Init::Normal);
-        ClassEmbedding((classes > 0).then(|| table(params)))
+    /// Registers the rows. A network without classes has none, and nothing is added.
+    pub fn new(params: &mut ParamSet, rows: usize, dim: usize) -> ClassEmbedding {
+        let table = |params: &mut ParamSet| params.add("class_embedding.weight", &[rows, dim], Init::Normal);
+        ClassEmbedding((rows > 0).then(|| table(params)))
     }
 
     /// `x [n, dim]` plus the row of each label.

@@ -20,15 +20,29 @@ pub struct Picture {
 }
 
 /// Arranges images `[n, h, w, c]` with values in [-1, 1] row by row; `columns` of `None` makes the sheet about square.
-/// Values outside the range are clamped, not-a-number is black.
+/// Values outside the range are clamped, not-a-number is black. One channel is grey, three are RGB; other numbers of
+/// channels are drawn as grey planes side by side.
 ///
 /// # Panics
 /// If `images` does not hold `dims` numbers.
 pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture {
     assert_eq!(images.len(), dims.iter().product::<usize>(), "images of dimensions {dims:?}");
-    let bytes: Vec<u8> = images.iter().map(|&x| level(x)).collect();
     let [n, h, w, c] = dims;
-    arrange(bytes.chunks_exact((h * w * c).max(1)), n, [h, w, c], columns)
+    let bytes: Vec<u8> = images.iter().map(|&x| level(x)).collect();
+    let images = bytes.chunks_exact((h * w * c).max(1));
+    match c {
+        1 | 3 => arrange(images, n, [h, w, c], columns),
+        _ => {
+            let planes: Vec<Vec<u8>> = images.map(|image| side_by_side(image, [h, w, c])).collect();
+            arrange(planes.iter().map(Vec::as_slice), n, [h, c * w, 1], columns)
+        }
+    }
+}
+
+/// The channels of an image `[h, w, c]` as one grey image `[h, c * w]`.
+fn side_by_side(image: &[u8], [h, w, c]: [usize; 3]) -> Vec<u8> {
+    let pixel = |y: usize, channel: usize, x: usize| image[(y * w + x) * c + channel];
+    (0..h).flat_map(|y| (0..c * w).map(move |i| pixel(y, i / w, i % w))).collect()
 }
 
 /// Draws samples `[n, h, w, c]` as a sheet: images in a grid, or points of the plane `[n, 1, 1, 2]` as dots in [-3, 3]^2, which
@@ -157,6 +171,24 @@ mod tests {
         assert_eq!(sheet.pixels.iter().filter(|&&p| p == 255).count(), 5 * 4 * 3 * 3 * 57 * 57);
         let wide = strip(&[0.0; 7 * 128 * 128], [7, 128, 128, 1]);
         assert_eq!((wide.width, wide.height), (7 * 130 + 2, 132));
+    }
+
+    #[test]
+    fn other_numbers_of_channels_are_planes_side_by_side() {
+        for c in [2, 4, 5] {
+            // Channel k of every pixel has the value of k.
+            let value = |k: usize| k as f32 / c as f32 - 0.5;
+            let images: Vec<f32> = (0..3 * 2 * 3 * c).map(|i| value(i % c)).collect();
+            let sheet = grid(&images, [3, 2, 3, c], Some(1));
+            let factor = sheet.width / (3 * c + 2);
+            assert_eq!((sheet.channels, sheet.height), (1, (3 * 3 + 1) * factor));
+            let row = &sheet.pixels[factor * sheet.width..][..sheet.width];
+            let planes: Vec<u8> = (0..c).map(|k| row[(1 + 3 * k) * factor]).collect();
+            assert_eq!(planes, (0..c).map(|k| level(value(k))).collect::<Vec<_>>(), "{c} channels");
+            assert_eq!(sheet.png()[..4], *b"\x89PNG");
+        }
+        // Points of the plane stay dots.
+        assert_eq!(sample_sheet(&[0.0; 8], [4, 1, 1, 2]).width, 512);
     }
 
     #[test]

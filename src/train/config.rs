@@ -218,7 +218,13 @@ impl Config {
             );
         }
         self.sample_plan()?;
-        self.sample.check_guidance(self.model.classes())?;
+        self.sample.check_guidance(&self.model)?;
+        if self.model.classes() > 0 && !self.model.has_null_class() && self.diffusion.label_drop > 0.0 {
+            return wrong(format!(
+                "diffusion.label_drop = {}: model.null_class = false leaves no label to put in place of a dropped one",
+                self.diffusion.label_drop
+            ));
+        }
         if self.data.source.is_empty() {
             return wrong("data.source is empty: \"glyphs\", or the path of a file or folder, is needed".into());
         }
@@ -229,9 +235,9 @@ impl Config {
 impl DataConfig {
     /// Options that bring the data to the model's shape.
     pub fn options(&self, model: &ModelConfig) -> DataOptions {
-        let [size, _, channels] = model.sample_dims();
+        let [height, width, channels] = model.sample_dims();
         DataOptions {
-            size: Some(size),
+            size: Some([height, width]),
             channels: Some(channels),
             to_grey: self.grey,
             labels: (!self.labels.is_empty()).then(|| self.labels.clone()),

@@ -28,7 +28,7 @@ impl LoadedModel {
     /// An impossible configuration, or a device with too little memory.
     pub fn new(model: &ModelFile, device: Device) -> Result<LoadedModel> {
         let config = &model.config;
-        config.sample.check_guidance(config.model.classes())?;
+        config.sample.check_guidance(&config.model)?;
         let (backend, mut store) = (device.backend(), Store::new());
         let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
         let chunk = chunk_images(backend, config.model.sample_len());

@@ -80,14 +80,14 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
 mod tests {
     use super::*;
     use crate::engine::device::{Device, Emu, EmuOptions};
-    use crate::nn::{ModelConfig, UNetConfig};
+    use crate::nn::{ImageSize, ModelConfig, UNetConfig};
     use crate::train::config::{Precision, TrainConfig};
     use crate::train::sample_config::SampleConfig;
     use crate::train::{Trainer, presets};
 
     fn small() -> Config {
         let model = ModelConfig::Unet(UNetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             channels: vec![8, 16],
             layers_per_level: 1,
             groups: 4,
@@ -184,7 +184,7 @@ mod tests {
         };
         let mut config = small();
         let wide = UNetConfig {
-            image_size: 8,
+            image_size: ImageSize::from(8),
             channels: vec![8, 520],
             groups: 4,
             layers_per_level: 1,

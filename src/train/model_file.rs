@@ -5,15 +5,12 @@ use super::checkpoint::{self, Checkpoint, Whole};
 use super::config::Config;
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
-use crate::nn::tensor_file::{self, TensorFile};
-use crate::nn::{ModelConfig, Network, ParamSet, diffusers, diffusers_config};
+use crate::nn::model_folder::{self, ModelFolder};
+use crate::nn::{ModelConfig, Network, ParamSet, diffusers_config, tensor_file};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-
-const FOLDER_CONFIG: &str = "config.json";
-const FOLDER_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// A network with its weights.
 pub struct ModelFile {
@@ -50,21 +47,32 @@ impl ModelFile {
     /// A damaged checkpoint of a run gives way to the one before it, and `origin` names both.
     ///
     /// # Errors
-    /// A file that is missing, damaged, or not supported.
+    /// A file that is missing, damaged, or not supported; a network that does not suit its samples.
     pub fn open(path: &Path, which: Which) -> Result<ModelFile> {
+        let model = ModelFile::find(path, which)?;
+        model.config.model.validate().map_err(|e| Error::format(path, e.to_string()))?;
+        Ok(model)
+    }
+
+    fn find(path: &Path, which: Which) -> Result<ModelFile> {
         if !path.exists() {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let there = if parent.is_dir() { format!("; {}", model_folder::inventory(parent)) } else { String::new() };
             let reason = "no such file or folder; a run, a checkpoint or a diffusers model folder was wanted";
-            return Err(Error::format(path, reason));
+            return Err(Error::format(path, format!("{reason}{there}")));
+        }
+        if ModelFolder::is_one(path) {
+            return ModelFile::from_folder(path, which);
         }
         if path.is_file() {
             return ModelFile::from_checkpoint(&Checkpoint::open(path)?, which);
         }
-        if path.join(FOLDER_CONFIG).exists() {
-            return ModelFile::from_folder(path);
-        }
         let run = RunDir::new(path);
         if !run.config().exists() {
-            return Err(Error::format(path, "neither a run (config.toml) nor a diffusers model (config.json)"));
+            let there = model_folder::inventory(path);
+            let reason =
+                "neither a run (config.toml) nor a diffusers model or pipeline (config.json, unet/config.json)";
+            return Err(Error::format(path, format!("{reason}; {there}")));
         }
         let newest_first = checkpoint::list(&run.checkpoints())?.into_iter().rev().map(|(_, path)| path);
         let candidates = Some(run.best()).filter(|best| best.exists()).into_iter().chain(newest_first);
@@ -89,25 +97,17 @@ impl ModelFile {
         Ok(ModelFile { config, network, params, values, origin })
     }
 
-    fn from_folder(path: &Path) -> Result<ModelFile> {
-        let config_path = path.join(FOLDER_CONFIG);
-        let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
-        let model = diffusers_config::from_json(&text).map_err(|e| Error::format(path, e.to_string()))?;
-        let config = Config { model: ModelConfig::Unet(model), ..Config::default() };
+    fn from_folder(path: &Path, which: Which) -> Result<ModelFile> {
+        let folder = ModelFolder::open(path, which == Which::Average)?;
+        let config = Config { model: folder.config.clone().into(), ..Config::default() };
         let (network, params) = network(&config)?;
-        let file = TensorFile::open(&path.join(FOLDER_WEIGHTS))?;
-        let values = params.from_files(|name, dims| {
-            let legacy = diffusers::legacy_name(name);
-            let written_by_old_version = file.dims(name).is_none() && file.dims(&legacy).is_some();
-            file.read(if written_by_old_version { &legacy } else { name }, dims)
-        })?;
-        Ok(ModelFile {
-            config,
-            network,
-            params,
-            values,
-            origin: format!("weights of a diffusers model ({})", path.display()),
-        })
+        let values = params.from_files(|name, dims| folder.read(name, dims))?;
+        let ignored = match &folder.ignored_keys[..] {
+            [] => String::new(),
+            keys => format!(", {} of its configuration ignored", keys.join(", ")),
+        };
+        let origin = format!("weights of a diffusers model ({}{ignored})", folder.weights.display());
+        Ok(ModelFile { config, network, params, values, origin })
     }
 
     /// Rearranges the weights for another network of the same layers.
@@ -144,8 +144,8 @@ impl ModelFile {
         }
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let tensors = self.params.to_files(&self.values);
-        write_whole(&folder.join(FOLDER_WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
-        replace_file(&folder.join(FOLDER_CONFIG), config.as_bytes())
+        write_whole(&folder.join(model_folder::WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
+        replace_file(&folder.join(model_folder::CONFIG), config.as_bytes())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::diffusion_config::DiffusionConfig;
 use crate::diffusion::{DiffusersLoop, Process, SamplePlan, Sampler, Variance};
+use crate::nn::ModelConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -72,17 +73,23 @@ impl SampleConfig {
         self.clip_x0.then_some(self.clip_range)
     }
 
-    /// Checks that a network of so many classes can be guided as these settings require.
+    /// Checks that a network can be guided as these settings require.
     ///
     /// # Errors
-    /// Guidance of an unconditional network.
-    pub fn check_guidance(&self, classes: usize) -> Result<()> {
+    /// Guidance of a network that knows no classes, or has no label for "no class".
+    pub fn check_guidance(&self, model: &ModelConfig) -> Result<()> {
         if !self.guidance.is_finite() {
             return Err(Error::Config(format!("sample.guidance = {} is not a number", self.guidance)));
         }
-        if self.guidance != 0.0 && classes == 0 {
+        if self.guidance != 0.0 && model.classes() == 0 {
             return Err(Error::Config(format!(
                 "sample.guidance = {}: the network was not trained with labels; guidance needs model.classes > 0",
+                self.guidance
+            )));
+        }
+        if self.guidance != 0.0 && !model.has_null_class() {
+            return Err(Error::Config(format!(
+                "sample.guidance = {}: the model has no label for \"no class\", which guidance needs",
                 self.guidance
             )));
         }

@@ -169,6 +169,11 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
             return Err(Error::Config(format!("{key}: wanted a whole number of at least 0, not {v}")));
         }
         (old, new) if old.same_type(&new) => new,
+        (Value::Integer(_), new @ Value::Array(_)) | (Value::Array(_), new @ Value::Integer(_))
+            if name == "image_size" =>
+        {
+            new
+        }
         (old, new) => return Err(Error::Config(format!("{key}: wanted {}, not {new}", kind(old)))),
     };
     Ok(())

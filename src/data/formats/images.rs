@@ -54,7 +54,7 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
     if channels == 1 && !all_grey && !options.to_grey {
         return Err(refuse_grey(&display_name(source)));
     }
-    let [height, width] = options.size.map_or([headers[0].height, headers[0].width], |size| [size; 2]);
+    let [height, width] = options.size.unwrap_or([headers[0].height, headers[0].width]);
 
     let mut pixels = vec![0; listing.samples.len() * height * width * channels];
     pixels.par_chunks_exact_mut(height * width * channels).zip(&listing.samples).try_for_each(|(out, path)| {

@@ -212,7 +212,7 @@ mod tests {
     use crate::data::{self, DataOptions, Split};
 
     fn glyphs(split: Split, classes: &[u32]) -> Dataset {
-        let options = DataOptions { size: Some(8), classes: Some(classes.to_vec()), ..DataOptions::default() };
+        let options = DataOptions { size: Some([8; 2]), classes: Some(classes.to_vec()), ..DataOptions::default() };
         data::open("glyphs", split, &options).unwrap()
     }
 

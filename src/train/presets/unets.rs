@@ -3,12 +3,12 @@
 use super::super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
 use super::super::sample_config::SampleConfig;
 use crate::diffusion::{NoiseSchedule, Reduction, Sampler, Variance};
-use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
+use crate::nn::{Downsample, ImageSize, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 
 pub fn quickstart() -> Config {
     Config {
         model: ModelConfig::Unet(UNetConfig {
-            image_size: 16,
+            image_size: ImageSize::from(16),
             in_channels: 1,
             out_channels: 1,
             channels: vec![32, 64],
@@ -37,7 +37,7 @@ pub fn quickstart() -> Config {
 pub fn mnist_small() -> Config {
     Config {
         model: ModelConfig::Unet(UNetConfig {
-            image_size: 32,
+            image_size: ImageSize::from(32),
             in_channels: 1,
             out_channels: 1,
             channels: vec![16, 32, 64, 64],
@@ -133,7 +133,7 @@ pub fn mnist_123_learned() -> Config {
 pub fn unet64() -> Config {
     Config {
         model: ModelConfig::Unet(UNetConfig {
-            image_size: 64,
+            image_size: ImageSize::from(64),
             channels: vec![64, 128, 192, 256],
             attention_levels: vec![2, 3],
             head_dim: 32,
