@@ -276,7 +276,7 @@ fn broken_images_and_unusable_folders_are_named() {
     assert_says(&complaint(root), &["the folder is empty"]);
     assert_says(&complaint(&root.join("missing")), &["no data set", "missing"]);
     fs::write(root.join("notes.txt"), "hello").unwrap();
-    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "PNG or JPEG images found", "1 other file(s)"]);
+    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "GIF, TIFF) found", "1 other file(s)"]);
     assert_says(&complaint(&root.join("notes.txt")), &["not recognised"]);
     fs::write(root.join("train.tar.xz"), b"\xfd7zXZ\0").unwrap();
     assert_says(&complaint(root), &["train.tar.xz", "unpack it (tar xJf train.tar.xz)"]);

@@ -85,6 +85,8 @@ pub(in crate::data) struct Listing {
     pub labels: Option<PathBuf>,
     /// The classes of samples that lie in class folders, one a file.
     pub classes: Option<Classes>,
+    /// Remarks for the user: what was left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// The class of each file, and the names of the classes.
@@ -109,7 +111,7 @@ impl Listing {
         let chosen = filter.apply(name, &labels, &names)?;
         let samples = chosen.kept.iter().map(|&i| self.samples[i].clone()).collect();
         let classes = Some(Classes { labels: chosen.labels, names: chosen.class_names });
-        Ok(Listing { samples, labels: None, classes })
+        Ok(Listing { samples, classes, ..self })
     }
 }
 

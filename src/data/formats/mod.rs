@@ -1,6 +1,7 @@
 //! The file formats of data sets, in a table: a new one is a file of its own and a line here.
 
 mod cifar;
+mod emnist;
 mod format;
 mod idx;
 mod images;
