@@ -65,7 +65,7 @@ fn a_file_cut_short_is_no_image() {
     ] {
         let bytes = fs::read(fixture(name)).unwrap();
         let path = folder.path().join(name);
-        for length in (0..bytes.len() - needless).rev() {
+        for length in (0..bytes.len() - needless).rev().step_by(5) {
             fs::write(&path, &bytes[..length]).unwrap();
             let message = decode(&path).map(|_| ()).expect_err(&format!("{name} cut to {length} bytes")).to_string();
             assert!(message.contains("unreadable image: ") && !message.contains('\n'), "{message}");

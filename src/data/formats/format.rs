@@ -153,6 +153,18 @@ impl Head<'_> {
     }
 }
 
+/// Bytes of the largest array that is inflated into memory, 8 GiB; a plain idx file is mapped and may have any size.
+pub(in crate::data) const MOST_INFLATED: usize = 8 << 30;
+
+/// The largest class number.
+pub(in crate::data) const LAST_CLASS: u32 = 65_535;
+
+/// Classes that are called by their numbers.
+pub(in crate::data) fn number(labels: Vec<u32>) -> (Vec<u32>, Vec<String>) {
+    let classes = labels.iter().max().map_or(0, |&last| last + 1);
+    (labels, (0..classes).map(|class| class.to_string()).collect())
+}
+
 /// An error while decompressing: a stream that stops early, or one that is wrong.
 pub(in crate::data) fn gzip_error(path: &Path, error: io::Error) -> Error {
     match error.kind() {

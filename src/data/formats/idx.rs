@@ -10,7 +10,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use super::emnist;
-use super::format::{Description, Format, Head, Holds, Listing, gzip_error};
+use super::format::{Description, Format, Head, Holds, LAST_CLASS, Listing, MOST_INFLATED, gzip_error, number};
 use crate::data::{
     dataset::{Dataset, Pixels, Samples},
     names::{display_name, file_name, split_of_file},
@@ -87,10 +87,6 @@ struct Magic {
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Bytes of the header of an array of four dimensions.
 const LONGEST_HEADER: u64 = 20;
-/// Bytes of the largest array that is inflated into memory, 8 GiB; a plain file is mapped and may have any size.
-const MOST_INFLATED: usize = 8 << 30;
-/// The largest class number.
-const LAST_CLASS: u32 = 65_535;
 const UNSIGNED_BYTES: u8 = 0x08;
 /// Bytes of an element, by its type: unsigned and signed bytes, integers, floats.
 const ELEMENTS: [(u8, usize); 6] = [(UNSIGNED_BYTES, 1), (0x09, 1), (0x0B, 2), (0x0C, 4), (0x0D, 4), (0x0E, 8)];
@@ -170,12 +166,6 @@ fn read(source: &Path, listing: Listing) -> Result<Dataset> {
     } else {
         dataset
     })
-}
-
-/// Classes that are called by their numbers.
-fn number(labels: Vec<u32>) -> (Vec<u32>, Vec<String>) {
-    let classes = labels.iter().max().map_or(0, |&last| last + 1);
-    (labels, (0..classes).map(|class| class.to_string()).collect())
 }
 
 /// Reads the first number of every row: of QMNIST's eight columns the class, elsewhere the only one.

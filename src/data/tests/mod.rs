@@ -1,5 +1,7 @@
 //! Small files of every format, sound and damaged, opened as a user would.
 
+mod layouts;
+
 use std::{
     fs,
     io::Write,
@@ -85,7 +87,7 @@ fn write_image(path: PathBuf, width: u32, height: u32, colour: [u8; 3]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     if path.extension().unwrap() == "jpg" {
         assert_eq!((width, height, colour), (8, 8, [250, 0, 0]));
-        return fs::write(path, include_bytes!("fixtures/red.jpg")).unwrap();
+        return fs::write(path, include_bytes!("../fixtures/red.jpg")).unwrap();
     }
     fs::write(path, png(width, height, png::ColorType::Rgb, &colour.repeat((width * height) as usize))).unwrap();
 }
