@@ -77,6 +77,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Info { source } => say(data::info(&source.source, source.split, &source.options())?),
         Command::Preview { source, n, out } => {
             let dataset = data::open(&source.source, source.split, &source.options())?;
+            dataset.notes().iter().for_each(|note| say(format!("note      {note}")));
             let (default_n, extension, what) = match dataset.points() {
                 Some(_) => (2000, "svg", "points"),
                 None => (100, "png", "images"),

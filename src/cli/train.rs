@@ -117,6 +117,7 @@ fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
     let precision = if config.train.precision == Precision::Bf16 { "bf16" } else { "f32" };
     say(format!("run      {}", dir.path().display()));
     say(format!("data     {}: {} images of {h}x{w}x{c}", dataset.name(), dataset.len()));
+    dataset.notes().iter().for_each(|note| say(format!("         {note}")));
     say(format!(
         "model    U-Net, {:.2} M parameters, {:.1} GFLOP per step of {} images",
         trainer.params().count() as f64 / 1e6,

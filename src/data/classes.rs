@@ -34,10 +34,12 @@ impl ClassFilter {
         }
         let new_label = |label: u32| self.classes.iter().position(|&class| class == label);
         if let Some(unknown) = self.classes.iter().find(|class| !labels.contains(class)) {
-            return Err(Error::Config(format!(
-                "{name} has no images of class {unknown}; it has {} classes",
-                class_names.len()
-            )));
+            let has = class_names.iter().enumerate().map(|(class, of)| match of.parse::<usize>() {
+                Ok(number) if number == class => of.clone(),
+                _ => format!("{class} ({of})"),
+            });
+            let has = has.collect::<Vec<_>>().join(", ");
+            return Err(Error::Config(format!("{name} has no images of class {unknown}; its classes are {has}")));
         }
         let (kept, labels) =
             labels.iter().enumerate().filter_map(|(i, &label)| Some((i, new_label(label)? as u32))).unzip();

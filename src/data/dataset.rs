@@ -52,6 +52,7 @@ pub struct Dataset {
     pub(super) labels: Option<Vec<u32>>,
     /// One per class, empty where there are no labels.
     pub(super) class_names: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// The samples of a data set.
@@ -119,6 +120,11 @@ impl Dataset {
     /// The classes in the order of their labels; empty where there are no labels.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
+    }
+
+    /// Remarks on how the data set was read, to be shown to the user: files that were left out, images that were turned.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The points, `[n, 2]`, of a data set that holds points.
@@ -233,6 +239,21 @@ impl Dataset {
             .zip(self.pixels().bytes().par_chunks_exact(self.sample_numbers()))
             .for_each(|(out, image)| resize.apply(image, self.channels, out));
         Ok(Dataset { height, width, samples: Samples::in_memory(pixels), ..self })
+    }
+
+    /// The images with rows and columns exchanged; `note` is the reason, for the user.
+    pub(super) fn transpose(mut self, note: &str) -> Dataset {
+        let (height, width, channels) = (self.height, self.width, self.channels);
+        let mut pixels = vec![0; self.pixels().bytes().len()];
+        let images = pixels.par_chunks_exact_mut(self.sample_numbers());
+        images.zip(self.pixels().bytes().par_chunks_exact(self.sample_numbers())).for_each(|(out, image)| {
+            for (i, out) in out.chunks_exact_mut(channels).enumerate() {
+                let (x, y) = (i / height, i % height);
+                out.copy_from_slice(&image[(y * width + x) * channels..][..channels]);
+            }
+        });
+        self.notes.push(note.into());
+        Dataset { height: width, width: height, samples: Samples::in_memory(pixels), ..self }
     }
 
     /// The images with 1 or 3 channels.

@@ -54,6 +54,8 @@ pub struct Info {
     pub classes: Vec<(String, usize)>,
     /// One per channel.
     pub statistics: Vec<ChannelStatistics>,
+    /// Remarks on how the data set was read.
+    pub notes: Vec<String>,
 }
 
 /// Mean and standard deviation of a channel, in the units that a model sees: [-1, 1] for images.
@@ -79,6 +81,7 @@ pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
         dims: [dataset.len(), height, width, channels],
         classes: dataset.class_names().iter().cloned().zip(counts).collect(),
         statistics: statistics(&dataset),
+        notes: dataset.notes().to_vec(),
     })
 }
 
@@ -130,6 +133,7 @@ impl fmt::Display for Info {
         writeln!(f, "name      {}", self.name)?;
         writeln!(f, "format    {}", self.format)?;
         writeln!(f, "split     {}", self.split)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))?;
         if points {
             writeln!(f, "points    {samples}")?;
         } else {

@@ -127,6 +127,7 @@ pub(super) fn dataset(split: Split, [height, width]: [usize; 2]) -> Dataset {
         channels: 1,
         samples: Samples::in_memory(pixels),
         labels: Some((0..images as u32).map(|i| i % CLASSES).collect()),
+        notes: Vec::new(),
         class_names: (0..CLASSES).map(|c| c.to_string()).collect(),
     }
 }

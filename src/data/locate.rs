@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use super::dataset::Split;
 use super::formats::{Classes, FORMATS, Format, Head, Holds, Listing};
-use super::names::{file_name, split_of_file, split_of_folder};
+use super::names::{file_name, is_hidden, is_leftover, sort_classes, split_of_file, split_of_folder};
 use crate::{Error, Result};
 
 /// A format, and the files of a split in it.
@@ -58,6 +59,7 @@ fn locate_file(path: &Path, split: Split) -> Result<Found> {
 struct Entries {
     folders: Vec<PathBuf>,
     files: Vec<(PathBuf, Content)>,
+    leftovers: Vec<PathBuf>,
 }
 
 impl Entries {
@@ -66,21 +68,30 @@ impl Entries {
         for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
             paths.push(entry.map_err(Error::io(folder))?.path());
         }
-        paths.retain(|path| !file_name(path).starts_with('.'));
+        paths.retain(|path| !is_hidden(path));
         paths.sort();
+        let (leftovers, paths): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_leftover(path));
         let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
         let files = files.into_iter().map(|path| recognise(&path).map(|content| (path, content)));
-        Ok(Entries { folders, files: files.collect::<Result<_>>()? })
+        Ok(Entries { folders, files: files.collect::<Result<_>>()?, leftovers })
     }
 
     /// The files of a format, with those that were meant to be of it by their names.
     fn of(&self, format: usize, holds: Holds) -> Vec<PathBuf> {
-        let wanted = |(path, content): &&(PathBuf, Content)| match content {
+        let (of, _) = self.parted(format, holds);
+        of
+    }
+
+    /// The files of a format, and all others.
+    fn parted(&self, format: usize, holds: Holds) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let wanted = |(path, content): &(PathBuf, Content)| match content {
             Content::Data(its, it) => (*its, *it) == (format, holds),
             Content::Other => FORMATS[format].meant(path) == Some(holds),
             _ => false,
         };
-        self.files.iter().filter(wanted).map(|(path, _)| path.clone()).collect()
+        let (of, others): (Vec<_>, Vec<_>) = self.files.iter().partition(|entry| wanted(entry));
+        let paths = |entries: Vec<&(PathBuf, Content)>| entries.into_iter().map(|(path, _)| path.clone()).collect();
+        (paths(of), paths(others))
     }
 
     /// True where samples lie that are sorted into class folders.
@@ -108,11 +119,18 @@ fn locate_in_folder(folder: &Path, split: Option<Split>) -> Result<Found> {
     if let Some((path, _)) = entries.files.iter().find(|(_, content)| matches!(content, Content::Pickle)) {
         return Err(python_batches(path));
     }
-    if let Some(split) = split
-        && entries.folders.iter().any(|path| split_of_folder(path).is_some())
-    {
-        let chosen = entries.folders.iter().find(|path| split_of_folder(path) == Some(split));
-        return locate_in_folder(chosen.ok_or_else(|| no_split(folder, split))?, None);
+    let mut notes = Vec::new();
+    if let Some(split) = split {
+        match split_folders(&entries)? {
+            Splits::Are => {
+                let chosen = entries.folders.iter().find(|path| split_of_folder(path) == Some(split));
+                return locate_in_folder(chosen.ok_or_else(|| no_split(folder, split))?, None);
+            }
+            Splits::AreClasses(name) => {
+                notes.push(format!("{name} is a class, not a split: other folders beside it hold images too"))
+            }
+            Splits::None => {}
+        }
     }
     // A folder around the data: MNIST/raw, cifar-10-batches-bin. But a folder of images is a class.
     if let [inner] = &entries.folders[..]
@@ -122,51 +140,128 @@ fn locate_in_folder(folder: &Path, split: Option<Split>) -> Result<Found> {
         return locate_in_folder(inner, split);
     }
     for (i, format) in FORMATS.into_iter().enumerate().filter(|(_, format)| format.has_class_folders()) {
-        let listing = list_classes(folder, &entries, i)?;
+        let mut listing = list_classes(folder, &entries, i)?;
         if !listing.samples.is_empty() {
-            return if split == Some(Split::Test) {
-                Err(no_split(folder, Split::Test))
-            } else {
-                Ok(Found { format, listing })
-            };
+            if split == Some(Split::Test) {
+                return Err(no_split(folder, Split::Test));
+            }
+            listing.notes.splice(0..0, notes);
+            return Ok(Found { format, listing });
         }
     }
     Err(nothing_found(folder, &entries))
 }
 
-/// The samples of a format that lie in a folder, or in sub-folders that are classes.
-fn list_classes(folder: &Path, entries: &Entries, format: usize) -> Result<Listing> {
-    let loose = entries.of(format, Holds::Samples);
-    let (mut names, mut of_classes) = (Vec::new(), Vec::new());
-    for class in &entries.folders {
-        let files = samples_below(class, format)?;
-        if !files.is_empty() {
-            let label = names.len() as u32;
-            names.push(file_name(class));
-            of_classes.extend(files.into_iter().enumerate().map(|(rank, file)| (rank, label, file)));
+/// The meaning of sub-folders that are called like splits.
+enum Splits {
+    /// They are splits.
+    Are,
+    /// They are classes beside others; the name of one.
+    AreClasses(String),
+    /// No sub-folder is called so.
+    None,
+}
+
+/// Decides whether sub-folders called `train`, `test` and the like are splits: they are, unless folders beside them
+/// hold images.
+fn split_folders(entries: &Entries) -> Result<Splits> {
+    let (named, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        entries.folders.iter().partition(|path| split_of_folder(path).is_some());
+    let Some(first) = named.first() else { return Ok(Splits::None) };
+    for other in others {
+        if holds_class_samples(other)? {
+            return Ok(Splits::AreClasses(file_name(first)));
         }
     }
-    if of_classes.is_empty() {
-        return Ok(Listing::of(loose));
+    Ok(Splits::Are)
+}
+
+/// True where samples that are sorted into class folders lie in a folder or below it.
+fn holds_class_samples(folder: &Path) -> Result<bool> {
+    let mut visit = |entries: &Entries| match entries.has_class_samples() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    Ok(walk(folder, &mut Vec::new(), &mut visit)?.is_break())
+}
+
+/// Visits a folder and the folders below it, in the order of their names, until a visit breaks off. `trail` holds the
+/// folders that lead here: a link to one of them is not followed, or it would lead round in a circle.
+fn walk(
+    folder: &Path,
+    trail: &mut Vec<PathBuf>,
+    visit: &mut dyn FnMut(&Entries) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    let real = folder.canonicalize().map_err(Error::io(folder))?;
+    if trail.contains(&real) {
+        return Ok(ControlFlow::Continue(()));
+    }
+    trail.push(real);
+    let entries = Entries::read(folder)?;
+    let mut flow = visit(&entries);
+    for inner in &entries.folders {
+        if flow.is_continue() {
+            flow = walk(inner, trail, visit)?;
+        }
+    }
+    trail.pop();
+    Ok(flow)
+}
+
+/// The samples of a format that lie in a folder, or in sub-folders that are classes.
+fn list_classes(folder: &Path, entries: &Entries, format: usize) -> Result<Listing> {
+    let (loose, mut others) = entries.parted(format, Holds::Samples);
+    let mut leftovers = entries.leftovers.clone();
+    let mut folders = entries.folders.clone();
+    sort_classes(&mut folders);
+    let mut classes = Vec::new();
+    for class in &folders {
+        let mut files = Vec::new();
+        let flow = walk(class, &mut Vec::new(), &mut |entries| {
+            let (samples, rest) = entries.parted(format, Holds::Samples);
+            files.extend(samples);
+            others.extend(rest);
+            leftovers.extend_from_slice(&entries.leftovers);
+            ControlFlow::Continue(())
+        })?;
+        debug_assert!(flow.is_continue());
+        classes.push(files);
+    }
+    let notes = left_out(folder, &others, &leftovers);
+    if classes.iter().all(Vec::is_empty) {
+        return Ok(Listing { notes, ..Listing::of(loose) });
     }
     if let Some(loose) = loose.first() {
         let reason = format!("holds images both loose (such as {}) and in sub-folders", file_name(loose));
         return Err(Error::format(folder, format!("{reason}: put each into the sub-folder of its class")));
     }
+    if let Some(empty) = classes.iter().position(Vec::is_empty) {
+        let reason = "holds no images that can be read, but the folders beside it do: a class must not be empty";
+        return Err(Error::format(&folders[empty], format!("{reason}; move it away if it is none")));
+    }
     // The classes take turns, so that the first images of a data set are of all of them.
-    of_classes.sort_by_key(|&(rank, label, _)| (rank, label));
-    let (labels, samples) = of_classes.into_iter().map(|(_, label, file)| (label, file)).unzip();
-    Ok(Listing { classes: Some(Classes { labels, names }), ..Listing::of(samples) })
+    let ranked = (0..)
+        .zip(classes)
+        .flat_map(|(label, files): (u32, _)| (0..).zip(files).map(move |(rank, file)| (rank, label, file)));
+    let mut ranked: Vec<(usize, u32, PathBuf)> = ranked.collect();
+    ranked.sort_by_key(|&(rank, label, _)| (rank, label));
+    let (labels, samples) = ranked.into_iter().map(|(_, label, file)| (label, file)).unzip();
+    let names = folders.iter().map(|class| file_name(class)).collect();
+    Ok(Listing { classes: Some(Classes { labels, names }), notes, ..Listing::of(samples) })
 }
 
-/// All samples of a format in a folder and the folders in it.
-fn samples_below(folder: &Path, format: usize) -> Result<Vec<PathBuf>> {
-    let entries = Entries::read(folder)?;
-    let mut files = entries.of(format, Holds::Samples);
-    for inner in &entries.folders {
-        files.extend(samples_below(inner, format)?);
-    }
-    Ok(files)
+/// Names what is left out of a data set.
+fn left_out(folder: &Path, others: &[PathBuf], leftovers: &[PathBuf]) -> Vec<String> {
+    let note = |paths: &[PathBuf], what: &str| {
+        let shown = paths.iter().take(3).map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string());
+        let more = if paths.len() > 3 { ", ..." } else { "" };
+        let names = shown.collect::<Vec<_>>().join(", ");
+        (!paths.is_empty()).then(|| format!("left out: {} {what} ({names}{more})", paths.len()))
+    };
+    [note(others, "file(s) that are no images"), note(leftovers, "leftover(s) of other programs")]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The files of a split: those whose names say so, or, for training, those whose names say nothing.

@@ -206,6 +206,7 @@ pub(super) fn dataset(set: PointSet, split: Split, options: &DataOptions) -> Res
         channels: 2,
         samples: Samples::Points(points.iter().flat_map(|&p| standardisation.apply(p).map(|x| x as f32)).collect()),
         labels: (!set.class_names().is_empty()).then_some(classes),
+        notes: Vec::new(),
         class_names: set.class_names().iter().map(|&name| name.into()).collect(),
     };
     match &options.classes {

@@ -127,6 +127,7 @@ impl Format for Cifar {
             channels: 3,
             samples: Samples::in_memory(pixels.collect()),
             labels: Some(labels.collect()),
+            notes: listing.notes,
             class_names: self.labels[label_byte].class_names(&listing.samples[0]),
         })
     }

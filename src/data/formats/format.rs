@@ -85,6 +85,8 @@ pub(in crate::data) struct Listing {
     pub labels: Option<PathBuf>,
     /// The classes of samples that lie in class folders, one a file.
     pub classes: Option<Classes>,
+    /// Remarks for the user: what was left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// The class of each file, and the names of the classes.
@@ -109,7 +111,7 @@ impl Listing {
         let chosen = filter.apply(name, &labels, &names)?;
         let samples = chosen.kept.iter().map(|&i| self.samples[i].clone()).collect();
         let classes = Some(Classes { labels: chosen.labels, names: chosen.class_names });
-        Ok(Listing { samples, labels: None, classes })
+        Ok(Listing { samples, classes, ..self })
     }
 }
 
@@ -149,6 +151,18 @@ impl Head<'_> {
     pub fn extension(&self) -> String {
         self.path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
     }
+}
+
+/// Bytes of the largest array that is inflated into memory, 8 GiB; a plain idx file is mapped and may have any size.
+pub(in crate::data) const MOST_INFLATED: usize = 8 << 30;
+
+/// The largest class number.
+pub(in crate::data) const LAST_CLASS: u32 = 65_535;
+
+/// Classes that are called by their numbers.
+pub(in crate::data) fn number(labels: Vec<u32>) -> (Vec<u32>, Vec<String>) {
+    let classes = labels.iter().max().map_or(0, |&last| last + 1);
+    (labels, (0..classes).map(|class| class.to_string()).collect())
 }
 
 /// An error while decompressing: a stream that stops early, or one that is wrong.

@@ -1,6 +1,6 @@
 //! Folders of image files, one sub-folder per class.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -18,21 +18,18 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Images;
 
-/// Extensions that are believed whatever the content, so that a damaged image is reported, not skipped.
-const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
-
 impl Format for Images {
     fn describe(&self) -> Description {
         Description {
             source: "DIR of images",
-            contents: "PNG and JPEG of any size; each sub-folder is a class; train/ and test/ are splits",
+            contents: "PNG, JPEG, WebP, BMP, GIF, TIFF of any size; each sub-folder is a class; train/ and test/ are splits",
             file: "one image",
-            files: "PNG or JPEG images",
+            files: "images (PNG, JPEG, WebP, BMP, GIF, TIFF)",
         }
     }
 
     fn recognise(&self, head: &Head) -> Result<Option<Holds>> {
-        let is_image = decode::is_image(&head.bytes) || EXTENSIONS.contains(&head.extension().as_str());
+        let is_image = decode::is_image(&head.bytes) || decode::is_named_image(&head.extension());
         Ok((is_image && !head.is_gzip).then_some(Holds::Samples))
     }
 
@@ -48,16 +45,19 @@ impl Format for Images {
 /// Decodes the images of a listing, each brought to one size and number of channels.
 fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
     // All headers first: they settle the channels and find broken files before the long work begins.
-    let headers = listing.samples.par_iter().map(|path| decode::header(path)).collect::<Result<Vec<Header>>>()?;
+    let files = &listing.samples;
+    let headers = files.par_iter().map(|path| decode::header(path)).collect::<Result<Vec<Header>>>();
+    let Ok(headers) = headers else { return Err(all_unreadable(source, files)) };
     let all_grey = headers.iter().all(|header| header.grey);
     let channels = options.channels.unwrap_or(if all_grey { 1 } else { 3 });
     if channels == 1 && !all_grey && !options.to_grey {
         return Err(refuse_grey(&display_name(source)));
     }
-    let [height, width] = options.size.unwrap_or([headers[0].height, headers[0].width]);
+    let [height, width] = options.size.unwrap_or(headers[0].upright());
 
-    let mut pixels = vec![0; listing.samples.len() * height * width * channels];
-    pixels.par_chunks_exact_mut(height * width * channels).zip(&listing.samples).try_for_each(|(out, path)| {
+    let mut pixels = reserve(source, [files.len(), height, width, channels])?;
+    let images = pixels.par_chunks_exact_mut(height * width * channels).zip(files);
+    let decoded = images.try_for_each(|(out, path)| {
         let image = decode::decode(path)?;
         let from = [image.height, image.width];
         let bytes = with_channels(image, channels);
@@ -67,22 +67,63 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
             Resize::new(from, [height, width]).apply(&bytes, channels, out);
         }
         Ok::<(), Error>(())
-    })?;
+    });
+    if decoded.is_err() {
+        return Err(all_unreadable(source, files));
+    }
 
     let class_folders = if listing.classes.is_some() { ", a sub-folder per class" } else { "" };
-    let classes = listing.classes.map(|classes| (classes.labels, classes.names));
-    let (labels, class_names) = classes.unzip();
+    let (labels, class_names) = listing.classes.map(|classes| (classes.labels, classes.names)).unzip();
+    let turned = headers.iter().filter(|header| !header.is_upright()).count();
+    let turned = (turned > 0).then(|| format!("turned {turned} image(s) upright, as their EXIF data ask for"));
     Ok(Dataset {
         name: display_name(source),
-        format: format!("PNG and JPEG images{class_folders}"),
-        len: listing.samples.len(),
+        format: format!("images{class_folders}"),
+        len: files.len(),
         height,
         width,
         channels,
         samples: Samples::in_memory(pixels),
         labels,
         class_names: class_names.unwrap_or_default(),
+        notes: listing.notes.into_iter().chain(turned).collect(),
     })
+}
+
+/// Bytes for images `[n, h, w, c]`, all 0.
+fn reserve(source: &Path, dims: [usize; 4]) -> Result<Vec<u8>> {
+    let bytes = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
+    let mut pixels = Vec::new();
+    match bytes.map(|bytes| pixels.try_reserve_exact(bytes).map(|()| bytes)) {
+        Some(Ok(bytes)) => {
+            pixels.resize(bytes, 0);
+            Ok(pixels)
+        }
+        _ => {
+            let [n, h, w, c] = dims;
+            let reason = format!("{n} images of {w}x{h}x{c} do not fit into memory: choose a smaller size");
+            Err(Error::format(source, reason))
+        }
+    }
+}
+
+/// The error of a data set with images that cannot be read: all of them, so that one look is enough.
+fn all_unreadable(source: &Path, files: &[PathBuf]) -> Error {
+    const SHOWN: usize = 20;
+    let mut errors: Vec<Error> = files.par_iter().filter_map(|path| decode::decode(path).err()).collect();
+    if errors.len() == 1 {
+        return errors.remove(0);
+    }
+    let reason = |error: &Error| match error {
+        Error::Format { path, reason } => {
+            let name = path.strip_prefix(source).unwrap_or(path).display();
+            format!("{name} ({})", reason.trim_start_matches("unreadable image: "))
+        }
+        error => error.to_string(),
+    };
+    let shown = errors.iter().take(SHOWN).map(reason).collect::<Vec<_>>().join(", ");
+    let more = if errors.len() > SHOWN { ", ..." } else { "" };
+    Error::format(source, format!("{} unreadable images: {shown}{more}", errors.len()))
 }
 
 /// The pixels of an image with 1 or 3 channels.

@@ -1,5 +1,7 @@
 //! Small files of every format, sound and damaged, opened as a user would.
 
+mod layouts;
+
 use std::{
     fs,
     io::Write,
@@ -85,7 +87,7 @@ fn write_image(path: PathBuf, width: u32, height: u32, colour: [u8; 3]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     if path.extension().unwrap() == "jpg" {
         assert_eq!((width, height, colour), (8, 8, [250, 0, 0]));
-        return fs::write(path, include_bytes!("fixtures/red.jpg")).unwrap();
+        return fs::write(path, include_bytes!("../fixtures/red.jpg")).unwrap();
     }
     fs::write(path, png(width, height, png::ColorType::Rgb, &colour.repeat((width * height) as usize))).unwrap();
 }
@@ -276,7 +278,7 @@ fn broken_images_and_unusable_folders_are_named() {
     assert_says(&complaint(root), &["the folder is empty"]);
     assert_says(&complaint(&root.join("missing")), &["no data set", "missing"]);
     fs::write(root.join("notes.txt"), "hello").unwrap();
-    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "PNG or JPEG images found", "1 other file(s)"]);
+    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "GIF, TIFF) found", "1 other file(s)"]);
     assert_says(&complaint(&root.join("notes.txt")), &["not recognised"]);
     fs::write(root.join("train.tar.xz"), b"\xfd7zXZ\0").unwrap();
     assert_says(&complaint(root), &["train.tar.xz", "unpack it (tar xJf train.tar.xz)"]);
