@@ -61,7 +61,7 @@ enum Command {
     Inspect(inspect::Args),
     /// Evaluate a network, and its gradients, on tensors of a safetensors file
     Forward(forward::Args),
-    /// Write a model as a diffusers model folder
+    /// Write a model as a diffusers model folder, with its noise schedule and prediction target
     Export {
         /// A run or a checkpoint
         model: PathBuf,
@@ -70,6 +70,9 @@ enum Command {
         /// Export the weights themselves, not their moving average
         #[arg(long)]
         raw: bool,
+        /// Write a whole pipeline, which DDPMPipeline.from_pretrained opens
+        #[arg(long)]
+        pipeline: bool,
     },
     /// List the named configurations, or print one as TOML
     Presets {
@@ -114,9 +117,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
-        Command::Export { model, folder, raw } => {
+        Command::Export { model, folder, raw, pipeline } => {
             let model = ModelFile::open(&model, Which::new(raw))?;
-            model.export(&folder).context("nothing was exported")?;
+            model.export(&folder, pipeline).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }
         Command::Presets { name: Some(name) } => say(presets::get(&name)?.to_toml().trim_end()),

@@ -3,6 +3,7 @@
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
+use super::diffusers_scheduler::{self, Scheduler};
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
 use crate::nn::tensor_file::{self, TensorFile};
@@ -14,10 +15,12 @@ use std::path::Path;
 
 const FOLDER_CONFIG: &str = "config.json";
 const FOLDER_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const PIPELINE_NETWORK: &str = "unet";
+const PIPELINE_SCHEDULER: &str = "scheduler";
 
 /// A network with its weights.
 pub struct ModelFile {
-    /// Configuration; of a diffusers folder only the `model` section is known, the rest is default.
+    /// Configuration; of a diffusers folder network, noise schedule, target and sampler are known, the rest is default.
     pub config: Config,
     /// The network.
     pub network: Network,
@@ -27,6 +30,8 @@ pub struct ModelFile {
     pub values: Vec<f32>,
     /// Origin of the values, in words.
     pub origin: String,
+    /// Sentences for the user: settings that were assumed or ignored.
+    pub notes: Vec<String>,
 }
 
 /// A choice between the weights of a checkpoint.
@@ -58,8 +63,10 @@ impl ModelFile {
         if path.is_file() {
             return ModelFile::from_checkpoint(path, which);
         }
-        if path.join(FOLDER_CONFIG).exists() {
-            return ModelFile::from_folder(path);
+        // A pipeline holds its network in a folder of that name.
+        let network = path.join(PIPELINE_NETWORK);
+        if let Some(folder) = [path, &network].into_iter().find(|folder| folder.join(FOLDER_CONFIG).exists()) {
+            return ModelFile::from_folder(folder);
         }
         let run = RunDir::new(path);
         if !run.config().exists() {
@@ -84,14 +91,15 @@ impl ModelFile {
         };
         let values = checkpoint.flat(prefix, &params)?;
         let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
-        Ok(ModelFile { config, network, params, values, origin })
+        Ok(ModelFile { config, network, params, values, origin, notes: Vec::new() })
     }
 
     fn from_folder(path: &Path) -> Result<ModelFile> {
         let config_path = path.join(FOLDER_CONFIG);
         let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
         let model = diffusers_config::from_json(&text).map_err(|e| Error::format(path, e.to_string()))?;
-        let config = Config { model: ModelConfig::Unet(model), ..Config::default() };
+        let Scheduler { diffusion, sample, notes } = diffusers_scheduler::read(path)?;
+        let config = Config { model: ModelConfig::Unet(model), diffusion, sample, ..Config::default() };
         let (network, params) = network(&config)?;
         let file = TensorFile::open(&path.join(FOLDER_WEIGHTS))?;
         let values = params.from_files(|name, dims| {
@@ -105,6 +113,7 @@ impl ModelFile {
             params,
             values,
             origin: format!("weights of a diffusers model ({})", path.display()),
+            notes,
         })
     }
 
@@ -128,22 +137,36 @@ impl ModelFile {
         Error::Config(format!("the {origin} are another model's: \"{name}\": wanted {wanted:?}, found {found}"))
     }
 
-    /// Writes a diffusers model folder.
+    /// Writes a diffusers model folder with its scheduler's configuration, or a folder for `DDPMPipeline`.
     ///
     /// # Errors
-    /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
-    pub fn export(&self, folder: &Path) -> Result<()> {
+    /// A network, a noise schedule or a target that diffusers does not have, a folder that exists and is not empty, or a
+    /// full disk.
+    pub fn export(&self, folder: &Path, pipeline: bool) -> Result<()> {
         let ModelConfig::Unet(unet) = &self.config.model else {
             return Err(Error::Config("model.architecture: diffusers' UNet2DModel cannot compute this network".into()));
         };
         let config = diffusers_config::to_json(unet)?;
+        let scheduler = diffusers_scheduler::to_json(&self.config)?;
         if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
             return Err(Error::format(folder, "exists and is not empty"));
         }
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let [network, beside] = match pipeline {
+            true => [PIPELINE_NETWORK, PIPELINE_SCHEDULER].map(|name| folder.join(name)),
+            false => [folder.to_path_buf(), folder.to_path_buf()],
+        };
+        for folder in [&network, &beside] {
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
         let tensors = self.params.to_files(&self.values);
-        write_whole(&folder.join(FOLDER_WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
-        replace_file(&folder.join(FOLDER_CONFIG), config.as_bytes())
+        write_whole(&network.join(FOLDER_WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
+        replace_file(&network.join(FOLDER_CONFIG), config.as_bytes())?;
+        replace_file(&beside.join(diffusers_scheduler::FILE), scheduler.as_bytes())?;
+        if pipeline {
+            let index = diffusers_scheduler::pipeline_index(&scheduler);
+            replace_file(&folder.join(diffusers_scheduler::PIPELINE_INDEX), index.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
