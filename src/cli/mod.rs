@@ -18,12 +18,12 @@ mod terminal;
 mod train;
 
 use crate::Error;
-use crate::train::{ModelFile, Which, presets};
+use crate::train::presets;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::{in_words, say};
+use terminal::{in_words, open_model, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,7 +118,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
         Command::Export { model, folder, raw, pipeline } => {
-            let model = ModelFile::open(&model, Which::new(raw))?;
+            let model = open_model(&model, raw)?;
             model.export(&folder, pipeline).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }

@@ -1,9 +1,9 @@
 //! `ddpm sample`
 
-use super::terminal::{bar, open_device, say};
+use super::terminal::{bar, open_device, open_model, say};
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
-use crate::train::{LoadedModel, ModelFile, Which};
+use crate::train::{LoadedModel, ModelFile};
 use crate::{Error, SampleKind};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
@@ -110,10 +110,9 @@ impl Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut model = ModelFile::open(&args.model, Which::new(args.raw))?;
+    let mut model = open_model(&args.model, args.raw)?;
     model.config = model.config.with_settings(&args.settings()?)?;
     model.config.diffusion.validate()?;
-    model.notes.iter().for_each(|note| say(format!("note: {note}")));
     if model.config.sample.n == 0 {
         bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }

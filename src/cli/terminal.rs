@@ -2,10 +2,12 @@
 
 use crate::Error;
 use crate::engine::device::Device;
+use crate::train::{ModelFile, Which};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{Write, stdout};
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +61,16 @@ pub fn open_device(spec: &str) -> Result<Device> {
         eprintln!("{note}");
     }
     Ok(device)
+}
+
+/// Opens a model, and prints the notes on what was assumed or ignored.
+///
+/// # Errors
+/// As [`ModelFile::open`].
+pub fn open_model(path: &Path, raw: bool) -> Result<ModelFile> {
+    let model = ModelFile::open(path, Which::new(raw))?;
+    model.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    Ok(model)
 }
 
 /// The contexts of an error and the error itself, whose message includes its own causes.
