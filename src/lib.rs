@@ -10,6 +10,7 @@ mod error;
 pub mod eval;
 pub mod experiment;
 pub mod files;
+pub mod levels;
 pub mod nn;
 pub mod probe;
 pub mod profile;

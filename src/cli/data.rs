@@ -16,14 +16,14 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the known data sets
+    /// List the data sets and formats that can be trained on
     List,
-    /// Size, classes and statistics of a data set
+    /// Show size, classes and statistics of a data set
     Info {
         #[command(flatten)]
         source: Source,
     },
-    /// A sheet of images of a data set, or a plot of its points
+    /// Draw a sheet of images of a data set, or a plot of its points
     Preview {
         #[command(flatten)]
         source: Source,
@@ -38,7 +38,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Source {
-    /// A name that `ddpm data list` gives, or the path of a file or folder
+    /// A name from `ddpm data list`, or the path of a file or folder
     source: String,
     /// train or test
     #[arg(long, default_value = "train")]
@@ -46,6 +46,9 @@ struct Source {
     /// Bring the images to this size
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
+    /// The labels of a set that has several kinds, e.g. coarse
+    #[arg(long, value_name = "KIND")]
+    labels: Option<String>,
     /// Only these classes, e.g. 1,2,3
     #[arg(long, value_delimiter = ',')]
     classes: Option<Vec<u32>>,
@@ -60,6 +63,7 @@ impl Source {
             size: self.size,
             channels: self.grey.then_some(1),
             to_grey: self.grey,
+            labels: self.labels.clone(),
             classes: self.classes.clone(),
         }
     }

@@ -203,7 +203,7 @@ fn check_dims(samples: &Set, reference: &Set) -> Result<(), Error> {
 
 /// The networks that an evaluation asks.
 struct Networks {
-    /// Of the data's classes, where a metric needs it.
+    /// Classifier of the data, where a metric needs it.
     classifier: Option<Classifier>,
     /// With published weights, where these were given.
     inception: Option<Inception>,
@@ -238,6 +238,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         size: args.size,
         channels: args.grey.then_some(1),
         to_grey: args.grey,
+        labels: None,
         classes: args.classes.clone(),
     };
     let real = |source: String, options: DataOptions| -> Result<Real> {
@@ -248,8 +249,13 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
     if !is_model && path.is_dir() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
         let [h, _, c] = images.image_dims();
-        let options =
-            DataOptions { size: Some(h), channels: Some(c), to_grey: args.grey, classes: args.classes.clone() };
+        let options = DataOptions {
+            size: Some(h),
+            channels: Some(c),
+            to_grey: args.grey,
+            labels: None,
+            classes: args.classes.clone(),
+        };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }
     let mut model = open_model(path, args.raw)?;

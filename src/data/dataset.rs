@@ -5,10 +5,11 @@ use std::{fmt, str::FromStr};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+use super::classes::ClassFilter;
 use super::resize::Resize;
-use crate::{Error, Result};
+use crate::{Error, Result, levels};
 
-/// Which part of a data set.
+/// A part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
@@ -53,7 +54,7 @@ pub struct Dataset {
     pub(super) class_names: Vec<String>,
 }
 
-/// What is in a data set.
+/// The samples of a data set.
 #[derive(Debug)]
 pub(super) enum Samples {
     /// `[n, h, w, c]`
@@ -68,7 +69,7 @@ impl Samples {
     }
 }
 
-/// Where the bytes of images lie.
+/// The bytes of images, and where they lie.
 #[derive(Debug)]
 pub(super) enum Pixels {
     Memory(Vec<u8>),
@@ -260,51 +261,6 @@ pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// {0, ..., 255} to [-1, 1].
 fn scale(out: &mut [f32], bytes: &[u8]) {
-    out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) / 127.5 - 1.0);
-}
-
-/// A choice of classes.
-#[derive(Debug)]
-pub(super) struct ClassFilter {
-    classes: Vec<u32>,
-}
-
-/// What a [`ClassFilter`] leaves.
-#[derive(Debug)]
-pub(super) struct Chosen {
-    pub(super) kept: Vec<usize>,
-    pub(super) labels: Vec<u32>,
-    pub(super) class_names: Vec<String>,
-}
-
-impl ClassFilter {
-    pub(super) fn new(classes: &[u32]) -> Result<ClassFilter> {
-        if classes.is_empty() {
-            return Err(Error::Config("the list of classes is empty: leave it out to use all of them".into()));
-        }
-        if let Some(twice) = classes.iter().enumerate().find_map(|(i, c)| classes[..i].contains(c).then_some(c)) {
-            return Err(Error::Config(format!("class {twice} is listed twice")));
-        }
-        Ok(ClassFilter { classes: classes.to_vec() })
-    }
-
-    /// The images whose class is chosen, with their new labels.
-    pub(super) fn apply(&self, name: &str, labels: &[u32], class_names: &[String]) -> Result<Chosen> {
-        if labels.is_empty() {
-            return Err(Error::Config(format!("{name} has no labels, so classes {:?} cannot be chosen", self.classes)));
-        }
-        let new_label = |label: u32| self.classes.iter().position(|&class| class == label);
-        if let Some(unknown) = self.classes.iter().find(|class| !labels.contains(class)) {
-            return Err(Error::Config(format!(
-                "{name} has no images of class {unknown}; it has {} classes",
-                class_names.len()
-            )));
-        }
-        let (kept, labels) =
-            labels.iter().enumerate().filter_map(|(i, &label)| Some((i, new_label(label)? as u32))).unzip();
-        let class_names = self.classes.iter().map(|&class| class_names[class as usize].clone()).collect();
-        Ok(Chosen { kept, labels, class_names })
-    }
+    out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = levels::value(byte));
 }

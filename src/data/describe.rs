@@ -1,49 +1,45 @@
-//! What there is to know about a data set before training on it.
+//! Summaries of data sets: what can be opened, and the size, classes and statistics of a set.
 
 use std::fmt;
 
 use rayon::prelude::*;
 
-use super::{DataOptions, Dataset, Split, open, points::Standardisation};
+use super::dataset::{Dataset, Split};
+use super::formats::FORMATS;
+use super::open::open;
+use super::options::DataOptions;
+use super::points::Standardisation;
 use crate::{Result, SampleKind};
 
 /// A source that can be named.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
-    /// What to write after `--data`.
-    pub source: &'static str,
-    /// What it is and how it is recognised.
-    pub description: &'static str,
+    /// The name or path to write after `--data`.
+    pub source: String,
+    /// The contents, and how they are recognised.
+    pub description: String,
 }
 
 /// Everything that [`open`] understands.
-pub fn list() -> &'static [Known] {
-    &[
-        Known {
-            source: "glyphs",
-            description: "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size",
-        },
-        Known { source: "clusters", description: "points of the plane: four Gaussians at the corners of a square" },
-        Known { source: "rings", description: "points: two circular bands that overlap" },
-        Known { source: "swiss-roll", description: "points: a spiral of one and a half turns, without classes" },
-        Known {
-            source: "waves",
-            description: "points: two sinusoids, one above the other; of each set 40,000 + 10,000",
-        },
-        Known {
-            source: "DIR with idx files",
-            description: "MNIST, Fashion-MNIST, EMNIST, ...: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; plain or .gz",
-        },
-        Known {
-            source: "DIR with CIFAR-10 binary",
-            description: "data_batch_1.bin ... test_batch.bin, batches.meta.txt (cifar-10-binary.tar.gz, unpacked)",
-        },
-        Known {
-            source: "DIR of images",
-            description: "PNG and JPEG of any size; each sub-folder is a class; train/ and test/ are splits",
-        },
-        Known { source: "FILE", description: "one idx file of images, one CIFAR-10 batch, or one image" },
-    ]
+pub fn list() -> Vec<Known> {
+    let known = |source: &str, description: &str| Known { source: source.into(), description: description.into() };
+    let drawn = [
+        known("glyphs", "digits 0-9 drawn by the program itself: 50,000 train, 10,000 test, any size"),
+        known("clusters", "points of the plane: four Gaussians at the corners of a square"),
+        known("rings", "points: two circular bands that overlap"),
+        known("swiss-roll", "points: a spiral of one and a half turns, without classes"),
+        known("waves", "points: two sinusoids, one above the other; of each set 40,000 + 10,000"),
+    ];
+    let formats = FORMATS.map(|format| format.describe());
+    let folders = formats.iter().map(|format| known(format.source, format.contents));
+    let single = known("FILE", &or(&formats.map(|format| format.file)));
+    drawn.into_iter().chain(folders).chain([single]).collect()
+}
+
+/// The phrases as one: "a, b, or c".
+fn or(phrases: &[&str]) -> String {
+    let (last, others) = phrases.split_last().expect("a list has phrases");
+    format!("{}, or {last}", others.join(", "))
 }
 
 /// A summary of a data set, made for printing.
@@ -70,7 +66,7 @@ pub struct ChannelStatistics {
 /// Opens `source` and summarises it.
 ///
 /// # Errors
-/// Those of [`open`].
+/// The errors of [`open`].
 pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
     let dataset = open(source, split, options)?;
     let [height, width, channels] = dataset.image_dims();

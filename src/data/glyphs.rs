@@ -17,7 +17,7 @@ const CLASSES: u32 = 10;
 const TRAIN_IMAGES: usize = 50_000;
 const TEST_IMAGES: usize = 10_000;
 
-/// How far the pen may stray from a control point; the unit is the side of the image, here and below.
+/// Largest deviation of the pen from a control point; the unit is the side of the image, here and below.
 const WOBBLE: f32 = 0.022;
 const PEN_RADIUS: (f32, f32) = (0.048, 0.072);
 const HEIGHT: (f32, f32) = (0.66, 0.80);
@@ -25,7 +25,7 @@ const ASPECT: (f32, f32) = (0.82, 1.08);
 const SLANT: (f32, f32) = (-0.08, 0.28);
 /// Tangent of half the angle of rotation: 0.09 is about 10 degrees.
 const HALF_TURN: f32 = 0.09;
-/// What is left free around a glyph, pen included.
+/// Free space around a glyph, pen included.
 const MARGIN: f32 = 0.03;
 /// Straight pieces between two control points of a curve.
 const PIECES: usize = 6;

@@ -1,4 +1,4 @@
-//! Which images make up a batch. A batch is a function of (seed, step): nothing is remembered between steps, so a
+//! Batches of a data set. A batch is a function of (seed, step): nothing is remembered between steps, so a
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
 use crate::engine::random::{Stream, philox4x32};
@@ -28,7 +28,7 @@ pub struct Loader {
 pub struct Batch {
     /// Positions in the data set.
     pub indices: Vec<usize>,
-    /// Whether to mirror each image left to right.
+    /// Mirror the image left to right, for each image.
     pub flips: Vec<bool>,
 }
 
@@ -59,11 +59,6 @@ impl Loader {
             (0..self.batch_images as u32)
                 .map(|i| self.flip && word(self.seed, FLIPS, [i, step as u32, (step >> 32) as u32]) & 1 == 1),
         );
-    }
-
-    /// The epoch in which a step begins, as a fraction: 2.5 is half-way through the third pass over the data.
-    pub fn epoch(&self, step: u64) -> f64 {
-        step as f64 * self.batch_images as f64 / self.images as f64
     }
 
     /// The image at a position of the endless sequence of epochs.
@@ -133,7 +128,6 @@ mod tests {
         assert_eq!(counts, [2; 10]);
         assert_eq!(loader.batch(3), Loader::new(10, 4, 11, true).batch(3));
         assert_ne!(loader.batch(3), Loader::new(10, 4, 12, true).batch(3));
-        assert_eq!(loader.epoch(5), 2.0);
     }
 
     #[test]

@@ -9,7 +9,11 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 
-use super::{cifar::RECORD, *};
+use super::*;
+use crate::Result;
+
+/// Bytes of a CIFAR-10 record.
+const RECORD: usize = 3073;
 
 fn open_train(path: &Path, options: &DataOptions) -> Result<Dataset> {
     open(path.to_str().unwrap(), Split::Train, options)
@@ -76,14 +80,27 @@ fn cifar_record(label: u8) -> Vec<u8> {
     std::iter::once(label).chain(planes).collect()
 }
 
+/// Writes an image of one colour; of a `.jpg`, the one JPEG file that there is, red and 8x8.
 fn write_image(path: PathBuf, width: u32, height: u32, colour: [u8; 3]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image::RgbImage::from_pixel(width, height, image::Rgb(colour)).save(path).unwrap();
+    if path.extension().unwrap() == "jpg" {
+        assert_eq!((width, height, colour), (8, 8, [250, 0, 0]));
+        return fs::write(path, include_bytes!("fixtures/red.jpg")).unwrap();
+    }
+    fs::write(path, png(width, height, png::ColorType::Rgb, &colour.repeat((width * height) as usize))).unwrap();
 }
 
 fn write_grey(path: PathBuf, side: u32, shade: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image::GrayImage::from_pixel(side, side, image::Luma([shade])).save(path).unwrap();
+    fs::write(path, png(side, side, png::ColorType::Grayscale, &vec![shade; (side * side) as usize])).unwrap();
+}
+
+fn png(width: u32, height: u32, colour: png::ColorType, pixels: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(colour);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+    file
 }
 
 #[test]
@@ -259,7 +276,7 @@ fn broken_images_and_unusable_folders_are_named() {
     assert_says(&complaint(root), &["the folder is empty"]);
     assert_says(&complaint(&root.join("missing")), &["no data set", "missing"]);
     fs::write(root.join("notes.txt"), "hello").unwrap();
-    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches, PNG or JPEG images", "1 other file(s)"]);
+    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "PNG or JPEG images found", "1 other file(s)"]);
     assert_says(&complaint(&root.join("notes.txt")), &["not recognised"]);
     fs::write(root.join("train.tar.xz"), b"\xfd7zXZ\0").unwrap();
     assert_says(&complaint(root), &["train.tar.xz", "unpack it (tar xJf train.tar.xz)"]);

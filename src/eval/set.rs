@@ -1,9 +1,8 @@
 //! Sets of samples to compare: drawn ones, or a part of a data set.
 
 use super::features::Features;
-use crate::data::{Dataset, Loader};
-use crate::report::level;
-use crate::{Error, Result, SampleKind};
+use crate::data::{Dataset, shuffled};
+use crate::{Error, Result, SampleKind, levels};
 use std::ops::Range;
 
 /// Number of samples that are read together.
@@ -27,7 +26,7 @@ impl<'a> Set<'a> {
     pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
         let dims = [h, w, c];
         if SampleKind::of(dims) == SampleKind::Images {
-            values.iter_mut().for_each(|v| *v = f32::from(level(*v)) / 127.5 - 1.0);
+            values.iter_mut().for_each(|v| *v = levels::quantise(*v));
         }
         Set { source: Source::Values(values), dims, binarised: false }
     }
@@ -46,7 +45,7 @@ impl<'a> Set<'a> {
         if n < 4 {
             return Err(Error::Config(format!("{} has {n} samples, too few for two halves", dataset.name())));
         }
-        let order = Loader::new(n, n, seed, false).batch(0).indices;
+        let order = shuffled(n, seed);
         let (first, second) = order.split_at(n / 2);
         Ok([first, second].map(|indices| Set::data(dataset, indices.to_vec())))
     }
@@ -128,7 +127,7 @@ impl<'a> Set<'a> {
     /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
-    /// Those of the network.
+    /// Images that the network does not take, or a failing device.
     pub fn features(&self, network: &mut dyn Features, progress: &mut dyn FnMut(usize)) -> Result<Vec<f32>> {
         let mut features = Vec::with_capacity(self.len() * network.dims());
         self.for_chunks(|images, dims| {
@@ -140,9 +139,9 @@ impl<'a> Set<'a> {
     }
 }
 
-/// Turns images in [-1, 1] to black and white: values above the middle grey become 1, the others -1.
+/// Turns images in [-1, 1] to black (-1) and white (1).
 pub fn binarise(images: &mut [f32]) {
-    images.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { -1.0 });
+    images.iter_mut().for_each(|v| *v = levels::binarise(*v));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::files::replace_file;
-use crate::{Result, SampleKind, data::Dataset};
+use crate::{Result, SampleKind, data::Dataset, levels::level};
 
 /// Least width of a sheet in pixels. Narrower ones are enlarged by a whole factor, so that tiny images can be seen.
 const MIN_WIDTH: usize = 512;
@@ -116,11 +116,6 @@ impl Picture {
     pub fn write_png(&self, path: &Path) -> Result<()> {
         replace_file(path, &self.png())
     }
-}
-
-/// Converts a value in [-1, 1] to a byte; values beyond are clamped.
-pub(crate) fn level(x: f32) -> u8 {
-    (x.clamp(-1.0, 1.0) * 127.5 + 127.5).round() as u8
 }
 
 #[cfg(test)]

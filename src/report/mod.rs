@@ -9,7 +9,6 @@ mod table;
 mod tensorboard;
 
 pub(crate) use crate::files::replace_file;
-pub(crate) use grid::level;
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};

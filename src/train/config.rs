@@ -44,6 +44,8 @@ pub struct DataConfig {
     pub flip: bool,
     /// Turn colour images to grey where the model has one channel; otherwise they are refused.
     pub grey: bool,
+    /// The labels of a set that has several kinds, such as `coarse` of CIFAR-100; empty: the usual ones.
+    pub labels: String,
 }
 
 /// The optimisation of the network.
@@ -146,6 +148,7 @@ impl Default for DataConfig {
             limit: 0,
             flip: false,
             grey: false,
+            labels: String::new(),
         }
     }
 }
@@ -225,6 +228,7 @@ impl DataConfig {
             size: Some(size),
             channels: Some(channels),
             to_grey: self.grey,
+            labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
             classes: (!self.classes.is_empty()).then(|| self.classes.clone()),
         }
     }

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::trainer::Trainer;
 use super::validation::MeanLoss;
 use crate::Result;
-use crate::data::{Batch, Dataset, Loader};
+use crate::data::{Batch, Dataset, Loader, shuffled};
 use crate::report::Record;
 use std::time::Instant;
 
@@ -106,7 +106,7 @@ fn split(samples: usize, fraction: f64, seed: u64) -> (Option<Vec<usize>>, Vec<u
         _ => {}
     }
     let held_out = ((fraction * samples as f64).round() as usize).clamp(1, samples - 1);
-    let mut order = Loader::new(samples, samples, seed, false).batch(0).indices;
+    let mut order = shuffled(samples, seed);
     let validation = order.split_off(samples - held_out);
     (Some(order), validation)
 }

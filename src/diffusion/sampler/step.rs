@@ -1,6 +1,5 @@
 //! One step of any sampler as a row of coefficients.
 
-use crate::diffusion::guidance;
 use crate::diffusion::variance::log_variance;
 
 /// Coefficients of one step: see [`sampler`](crate::diffusion::sampler).
@@ -41,16 +40,6 @@ pub(super) struct Update {
 }
 
 impl SamplerStep {
-    /// The record a device reads, rounded to `f32`: `p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, ln beta_tilde,
-    /// ln beta` and the weights of [`guidance`] of strength `w`, which are read where the network is evaluated twice.
-    /// The two logarithms are 0 where nothing is learned, so that `e = 1` for any `v`.
-    pub fn record(&self, w: f64) -> [f32; 12] {
-        let ([log_min, log_max], [w_class, w_none]) = (self.log_variance.unwrap_or_default(), guidance::weights(w));
-        let SamplerStep { p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, .. } = *self;
-        [p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none]
-            .map(|value| value as f32)
-    }
-
     /// The clipped estimate of `x_0` for one value.
     pub fn x0(&self, z: f64, out: f64) -> f64 {
         (self.p_z * z + self.p_out * out).clamp(-self.clip, self.clip)

@@ -126,7 +126,7 @@ fn sources(folder: &Path) -> Vec<(String, String)> {
         match path.is_dir() {
             true if name.ends_with("/tests") => Vec::new(),
             true => sources(&path),
-            false if name.ends_with("/tests.rs") => Vec::new(),
+            false if !name.ends_with(".rs") || name.ends_with("/tests.rs") => Vec::new(),
             false => vec![(name, fs::read_to_string(path).unwrap())],
         }
     };

@@ -2,7 +2,7 @@
 //! by `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`, which does not smooth when it shrinks,
 //! then scaled to [-1, 1].
 
-use crate::report::level;
+use crate::levels::level;
 
 /// Height and width that the network was trained on.
 pub const SIZE: usize = 299;

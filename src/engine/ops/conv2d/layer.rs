@@ -3,10 +3,10 @@
 use super::hopper::Plans;
 use super::{Conv2dShape, few};
 use crate::engine::device::Capability;
-use crate::engine::tape::{Arg, Backend, PartSum, Tape};
+use crate::engine::tape::{Backend, PartSum, Tape};
 use crate::engine::tensor::{DType, Tensor};
 
-/// What the ops of a layer are called in profiles.
+/// Names of a layer's ops in profiles.
 #[derive(Debug)]
 pub struct Names {
     pub fwd: &'static str,
@@ -15,7 +15,7 @@ pub struct Names {
     pub bwd_dbias: &'static str,
 }
 
-/// What the ops of a layer have in common.
+/// Shape, device and kernels that the ops of a layer share.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
     pub shape: Conv2dShape,
@@ -26,7 +26,7 @@ pub struct Layer {
     pub bwd_dw: Tile,
     /// The kernels for Hopper, where they run and pay; the tiles above are for all else.
     pub hopper: Plans,
-    /// Whether forward pass and weight gradient are those for few output channels.
+    /// True if forward pass and weight gradient use the kernels for few output channels.
     pub few: bool,
 }
 
@@ -54,8 +54,8 @@ impl Layer {
 }
 
 /// The dimensions that the three kernels take, in their order.
-pub fn dims(s: &Conv2dShape) -> [Arg; 12] {
-    [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()].map(Arg::from)
+pub fn dims(s: &Conv2dShape) -> [usize; 12] {
+    [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()]
 }
 
 /// `dx` is computed apart for each remainder of (row, column) by the stride: see the kernel.

@@ -6,7 +6,7 @@ use crate::engine::ops::dropout::Mask;
 use crate::engine::simd;
 use rayon::prelude::*;
 
-/// What both passes read.
+/// Inputs that both passes read.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
     pub x: &'a [f32],
@@ -30,7 +30,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the backward pass writes; all but dx may be empty.
+/// Gradients that the backward pass writes; all but dx may be empty.
 pub(super) struct Gradients<'a> {
     pub dx: &'a mut [f32],
     /// `[n, columns]`, as the bias.

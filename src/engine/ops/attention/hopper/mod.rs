@@ -15,7 +15,7 @@ const BOX: usize = 64;
 const BOX_BYTES: usize = BOX * 2 * 64;
 /// Stages that are of use.
 const MOST_STAGES: usize = 4;
-/// What the kernels take of a shape: nothing where they do not take it.
+/// Launch plans of the passes that the kernels compute for a shape; `None` for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plans {
     pub fwd: Option<ForwardPlan>,
@@ -34,7 +34,7 @@ impl Plans {
 struct Groups {
     /// Heads of each.
     heads: usize,
-    /// Of all images.
+    /// Groups of all images.
     count: usize,
     /// Dimensions of a group's matrices in shared memory.
     width: usize,
@@ -88,9 +88,9 @@ pub struct ForwardPlan {
     pub kernel: &'static str,
     shape: Shape,
     groups: Groups,
-    /// Of a tile of scores.
+    /// Keys of a tile of scores.
     pub keys: usize,
-    /// Of the rings of keys and of values.
+    /// Stages of the rings of keys and of values.
     pub stages: usize,
     pub smem_bytes: usize,
     pub tiles: usize,
@@ -130,15 +130,8 @@ impl ForwardPlan {
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.groups.wanted(s, self.groups.queries(), self.keys) * wave_efficiency(self.tiles))
-            .args(&[
-                Arg::TensorMap(out, out_boxes(s)),
-                lse.into(),
-                Arg::TensorMap(qkv, qkv_boxes(s)),
-                s.n.into(),
-                s.l.into(),
-                s.heads.into(),
-                self.stages.into(),
-            ]);
+            .with([Arg::TensorMap(out, out_boxes(s)), lse.into(), Arg::TensorMap(qkv, qkv_boxes(s))])
+            .with([s.n, s.l, s.heads, self.stages]);
     }
 }
 

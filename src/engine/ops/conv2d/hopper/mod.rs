@@ -21,8 +21,8 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Whether the kernels that read `x` can read two tensors, of which the first has so many channels: then every block of
-    /// channels lies in one of them. The input gradient is written as one tensor by any kernel.
+    /// Returns true if the kernels that read `x` can read two tensors, the first with this many channels: then every block
+    /// of channels lies in one of them. The input gradient is written as one tensor by any kernel.
     pub fn read_joined(&self, channels: usize) -> bool {
         self.fwd.is_some() && self.bwd_dw.is_some() && channels.is_multiple_of(CHANNEL_BLOCK)
     }
@@ -70,9 +70,9 @@ const CHANNEL_BLOCK: usize = 64;
 const ROW: usize = 128;
 /// Stages that a ring has barriers for.
 const MAX_STAGES: usize = 8;
-/// What a TMA box covers of a dimension, at most.
+/// Largest extent of a TMA box in one dimension.
 const MAX_BOX: usize = 256;
-/// Rows and columns of a kernel, at most.
+/// Most rows and columns of a kernel.
 const MAX_KERNEL: usize = 8;
 
 /// bf16 multiply-adds of a multiprocessor in a cycle.
@@ -147,7 +147,8 @@ pub struct Grid {
     pub w: usize,
 }
 
-/// Whether the kernels take the shape at all: 16-byte strides, which TMA needs, and boxes that are not mostly padding.
+/// Returns true if the kernels can compute the shape at all: 16-byte strides, which TMA needs, and boxes that are not
+/// mostly padding.
 fn takes(s: &Conv2dShape, dtype: DType) -> bool {
     let channels = [s.c_in, s.c_out].iter().all(|c| c % 8 == 0 && *c > 32);
     dtype == DType::Bf16 && channels && s.stride <= 2 && s.kh.max(s.kw) <= MAX_KERNEL
