@@ -8,6 +8,7 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
 OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
+OUT/diffusers-loops.json where the sampling loops of diffusers end, for every setting of their schedulers that we read
 OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM, DPM-Solver++ and Heun schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
@@ -271,6 +272,69 @@ def write_schedulers(path: Path, seed: int) -> None:
     path.write_text("{" + text + "}\n")
 
 
+TRAINED_BETAS = [0.001 * 1.2**k for k in range(30)]
+
+# What a scheduler_config.json may hold, beside the class: one setting at a time, then some together.
+ANY = [dict(), dict(beta_schedule="squaredcos_cap_v2"), dict(beta_schedule="scaled_linear"),
+       dict(trained_betas=TRAINED_BETAS, num_train_timesteps=len(TRAINED_BETAS)), dict(num_train_timesteps=200),
+       dict(beta_start=0.001, beta_end=0.01), dict(prediction_type="v_prediction"), dict(prediction_type="sample"),
+       dict(timestep_spacing="leading"), dict(timestep_spacing="leading", steps_offset=1),
+       dict(timestep_spacing="linspace"), dict(timestep_spacing="trailing"),
+       dict(rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type="v_prediction")]  # fmt: skip
+CLIPPED = [dict(clip_sample=False), dict(clip_sample_range=0.6)]
+LOOPS = {
+    DDPMScheduler: [*ANY, *CLIPPED, dict(beta_schedule="sigmoid"), dict(variance_type="fixed_small_log"),
+                    dict(variance_type="fixed_large"), dict(variance_type="fixed_large", timestep_spacing="trailing"),
+                    dict(variance_type="learned_range"),
+                    dict(variance_type="learned_range", steps_offset=1)],
+    DDIMScheduler: [*ANY, *CLIPPED, dict(set_alpha_to_one=False), dict(set_alpha_to_one=False, steps_offset=1)],
+    DPMSolverMultistepScheduler: [*ANY, dict(solver_order=1), dict(lower_order_final=False), dict(euler_at_final=True),
+                                  dict(final_sigmas_type="sigma_min"), dict(final_sigmas_type="sigma_min", solver_order=1),
+                                  dict(beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1)],
+}  # fmt: skip
+
+
+def loop_noise(k: int) -> torch.Tensor:
+    """Stands for the noise of step k, 0 for the start."""
+    return math.sqrt(2) * torch.sin(12.9898 * k + 78.233 * torch.arange(1, VALUES + 1, dtype=torch.float64) + 0.5)
+
+
+def loop_end(kind: type, settings: dict, steps: int, eta: float | None) -> list[float]:
+    """Where the pipeline's loop ends, in float32 as it ships."""
+    scheduler = kind(**settings)
+    scheduler.set_timesteps(steps)
+    learned = settings.get("variance_type") == "learned_range"
+    z = loop_noise(0).float()[None, :, None, None]
+    for k, t in enumerate(scheduler.timesteps.tolist()):
+        xi = loop_noise(k + 1).float()[None, :, None, None]
+        out = network(z, t)
+        if learned:
+            out = torch.cat([out, torch.sin(3 * z + 0.02 * t)], dim=1)
+        scheduling_ddpm.randn_tensor = lambda *_, **__: xi  # noqa: B023 the noise of this step
+        options = {} if eta is None else dict(eta=eta, variance_noise=xi if eta > 0 else None)
+        z = scheduler.step(out, t, z, **options).prev_sample
+    return z.flatten().tolist()
+
+
+def write_loops(path: Path) -> None:
+    cases = []
+    for kind, settings in LOOPS.items():
+        etas = [0.0, 0.5] if kind is DDIMScheduler else [None]
+        for setting in settings:
+            train = setting.get("num_train_timesteps", 1000)
+            for steps in sorted({min(n, train) for n in (7, 30, 200 if kind is DPMSolverMultistepScheduler else train)}):
+                for eta in etas:
+                    try:
+                        end = loop_end(kind, setting, steps, eta)
+                    except IndexError:  # an offset leads beyond the schedule
+                        end = [math.nan]
+                    config = {"_class_name": kind.__name__} | setting
+                    case = {"config": config, "steps": steps} | ({} if eta is None else {"eta": eta})
+                    cases.append(case | {"end": end if all(map(math.isfinite, end)) else None})
+    lines = ",\n".join(json.dumps(case) for case in cases)
+    path.write_text(f'{{"diffusers": "{diffusers.__version__}", "cases": [\n{lines}\n]}}\n')
+
+
 def main() -> None:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "golden"
     if out.exists():
@@ -284,6 +348,7 @@ def main() -> None:
     for seed, (name, case) in enumerate(NETWORKS.items()):
         write_network(out / name, **case, seed=300 + seed)
     write_schedulers(out / "schedulers.json", seed=200)
+    write_loops(out / "diffusers-loops.json")
     for file in out.rglob("*.*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     print(f"{out}: {sum(f.stat().st_size for f in out.rglob('*') if f.is_file()) / 1000:.0f} kB")

@@ -1,7 +1,7 @@
 //! `ddpm eval`
 
 use super::sample;
-use super::terminal::{bar, open_device, say};
+use super::terminal::{bar, open_device, open_model, say};
 use crate::Error;
 use crate::SampleKind;
 use crate::data::{self, DataOptions, Dataset, Split};
@@ -10,7 +10,7 @@ use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
 use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
-use crate::train::{Config, LoadedModel, ModelFile, RunDir, Which};
+use crate::train::{Config, LoadedModel, ModelFile, RunDir};
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
@@ -259,7 +259,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }
-    let mut model = ModelFile::open(path, Which::new(args.raw))?;
+    let mut model = open_model(path, args.raw)?;
     let (n, seed) = (args.n.unwrap_or(DEFAULT_N), args.seed.unwrap_or(model.config.sample.seed));
     let settings = [vec![format!("sample.n={n}"), format!("sample.seed={seed}")], args.set.clone()].concat();
     model.config = model.config.with_settings(&settings)?;

@@ -20,12 +20,12 @@ mod terminal;
 mod train;
 
 use crate::Error;
-use crate::train::{ModelFile, Which, presets};
+use crate::train::presets;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::{in_words, say};
+use terminal::{in_words, open_model, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ enum Command {
     Inspect(inspect::Args),
     /// Evaluate a network, and its gradients, on tensors of a safetensors file
     Forward(forward::Args),
-    /// Write a model as a diffusers model folder
+    /// Write a model as a diffusers model folder, with its noise schedule and prediction target
     Export {
         /// A run or a checkpoint
         model: PathBuf,
@@ -72,6 +72,9 @@ enum Command {
         /// Export the weights themselves, not their moving average
         #[arg(long)]
         raw: bool,
+        /// Write a whole pipeline, which DDPMPipeline.from_pretrained opens
+        #[arg(long)]
+        pipeline: bool,
     },
     /// List the named configurations, or print one as TOML
     Presets {
@@ -116,9 +119,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
-        Command::Export { model, folder, raw } => {
-            let model = ModelFile::open(&model, Which::new(raw))?;
-            model.export(&folder).context("nothing was exported")?;
+        Command::Export { model, folder, raw, pipeline } => {
+            let model = open_model(&model, raw)?;
+            model.export(&folder, pipeline).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }
         Command::Presets { name: Some(name) } => say(presets::get(&name)?.to_toml().trim_end()),

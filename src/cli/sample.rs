@@ -1,9 +1,9 @@
 //! `ddpm sample`
 
-use super::terminal::{bar, open_device, say};
+use super::terminal::{bar, open_device, open_model, say};
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
-use crate::train::{LoadedModel, ModelFile, Which};
+use crate::train::{LoadedModel, ModelFile};
 use crate::{Error, SampleKind};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
@@ -36,10 +36,10 @@ pub struct Args {
     /// Variance of the ancestral sampler's noise: fixed-small, fixed-large or learned [default: that of the run]
     #[arg(long)]
     variance: Option<String>,
-    /// Clip the predicted image to [-1, 1] in every step [default: as in the run]
+    /// Clip the predicted image in every step [default: as in the run]
     #[arg(long)]
     clip_x0: Option<bool>,
-    /// Names the samples: the same seed and number give the same sample [default: that of the run]
+    /// Seed of the samples: the same seed and number give the same sample [default: that of the run]
     #[arg(long)]
     seed: Option<u64>,
     /// The class to draw, of a conditional model, or "none"; otherwise the classes take turns
@@ -48,6 +48,15 @@ pub struct Args {
     /// Strength w of classifier-free guidance, (1 + w) with label - w without [default: that of the run]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
+    /// The prediction target of the network, if the model does not say or says it wrong: epsilon, x0, v, ...
+    #[arg(long)]
+    target: Option<String>,
+    /// The noise schedule of the network, if the model does not say or says it wrong: linear, cosine, ...
+    #[arg(long)]
+    schedule: Option<String>,
+    /// Change a setting of the sample or the diffusion section, e.g. --set sample.langevin_steps=50; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Use the weights themselves, not their moving average
     #[arg(long)]
     raw: bool,
@@ -78,25 +87,32 @@ impl FromStr for Class {
 }
 
 impl Args {
-    /// The options as settings of the `sample` section.
-    fn settings(&self) -> Vec<String> {
+    /// The options as settings of the `sample` and the `diffusion` section.
+    fn settings(&self) -> Result<Vec<String>> {
+        if let Some(other) = self.set.iter().find(|s| !["sample.", "diffusion."].iter().any(|own| s.starts_with(own))) {
+            bail!(Error::Config(format!("--set {other}: only settings of sample and diffusion can change here")));
+        }
         let settings = [
-            ("n", self.n.map(|v| v.to_string())),
-            ("sampler", self.sampler.clone()),
-            ("steps", self.steps.map(|v| v.to_string())),
-            ("eta", self.eta.map(|v| format!("{v:?}"))),
-            ("variance", self.variance.clone()),
-            ("clip_x0", self.clip_x0.map(|v| v.to_string())),
-            ("guidance", self.guidance.map(|v| format!("{v:?}"))),
-            ("seed", self.seed.map(|v| v.to_string())),
+            ("diffusion.target", self.target.clone()),
+            ("diffusion.schedule", self.schedule.clone()),
+            ("sample.n", self.n.map(|v| v.to_string())),
+            ("sample.sampler", self.sampler.clone()),
+            ("sample.steps", self.steps.map(|v| v.to_string())),
+            ("sample.eta", self.eta.map(|v| format!("{v:?}"))),
+            ("sample.variance", self.variance.clone()),
+            ("sample.clip_x0", self.clip_x0.map(|v| v.to_string())),
+            ("sample.guidance", self.guidance.map(|v| format!("{v:?}"))),
+            ("sample.seed", self.seed.map(|v| v.to_string())),
         ];
-        settings.into_iter().filter_map(|(key, value)| Some(format!("sample.{key}={}", value?))).collect()
+        let options = settings.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        Ok(options.chain(self.set.iter().cloned()).collect())
     }
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut model = ModelFile::open(&args.model, Which::new(args.raw))?;
-    model.config = model.config.with_settings(&args.settings())?;
+    let mut model = open_model(&args.model, args.raw)?;
+    model.config = model.config.with_settings(&args.settings()?)?;
+    model.config.diffusion.validate()?;
     if model.config.sample.n == 0 {
         bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }

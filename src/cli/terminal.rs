@@ -2,10 +2,12 @@
 
 use crate::Error;
 use crate::engine::device::Device;
+use crate::train::{ModelFile, Which};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{Write, stdout};
+use std::path::Path;
 
 /// Prints a line. Nobody may be listening any more (`| head`): no reason to fail.
 pub fn say(text: impl Display) {
@@ -38,6 +40,16 @@ pub fn open_device(spec: &str) -> Result<Device> {
         eprintln!("{note}");
     }
     Ok(device)
+}
+
+/// Opens a model, and prints the notes on what was assumed or ignored.
+///
+/// # Errors
+/// As [`ModelFile::open`].
+pub fn open_model(path: &Path, raw: bool) -> Result<ModelFile> {
+    let model = ModelFile::open(path, Which::new(raw))?;
+    model.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    Ok(model)
 }
 
 /// The contexts of an error and the error itself, whose message includes its own causes.

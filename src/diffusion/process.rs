@@ -133,6 +133,15 @@ impl Process {
         Ok(())
     }
 
+    /// Least noise relative to the signal, `sigma / a`.
+    pub fn least_noise(&self) -> f64 {
+        let first = match self {
+            Process::Discrete(_) => 1.0,
+            Process::Continuous { t_min, .. } => *t_min,
+        };
+        self.level(first).noise_ratio()
+    }
+
     /// The time whose noise relative to the signal, `sigma / a`, is `ratio`: exactly in continuous time, the nearest
     /// ratio of a table.
     ///
@@ -153,7 +162,7 @@ impl Process {
         };
         if !(ratio > 0.0 && ratio * slack >= noise(first) && ratio <= slack * noise(last)) {
             return Err(Error::Config(format!(
-                "noise level {ratio}: the noise schedule has {} to {}, relative to the signal",
+                "noise level {ratio:.4}: the noise schedule has {:.4} to {:.4}, relative to the signal",
                 noise(first),
                 noise(last)
             )));

@@ -18,6 +18,8 @@ use std::path::Path;
 
 /// Name of the file.
 pub const FILE: &str = "scheduler_config.json";
+/// Name of the file that lists the parts of a pipeline.
+pub const PIPELINE_INDEX: &str = "model_index.json";
 /// Key of our own sections.
 const OWN: &str = "_ddpm";
 
@@ -161,12 +163,8 @@ pub fn to_json(config: &Config) -> Result<String> {
     keys.insert("_diffusers_version".into(), "0.42.1".into());
     keys.extend(betas(&diffusion.schedule, &schedule, class));
     keys.insert("prediction_type".into(), prediction.into());
-    keys.insert("timestep_spacing".into(), "linspace".into());
-    keys.insert("thresholding".into(), false.into());
-    if class == DPM_SOLVER {
-        keys.insert("solver_order".into(), 2.into());
-        keys.insert("algorithm_type".into(), "dpmsolver++".into());
-    } else {
+    keys.extend(layout(sample.diffusers.as_ref(), class));
+    if class != DPM_SOLVER {
         keys.insert("clip_sample".into(), sample.clip_x0.into());
         keys.insert("clip_sample_range".into(), sample.clip_range.into());
     }
@@ -178,8 +176,10 @@ pub fn to_json(config: &Config) -> Result<String> {
         };
         keys.insert("variance_type".into(), variance.into());
     }
-    let sections = Sections { diffusion: diffusion.clone(), sample: sample.clone() };
-    keys.insert(OWN.into(), serde_json::to_value(sections).expect("plain data"));
+    if sample.diffusers.is_none() {
+        let sections = Sections { diffusion: diffusion.clone(), sample: sample.clone() };
+        keys.insert(OWN.into(), serde_json::to_value(sections).expect("plain data"));
+    }
     Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
 }
 
@@ -205,6 +205,47 @@ fn betas(name: &NoiseSchedule, schedule: &Schedule, class: &str) -> Map<String, 
     };
     let Value::Object(keys) = keys else { unreachable!("an object is written above") };
     keys
+}
+
+/// The times that a loop visits as keys of diffusers. Ours are nearest to linspace.
+fn layout(layout: Option<&DiffusersLoop>, class: &str) -> Map<String, Value> {
+    let ours = DiffusersLoop { spacing: Some(Spacing::Linspace), ..DiffusersLoop::default() };
+    let layout = layout.unwrap_or(&ours);
+    let mut keys = Map::from_iter([
+        ("steps_offset".to_owned(), layout.steps_offset.into()),
+        ("thresholding".to_owned(), false.into()),
+    ]);
+    if let Some(spacing) = layout.spacing {
+        keys.insert("timestep_spacing".into(), serde_json::to_value(spacing).expect("a name"));
+    }
+    if class == DDIM {
+        keys.insert("set_alpha_to_one".into(), layout.set_alpha_to_one.into());
+    }
+    if class == DPM_SOLVER {
+        let end = if layout.final_sigma_min { "sigma_min" } else { "zero" };
+        let settings = [
+            ("algorithm_type", json!("dpmsolver++")),
+            ("solver_order", layout.solver_order.into()),
+            ("lower_order_final", layout.lower_order_final.into()),
+            ("euler_at_final", layout.euler_at_final.into()),
+            ("final_sigmas_type", end.into()),
+        ];
+        keys.extend(settings.map(|(key, value)| (key.to_owned(), value)));
+        if layout.lambda_min_clipped.is_finite() {
+            keys.insert("lambda_min_clipped".into(), layout.lambda_min_clipped.into());
+        }
+    }
+    keys
+}
+
+/// The `model_index.json` of a pipeline with this scheduler.
+pub fn pipeline_index(scheduler: &str) -> String {
+    let scheduler: Value = serde_json::from_str(scheduler).expect("what we write is JSON");
+    let index = json!({
+        "_class_name": "DDPMPipeline", "_diffusers_version": "0.42.1",
+        "scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"],
+    });
+    serde_json::to_string_pretty(&index).expect("plain data") + "\n"
 }
 
 fn unsupported(key: &str, value: impl std::fmt::Display, supported: &str) -> Error {
@@ -341,6 +382,116 @@ impl Keys {
         let unused: Vec<String> = keys.keys().filter(unused).map(|key| format!("{key} = {}", keys[key])).collect();
         if !unused.is_empty() {
             self.notes.push(format!("{FILE}: {} is ignored, as diffusers does", unused.join(", ")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(settings: &[&str]) -> Config {
+        Config::default().with_settings(&settings.iter().map(|s| (*s).into()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn written_configurations_are_read_back() {
+        for settings in [
+            &[][..],
+            &["diffusion.schedule=cosine", "diffusion.timesteps=200", "diffusion.target=v", "sample.sampler=ddim"],
+            &["diffusion.schedule=scaled-linear", "diffusion.target=x0", "sample.sampler=dpm-solver"],
+            &["diffusion.schedule=sigmoid", "diffusion.target=score-scaled", "sample.sampler=heun", "sample.steps=9"],
+            &["diffusion.schedule=betas", "diffusion.betas=[0.1, 0.2, 0.4]", "sample.clip_range=0.5"],
+        ] {
+            let config = with(settings);
+            let scheduler = from_json(&to_json(&config).unwrap()).unwrap();
+            assert_eq!(
+                (scheduler.diffusion, scheduler.sample, scheduler.notes),
+                (config.diffusion, config.sample, vec![])
+            );
+        }
+    }
+
+    #[test]
+    fn the_keys_of_diffusers_alone_give_schedule_target_and_sampler() {
+        let config = with(&["diffusion.schedule=cosine", "diffusion.target=v", "sample.sampler=ddim", "sample.n=3"]);
+        let mut keys: Map<String, Value> = serde_json::from_str(&to_json(&config).unwrap()).unwrap();
+        keys.remove(OWN);
+        let Scheduler { diffusion, sample, notes } = from_json(&Value::from(keys.clone()).to_string()).unwrap();
+        assert_eq!((&diffusion, sample.sampler), (&config.diffusion, config.sample.sampler));
+        assert!(notes.is_empty() && sample.diffusers.is_some(), "{notes:?}");
+        // What they say as they are written again, they say.
+        let again = to_json(&Config { diffusion, sample, ..Config::default() }).unwrap();
+        assert_eq!(serde_json::from_str::<Map<String, Value>>(&again).unwrap(), keys);
+    }
+
+    #[test]
+    fn a_changed_key_outweighs_our_own_sections() {
+        let text =
+            to_json(&Config::default()).unwrap().replace("\"epsilon\",\n  \"steps", "\"v_prediction\",\n  \"steps");
+        assert_eq!(from_json(&text).unwrap().diffusion.target, PredictionTarget::V);
+    }
+
+    #[test]
+    fn saved_schedulers_are_read_without_a_note() {
+        let ddpm = r#"{
+            "_class_name": "DDPMScheduler", "_diffusers_version": "0.42.1", "beta_end": 0.02, "beta_schedule": "linear",
+            "beta_start": 0.0001, "clip_sample": true, "clip_sample_range": 1.0, "dynamic_thresholding_ratio": 0.995,
+            "num_train_timesteps": 1000, "prediction_type": "epsilon", "rescale_betas_zero_snr": false,
+            "sample_max_value": 1.0, "steps_offset": 0, "thresholding": false, "timestep_spacing": "leading",
+            "trained_betas": null, "variance_type": "fixed_small"
+        }"#;
+        let dpm = r#"{
+            "_class_name": "DPMSolverMultistepScheduler", "_diffusers_version": "0.42.1", "algorithm_type": "dpmsolver++",
+            "beta_end": 0.02, "beta_schedule": "linear", "beta_start": 0.0001, "dynamic_thresholding_ratio": 0.995,
+            "euler_at_final": false, "final_sigmas_type": "zero", "flow_shift": 1.0, "lambda_min_clipped": -Infinity,
+            "lower_order_final": true, "num_train_timesteps": 1000, "prediction_type": "epsilon",
+            "rescale_betas_zero_snr": false, "sample_max_value": 1.0, "solver_order": 2, "solver_type": "midpoint",
+            "steps_offset": 0, "thresholding": false, "time_shift_type": "exponential", "timestep_spacing": "linspace",
+            "trained_betas": null, "use_beta_sigmas": false, "use_dynamic_shifting": false, "use_exponential_sigmas": false,
+            "use_flow_sigmas": false, "use_karras_sigmas": false, "use_lu_lambdas": false, "variance_type": null
+        }"#;
+        for (text, sampler, clip) in [(ddpm, Sampler::default(), Some(1.0)), (dpm, Sampler::DpmSolver, None)] {
+            let Scheduler { diffusion, sample, notes } = from_json(text).unwrap();
+            assert_eq!((diffusion, sample.sampler, sample.clip()), (DiffusionConfig::default(), sampler, clip));
+            assert!(notes.is_empty(), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_class_means_ddim_and_an_unknown_key_is_named() {
+        let Scheduler { sample, notes, .. } =
+            from_json(r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true}"#).unwrap();
+        assert_eq!(sample.sampler, Sampler::Ddim { eta: 0.0 });
+        assert!(
+            notes[0].starts_with("PNDMScheduler is not supported") && notes[1].contains("skip_prk_steps"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn unsupported_settings_are_refused_by_key_and_value() {
+        for (class, key, value) in [
+            (DDPM, "thresholding", "true"),
+            (DDPM, "prediction_type", "\"flow_prediction\""),
+            (DDPM, "beta_schedule", "\"laplace\""),
+            (DDPM, "variance_type", "\"fixed_large_log\""),
+            (DDPM, "timestep_spacing", "\"karras\""),
+            (DDPM, "num_train_timesteps", "\"many\""),
+            (DDIM, "rescale_betas_zero_snr", "true"),
+            (DPM_SOLVER, "use_karras_sigmas", "true"),
+            (DPM_SOLVER, "algorithm_type", "\"sde-dpmsolver++\""),
+            (DPM_SOLVER, "solver_type", "\"heun\""),
+            (DPM_SOLVER, "solver_order", "3"),
+        ] {
+            let message =
+                from_json(&format!("{{\"_class_name\": \"{class}\", \"{key}\": {value}}}")).unwrap_err().to_string();
+            // Without a signal at the end, the target epsilon is refused.
+            let word = if key == "rescale_betas_zero_snr" { "no signal" } else { key };
+            assert!(message.contains(word) && !message.contains('\n'), "{key}: {message}");
+        }
+        for setting in ["diffusion.target=mu", "diffusion.target=score", "diffusion.schedule=vp-cosine"] {
+            assert!(to_json(&with(&[setting])).unwrap_err().to_string().contains("diffusers has no"), "{setting}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::checkpoint::{self, Checkpoint, Whole};
 use super::config::Config;
+use super::diffusers_scheduler::{self, Scheduler};
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
 use crate::nn::model_folder::{self, ModelFolder};
@@ -12,9 +13,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+/// Folders of a pipeline.
+const PIPELINE_NETWORK: &str = "unet";
+const PIPELINE_SCHEDULER: &str = "scheduler";
+
 /// A network with its weights.
 pub struct ModelFile {
-    /// Configuration; of a diffusers folder only the `model` section is known, the rest is default.
+    /// Configuration; of a diffusers folder network, noise schedule, target and sampler are known, the rest is default.
     pub config: Config,
     /// The network.
     pub network: Network,
@@ -24,6 +29,8 @@ pub struct ModelFile {
     pub values: Vec<f32>,
     /// Origin of the values, in words.
     pub origin: String,
+    /// Sentences for the user: settings that were assumed or ignored.
+    pub notes: Vec<String>,
 }
 
 /// A choice between the weights of a checkpoint.
@@ -94,12 +101,14 @@ impl ModelFile {
         };
         let values = checkpoint.flat(prefix, &params)?;
         let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
-        Ok(ModelFile { config, network, params, values, origin })
+        Ok(ModelFile { config, network, params, values, origin, notes: Vec::new() })
     }
 
     fn from_folder(path: &Path, which: Which) -> Result<ModelFile> {
         let folder = ModelFolder::open(path, which == Which::Average)?;
-        let config = Config { model: folder.config.clone().into(), ..Config::default() };
+        let beside = folder.weights.parent().unwrap_or(Path::new(""));
+        let Scheduler { diffusion, sample, notes } = diffusers_scheduler::read(beside)?;
+        let config = Config { model: folder.config.clone().into(), diffusion, sample, ..Config::default() };
         let (network, params) = network(&config)?;
         let values = params.from_files(|name, dims| folder.read(name, dims))?;
         let ignored = match &folder.ignored_keys[..] {
@@ -107,7 +116,7 @@ impl ModelFile {
             keys => format!(", {} of its configuration ignored", keys.join(", ")),
         };
         let origin = format!("weights of a diffusers model ({}{ignored})", folder.weights.display());
-        Ok(ModelFile { config, network, params, values, origin })
+        Ok(ModelFile { config, network, params, values, origin, notes })
     }
 
     /// Rearranges the weights for another network of the same layers.
@@ -130,22 +139,36 @@ impl ModelFile {
         Error::Config(format!("the {origin} are another model's: \"{name}\": wanted {wanted:?}, found {found}"))
     }
 
-    /// Writes a diffusers model folder.
+    /// Writes a diffusers model folder with its scheduler's configuration, or a folder for `DDPMPipeline`.
     ///
     /// # Errors
-    /// A network that diffusers cannot compute, a folder that exists and is not empty, or a full disk.
-    pub fn export(&self, folder: &Path) -> Result<()> {
+    /// A network, a noise schedule or a target that diffusers does not have, a folder that exists and is not empty, or a
+    /// full disk.
+    pub fn export(&self, folder: &Path, pipeline: bool) -> Result<()> {
         let ModelConfig::Unet(unet) = &self.config.model else {
             return Err(Error::Config("model.architecture: diffusers' UNet2DModel cannot compute this network".into()));
         };
         let config = diffusers_config::to_json(unet)?;
+        let scheduler = diffusers_scheduler::to_json(&self.config)?;
         if folder.exists() && fs::read_dir(folder).map_err(Error::io(folder))?.next().is_some() {
             return Err(Error::format(folder, "exists and is not empty"));
         }
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let [network, beside] = match pipeline {
+            true => [PIPELINE_NETWORK, PIPELINE_SCHEDULER].map(|name| folder.join(name)),
+            false => [folder.to_path_buf(), folder.to_path_buf()],
+        };
+        for folder in [&network, &beside] {
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
         let tensors = self.params.to_files(&self.values);
-        write_whole(&folder.join(model_folder::WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
-        replace_file(&folder.join(model_folder::CONFIG), config.as_bytes())
+        write_whole(&network.join(model_folder::WEIGHTS), |out| tensor_file::write(out, &tensors, ("format", "pt")))?;
+        replace_file(&network.join(model_folder::CONFIG), config.as_bytes())?;
+        replace_file(&beside.join(diffusers_scheduler::FILE), scheduler.as_bytes())?;
+        if pipeline {
+            let index = diffusers_scheduler::pipeline_index(&scheduler);
+            replace_file(&folder.join(diffusers_scheduler::PIPELINE_INDEX), index.as_bytes())?;
+        }
+        Ok(())
     }
 }
 

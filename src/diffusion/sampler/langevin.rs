@@ -24,7 +24,9 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Annealed Langevin dynamics: `levels` noise levels, their `sigma / a` falling geometrically from `sigma_max` to
-/// `sigma_min`. One level is plain Langevin dynamics at `sigma_min`.
+/// `sigma_min`. One level is plain Langevin dynamics at `sigma_min`. The default settings are those of Song and Ermon
+/// (2019), ten levels from 1 to 0.01, 100 steps each; where a process never has so little noise, the dynamics ends at its
+/// least, with a step that is shorter in the same proportion to its variance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Langevin {
@@ -37,28 +39,53 @@ pub struct Langevin {
     /// Largest noise, relative to the signal.
     #[serde(rename = "langevin_sigma_max")]
     pub sigma_max: f64,
-    /// Smallest noise, relative to the signal.
+    /// Smallest noise, relative to the signal; 0: 0.01, or the least of the process if that is more.
     #[serde(rename = "langevin_sigma_min")]
     pub sigma_min: f64,
-    /// Step size at the smallest noise.
+    /// Step size at the smallest noise; 0: a fifth of its variance.
     #[serde(rename = "langevin_step_size")]
     pub step: f64,
 }
 
 impl Default for Langevin {
-    /// The settings of Song and Ermon (2019): ten levels from 1 to 0.01, 100 steps each.
     fn default() -> Langevin {
-        Langevin { levels: 10, steps_per_level: 100, sigma_max: 1.0, sigma_min: 0.01, step: 2e-5 }
+        Langevin { levels: 10, steps_per_level: 100, sigma_max: 1.0, sigma_min: 0.0, step: 0.0 }
     }
 }
 
+/// Noise and step size of the last level of Song and Ermon (2019).
+const SIGMA_MIN: f64 = 0.01;
+const STEP: f64 = 2e-5;
+
 impl Langevin {
+    /// These settings with numbers for what is left to the process.
+    fn for_process(mut self, process: &Process) -> Result<Langevin> {
+        self.validate()?;
+        if self.sigma_min == 0.0 {
+            self.sigma_min = process.time_of_noise(SIGMA_MIN).map_or_else(|_| process.least_noise(), |_| SIGMA_MIN);
+        }
+        if self.step == 0.0 {
+            self.step = STEP * (self.sigma_min / SIGMA_MIN).powi(2);
+        }
+        Ok(self)
+    }
+
+    /// The times of the levels.
+    fn times(self, process: &Process) -> Result<Vec<f64>> {
+        let time = |sigma| {
+            process.time_of_noise(sigma).map_err(|e| {
+                Error::Config(format!("{e}; langevin_sigma_max and langevin_sigma_min choose the noise levels"))
+            })
+        };
+        geometric(self.sigma_max, self.sigma_min, self.levels).into_iter().map(time).collect()
+    }
+
     /// The time that the dynamics starts at.
     ///
     /// # Errors
     /// A noise level that the process does not have.
     pub(super) fn first_time(self, process: &Process) -> Result<f64> {
-        process.time_of_noise(if self.levels == 1 { self.sigma_min } else { self.sigma_max })
+        Ok(self.for_process(process)?.times(process)?[0])
     }
 
     /// The steps; the times of the route are not visited.
@@ -67,13 +94,10 @@ impl Langevin {
     /// No levels or no steps, settings that are not positive or not descending, or levels that the process does not
     /// have.
     pub(super) fn steps(self, route: &Route) -> Result<Vec<SamplerStep>> {
-        self.validate()?;
-        let Langevin { levels, steps_per_level, sigma_max, sigma_min, step } = self;
         let process = route.process;
-        let times = geometric(sigma_max, sigma_min, levels)
-            .into_iter()
-            .map(|sigma| process.time_of_noise(sigma))
-            .collect::<Result<Vec<f64>>>()?;
+        let langevin = self.for_process(process)?;
+        let Langevin { levels, steps_per_level, step, .. } = langevin;
+        let times = langevin.times(process)?;
         let last_noise = process.level(times[levels - 1]).noise_ratio();
         let share = step / (2.0 * last_noise * last_noise);
         let mut steps = Vec::with_capacity(levels * steps_per_level);
@@ -103,10 +127,10 @@ impl Langevin {
                 "Langevin dynamics: wanted at least one level and one step, not {levels} levels of {steps_per_level} steps"
             )));
         }
-        if !(step > 0.0 && sigma_min > 0.0 && sigma_max >= sigma_min) {
+        if !(step >= 0.0 && sigma_min >= 0.0 && sigma_max > 0.0 && sigma_max >= sigma_min) {
             return Err(Error::Config(format!(
-                "Langevin dynamics: wanted sigma_max >= sigma_min > 0 and a positive step, not sigma_max = {sigma_max}, \
-                 sigma_min = {sigma_min}, step = {step}"
+                "Langevin dynamics: the noise must not grow, nor a setting be negative: langevin_sigma_max = {sigma_max}, \
+                 langevin_sigma_min = {sigma_min}, langevin_step_size = {step}"
             )));
         }
         Ok(())

@@ -299,14 +299,32 @@ fn exploding_variance_recovers_the_data() {
 }
 
 #[test]
+fn the_default_dynamics_ends_at_the_least_noise_of_the_process() {
+    // From 0.0001 there are the levels of Song and Ermon, from 0.001 and 0.01 not.
+    for (beta_first, want) in [(1e-4, 0.01), (1e-3, 1e-3f64.sqrt()), (1e-2, 1e-2f64.sqrt())] {
+        let process = linear(beta_first);
+        let steps =
+            Sampler::Langevin(Langevin::default()).steps(&process, &[], PredictionTarget::Epsilon, None).unwrap();
+        let last = process.level(process.time_at(steps[steps.len() - 1].time));
+        assert!((last.noise_ratio() / want - 1.0).abs() <= 0.02, "{}: {}", beta_first, last.noise_ratio());
+        // The share of the way to the estimate is that of Song and Ermon's settings.
+        assert!((steps[0].m_z - 0.9).abs() <= 2e-3, "{}", steps[0].m_z);
+    }
+    let explicit = Langevin { sigma_min: 0.01, ..Langevin::default() };
+    let message = Sampler::Langevin(explicit).steps(&linear(1e-3), &[], PredictionTarget::Epsilon, None).unwrap_err();
+    assert!(message.to_string().contains("langevin_sigma_min"), "{message}");
+}
+
+#[test]
 fn impossible_langevin_settings_are_refused() {
     for settings in [
         Langevin { levels: 0, ..SETTINGS },
         Langevin { steps_per_level: 0, ..SETTINGS },
         Langevin { sigma_max: 0.001, ..SETTINGS },
         Langevin { sigma_max: 20.0, ..SETTINGS },
-        Langevin { sigma_min: 0.0, ..SETTINGS },
-        Langevin { step: 0.0, ..SETTINGS },
+        Langevin { sigma_min: -0.1, ..SETTINGS },
+        Langevin { step: -1.0, ..SETTINGS },
+        Langevin { step: f64::NAN, ..SETTINGS },
     ] {
         let steps = Sampler::Langevin(settings).steps(&exploding(), &[], PredictionTarget::Score, None);
         assert!(steps.is_err(), "{settings:?}");
