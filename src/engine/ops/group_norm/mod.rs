@@ -20,6 +20,7 @@
 //! constant: it joins the mean, `x - (mean - b)`, and no loop over pixels knows of it.
 
 mod cpu;
+mod shape;
 mod slabs;
 
 use crate::engine::device::Memory;
@@ -28,6 +29,7 @@ use crate::engine::ops::concat::Joined;
 use crate::engine::ops::dropout::{self, DropoutLayer, rng};
 use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use shape::Shape;
 use slabs::Slabs;
 use std::ops::Range;
 
@@ -98,27 +100,6 @@ pub fn group_norm_with(
 /// begin a vector.
 pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
     tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    n: usize,
-    pixels: usize,
-    c: usize,
-    groups: usize,
-    silu: bool,
-}
-
-impl Shape {
-    /// Elements of an image.
-    fn image(&self) -> usize {
-        self.pixels * self.c
-    }
-
-    /// Floats of an image's statistics.
-    fn stats_width(&self, with_bias: bool) -> usize {
-        2 * self.groups + if with_bias { self.c } else { 0 }
-    }
 }
 
 /// Operands that both passes read.
