@@ -21,10 +21,11 @@
 // `const __grid_constant__ TensorMap x` and passes its address on. On the device the 128 bytes are the driver's
 // CUtensorMap.
 #if defined(__CUDACC__)
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
   unsigned char opaque[128];
 };
 #endif
+static_assert(sizeof(TensorMap) == 128 && alignof(TensorMap) == 128, "as CUDA 13 declares CUtensorMap");
 
 // The 32-bit address of an object in shared memory. Dynamic shared memory starts at a multiple of 1024.
 __device__ __forceinline__ uint32_t smem_u32(const void* p EMU_AT) {

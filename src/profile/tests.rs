@@ -82,20 +82,6 @@ fn every_launch_of_every_preset_has_its_layer() {
 }
 
 #[test]
-fn layers_belong_to_blocks() {
-    let cases = [
-        ("down_blocks.0.resnets.1.conv1", "down_blocks.0.resnets.1"),
-        ("mid_block.attentions.0.to_out.0", "mid_block.attentions.0"),
-        ("up_blocks.2.join", "up_blocks.2"),
-        ("time_embedding.linear_1", "time_embedding"),
-        ("conv_in", "conv_in"),
-    ];
-    for (layer, want) in cases {
-        assert_eq!(block(layer), want);
-    }
-}
-
-#[test]
 fn a_step_in_parts_is_counted_in_parts() {
     let mut config = presets::get("quickstart").unwrap();
     config.train.batch_size = 8;

@@ -132,3 +132,22 @@ pub(super) fn block(layer: &str) -> &str {
     let end = ends.rfind(|&end| is_number(end)).or_else(|| layer.find('.'));
     &layer[..end.unwrap_or(layer.len())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_belong_to_blocks() {
+        let cases = [
+            ("down_blocks.0.resnets.1.conv1", "down_blocks.0.resnets.1"),
+            ("mid_block.attentions.0.to_out.0", "mid_block.attentions.0"),
+            ("up_blocks.2.join", "up_blocks.2"),
+            ("time_embedding.linear_1", "time_embedding"),
+            ("conv_in", "conv_in"),
+        ];
+        for (layer, want) in cases {
+            assert_eq!(block(layer), want);
+        }
+    }
+}

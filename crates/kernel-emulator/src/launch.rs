@@ -62,7 +62,7 @@ impl Argument {
 /// A box of a tensor that one copy moves, in the layout of the type `TensorMap` of `include/emulator/cuda_types.h`.
 /// Dimensions count from the innermost outwards, and those beyond the rank are 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct TensorMap {
     /// Address of the tensor.
     pub address: u64,

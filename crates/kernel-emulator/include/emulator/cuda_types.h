@@ -45,12 +45,11 @@ struct dim3 {
 // What a tensor copy moves: a box of a tensor in global memory. The fields of TensorMap in src/launch.rs, in the same
 // order; dimensions from the innermost outwards. `strides[i]` are the bytes from one index of dimension i + 1 to the
 // next.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
   char* data;
   uint64_t strides[4];
   uint32_t dims[5], box[5], element_strides[5], rank, element_bytes, swizzle_128;
 };
-static_assert(sizeof(TensorMap) == 128, "as large as on the device");
 
 #define EMU_VECTOR_TYPES(T, name)                                                \
   struct alignas(2 * sizeof(T)) name##2 { T x, y; };                             \

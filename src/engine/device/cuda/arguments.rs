@@ -6,6 +6,8 @@ use crate::engine::tensor::DType;
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
 
+const _: () = assert!(align_of::<sys::CUtensorMap>() == 128, "as kernels/common/hopper.cuh has it");
+
 /// Value of an argument, to which its address points.
 pub(super) enum Value {
     /// Its bits, in the low bytes.
