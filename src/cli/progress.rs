@@ -28,7 +28,6 @@ pub struct Progress {
 enum Output {
     Bar(ProgressBar),
     Lines { out: Box<dyn Write + Send>, last: f64 },
-    Hidden,
 }
 
 impl Progress {
@@ -44,11 +43,6 @@ impl Progress {
     /// A line now and then, for a file or a pipe.
     pub fn lines(total_steps: u64, first_step: u64, images_per_step: usize, out: Box<dyn Write + Send>) -> Progress {
         Progress::new(total_steps, first_step, images_per_step, Output::Lines { out, last: 0.0 })
-    }
-
-    /// Nothing is shown, but the figures are kept.
-    pub fn hidden(total_steps: u64, first_step: u64, images_per_step: usize) -> Progress {
-        Progress::new(total_steps, first_step, images_per_step, Output::Hidden)
     }
 
     fn new(total_steps: u64, first_step: u64, images_per_step: usize, output: Output) -> Progress {
@@ -79,7 +73,6 @@ impl Progress {
                     let _ = writeln!(out, "step {step}/{} {line}", self.total_steps);
                 }
             }
-            Output::Hidden => {}
         }
     }
 
@@ -88,7 +81,6 @@ impl Progress {
         match &mut self.output {
             Output::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
             Output::Lines { out, .. } => drop(writeln!(out, "{text}")),
-            Output::Hidden => {}
         }
     }
 
@@ -222,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_speed_follows_a_change() {
-        let mut progress = Progress::hidden(1_000_000, 0, 1);
+        let mut progress = Progress::lines(1_000_000, 0, 1, Box::new(std::io::sink()));
         (1..=1000).for_each(|i| progress.update_at(f64::from(i) * 0.01, i as u64, 1.0));
         assert!((progress.images_per_second() - 100.0).abs() <= 1.0);
         (1..=300).for_each(|i| progress.update_at(10.0 + f64::from(i) * 0.2, 1000 + i as u64, 1.0));

@@ -90,7 +90,7 @@ fn configuration(args: &Args, begun: Option<&Config>) -> Result<Config> {
 /// Trains, and shows how far it is.
 fn train(run: &Run, device: Device) -> Result<Outcome> {
     let mut progress: Option<Progress> = None;
-    let mut note = |progress: &mut Option<Progress>, text: String| match progress {
+    let note = |progress: &mut Option<Progress>, text: String| match progress {
         Some(progress) => progress.note(&text),
         None => eprintln!("{text}"),
     };
@@ -108,7 +108,7 @@ fn train(run: &Run, device: Device) -> Result<Outcome> {
     if let Some(progress) = &mut progress {
         progress.finish();
     }
-    outcome
+    Ok(outcome?)
 }
 
 fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
