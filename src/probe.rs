@@ -5,6 +5,7 @@ use crate::Result;
 use crate::diffusion::{NoiseLevel, Process};
 use crate::engine::ops::noise_loss::noise;
 use crate::engine::ops::philox::state_tensor;
+use crate::engine::ops::records::NoiseRecord;
 use crate::engine::random::RngState;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
@@ -60,7 +61,7 @@ impl Probe {
         let [h, w, c] = model.sample_dims();
         Probe {
             images: store.tensor(&[chunk, h, w, c], DType::F32),
-            coefficients: store.tensor(&[chunk, 4], DType::F32),
+            coefficients: store.tensor(&[chunk, NoiseRecord::LEN], DType::F32),
             time: store.tensor(&[chunk], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
             rng: state_tensor(store),
@@ -113,10 +114,12 @@ impl Probe {
             v.resize(len, 0.0);
             v
         };
-        let coefficients = points.iter().flat_map(|p| [p.level.a as f32, p.level.sigma as f32, 0.0, 1.0]).collect();
+        let record =
+            |p: &ProbePoint| NoiseRecord { a: p.level.a as f32, sigma: p.level.sigma as f32, c_x: 0.0, c_eps: 1.0 };
+        let coefficients = points.iter().flat_map(|p| record(p).values().to_vec()).collect();
         let time = points.iter().map(|p| p.network_time as f32).collect();
         session.write(self.images, &padded(samples.to_vec(), chunk * values))?;
-        session.write(self.coefficients, &padded(coefficients, 4 * chunk))?;
+        session.write(self.coefficients, &padded(coefficients, NoiseRecord::LEN * chunk))?;
         session.write(self.time, &padded(time, chunk))?;
         session.write_i32(self.rng, &rng.words())?;
         if let Some(tensor) = self.labels {

@@ -3,8 +3,9 @@
 //! Sample `i` is a function of the weights, the seed and `i`. Samples are drawn in chunks of one fixed size, the last
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
-use crate::diffusion::SamplerStep;
+use crate::diffusion::{SamplerStep, guidance};
 use crate::engine::ops::philox::state_tensor;
+use crate::engine::ops::records::SamplerRecord;
 use crate::engine::ops::sampler_step::sampler_step;
 use crate::engine::random::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Program, Session, Tape};
@@ -116,7 +117,7 @@ impl ImageSampler {
             x0: store.tensor(&[chunk, h, w, c], DType::F32),
             time: store.tensor(&[seen], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
-            coefficients: store.tensor(&[12], DType::F32),
+            coefficients: store.tensor(&[SamplerRecord::LEN], DType::F32),
             rng: state_tensor(store),
             classes: model.classes(),
             program: None,
@@ -229,11 +230,31 @@ impl ImageSampler {
         k: usize,
         step: &SamplerStep,
     ) -> Result<()> {
-        session.write(self.coefficients, &step.record(request.guidance))?;
+        session.write(self.coefficients, record(step, request.guidance).values())?;
         session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
         let rng = RngState { seed: request.seed, step: k as u32, first_image: first as u32 };
         session.write_i32(self.rng, &rng.words())?;
         session.run(self.program.as_mut().expect("a network was loaded"))
+    }
+}
+
+/// Numbers of one step and of guidance of strength `w`, as the device reads them. The two logarithms are 0 where no
+/// variance is learned, so that the noise is not scaled.
+fn record(step: &SamplerStep, w: f64) -> SamplerRecord {
+    let ([log_min, log_max], [w_class, w_none]) = (step.log_variance.unwrap_or_default(), guidance::weights(w));
+    SamplerRecord {
+        p_z: step.p_z as f32,
+        p_out: step.p_out as f32,
+        limit: step.clip as f32,
+        m_z: step.m_z as f32,
+        m_x: step.m_x as f32,
+        m_previous: step.m_previous as f32,
+        m_out: step.m_out as f32,
+        rho: step.rho as f32,
+        log_min: log_min as f32,
+        log_max: log_max as f32,
+        w_class: w_class as f32,
+        w_none: w_none as f32,
     }
 }
 
@@ -276,6 +297,20 @@ mod tests {
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
             }
         }
+    }
+
+    #[test]
+    fn records_hold_the_coefficients_and_the_weights_of_guidance() {
+        let config = Config::default().with_settings(&["sample.sampler=ddim".into()]).unwrap();
+        let plan = config.sample.plan(&config).unwrap();
+        let fixed = SamplerStep { clip: f64::INFINITY, m_previous: 0.25, rho: 0.5, ..plan.steps[0] };
+        let learned = SamplerStep { log_variance: Some([-3.0, -2.0]), ..fixed };
+        let SamplerRecord { p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, .. } = record(&learned, 5.0);
+        assert_eq!((limit, m_previous, rho), (f32::INFINITY, 0.25, 0.5));
+        assert_eq!([p_z, p_out, m_z], [fixed.p_z, fixed.p_out, fixed.m_z].map(|value| value as f32));
+        assert_eq!([m_x, m_out], [fixed.m_x, fixed.m_out].map(|value| value as f32));
+        assert_eq!(record(&learned, 5.0).values()[8..], [-3.0, -2.0, 6.0, -5.0]);
+        assert_eq!(record(&fixed, 0.0).values()[8..], [0.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::random::{hides_label, timestep_draw};
 use crate::Result;
 use crate::diffusion::learned_variance::VarianceStep;
 use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, TimestepDraw};
-use crate::engine::ops::hybrid_loss;
+use crate::engine::ops::records::{HybridLossRecord, NoiseRecord};
 use std::ops::Range;
 
 /// The objective of a run.
@@ -29,12 +29,12 @@ pub struct Objective {
 pub struct PartCoefficients {
     /// `[n]` time as the network is told it.
     pub time: Vec<f32>,
-    /// `[n, 4]` a, sigma, c_x, c_eps.
-    pub noise: Vec<f32>,
+    /// `[n]` how each image is noised, and its target.
+    pub noise: Vec<NoiseRecord>,
     /// `[n]` factor of the squared error, summed over an image's values.
     pub weight: Vec<f32>,
-    /// `[n, 8]` as [`hybrid_loss`](crate::engine::ops::hybrid_loss) reads them; empty unless the variance is learned.
-    pub hybrid: Vec<f32>,
+    /// `[n]` coefficients of the hybrid loss; empty unless the variance is learned.
+    pub hybrid: Vec<HybridLossRecord>,
 }
 
 impl Objective {
@@ -68,24 +68,31 @@ impl Objective {
             let t = self.draw.time(step, image as u32, &self.process);
             let c = ImageCoefficients::new(&self.process, self.target, self.weighting, t, self.batch, self.reduction)?;
             part.time.push(c.time);
-            part.noise.extend([c.a, c.sigma, c.c_x, c.c_eps]);
+            part.noise.push(NoiseRecord { a: c.a, sigma: c.sigma, c_x: c.c_x, c_eps: c.c_eps });
             part.weight.push(c.weight);
             if learns_variance {
-                part.hybrid.extend(self.hybrid(t, c.weight));
+                part.hybrid.push(self.hybrid(t, c.weight));
             }
         }
         Ok(part)
     }
 
     /// Coefficients of the hybrid loss at `t` (Nichol and Dhariwal 2021, eq. 15-16).
-    fn hybrid(&self, t: f64, weight: f32) -> [f32; hybrid_loss::COEFFICIENTS] {
+    fn hybrid(&self, t: f64, w: f32) -> HybridLossRecord {
         let Process::Discrete(schedule) = &self.process else { unreachable!("refused with the configuration") };
         let VarianceStep { log_variance: [log_min, log_max], c_2, first } = VarianceStep::new(schedule, t as usize);
         let x0 = self.target.x0(&self.process.point(t));
         let [images, values] = self.batch.map(|n| n as f64);
-        let w_vb = self.vb_weight / (images * values);
-        let c = [f64::from(weight), w_vb, x0.z, x0.out, c_2, log_min, log_max, f64::from(u8::from(first))];
-        c.map(|v| v as f32)
+        HybridLossRecord {
+            w,
+            w_vb: (self.vb_weight / (images * values)) as f32,
+            p_z: x0.z as f32,
+            p_out: x0.out as f32,
+            share: c_2 as f32,
+            log_min: log_min as f32,
+            log_max: log_max as f32,
+            decodes: f32::from(u8::from(first)),
+        }
     }
 
     /// The loss of one sample at `t`, averaged over its values: what the network `said [h, w, out_channels]` of a sample
@@ -161,7 +168,7 @@ mod tests {
         let Process::Discrete(schedule) = objective.process() else { panic!("a table") };
         let part = objective.part(0, 0..32, true).unwrap();
         let (mut seen, values) = ([false; 5], config.model.sample_len() as f64);
-        for (image, c) in part.hybrid.chunks_exact(hybrid_loss::COEFFICIENTS).enumerate() {
+        for (image, c) in part.hybrid.iter().enumerate() {
             let t = objective.draw.time(0, image as u32, objective.process()) as usize;
             seen[t] = true;
             let (a, beta) = (schedule.level(t).a, schedule.beta(t));
@@ -179,7 +186,7 @@ mod tests {
                 f64::from(u8::from(t == 1)),
             ];
             let close = |(&got, want): (&f32, f64)| (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-3);
-            assert!(c.iter().zip(want).all(close), "t = {t}: {c:?}, not {want:?}");
+            assert!(c.values().iter().zip(want).all(close), "t = {t}: {c:?}, not {want:?}");
         }
         assert_eq!(seen, [false, true, true, true, true]);
     }
@@ -190,6 +197,6 @@ mod tests {
         let [whole, first, second] = [0..8, 0..3, 3..8].map(|images| objective.part(5, images, true).unwrap());
         assert_eq!([first.noise, second.noise].concat(), whole.noise);
         assert_eq!([first.hybrid, second.hybrid].concat(), whole.hybrid);
-        assert_eq!((whole.hybrid.len(), whole.time.len()), (64, 8));
+        assert_eq!((whole.hybrid.len(), whole.time.len()), (8, 8));
     }
 }

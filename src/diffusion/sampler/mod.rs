@@ -26,7 +26,7 @@
 mod langevin;
 
 use super::learned_variance::log_variance;
-use super::{NoiseLevel, Posterior, PredictionTarget, Process, TimePoint, guidance};
+use super::{NoiseLevel, Posterior, PredictionTarget, Process, TimePoint};
 use crate::{Error, Result};
 
 /// Variance of the noise that an ancestral step adds.
@@ -84,16 +84,6 @@ pub struct SamplerStep {
 }
 
 impl SamplerStep {
-    /// The record a device reads, rounded to `f32`: `p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, ln beta_tilde,
-    /// ln beta` and the weights of [`guidance`] of strength `w`, which are read where the network is asked
-    /// twice. The two logarithms are 0 where nothing is learnt, so that `e = 1` for any `v`.
-    pub fn record(&self, w: f64) -> [f32; 12] {
-        let ([log_min, log_max], [w_class, w_none]) = (self.log_variance.unwrap_or_default(), guidance::weights(w));
-        let SamplerStep { p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, .. } = *self;
-        [p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none]
-            .map(|value| value as f32)
-    }
-
     /// The clipped estimate of `x_0` for one value.
     pub fn x0(&self, z: f64, out: f64) -> f64 {
         (self.p_z * z + self.p_out * out).clamp(-self.clip, self.clip)

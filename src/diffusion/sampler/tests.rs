@@ -155,22 +155,6 @@ fn a_learned_variance_lies_between_those_of_the_kept_steps() {
 }
 
 #[test]
-fn records_hold_the_coefficients_and_the_weights_of_guidance() {
-    let process = Process::Discrete(Schedule::linear(4, 1e-4, 0.02).unwrap());
-    let steps = LEARNED.steps(&process, &[1.0, 4.0], PredictionTarget::Epsilon, None).unwrap();
-    let step = SamplerStep { m_previous: 0.25, m_out: 0.125, ..steps[0] };
-    let [p_z, p_out, clip, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none] = step.record(5.0);
-    assert_eq!((clip, m_previous, m_out, rho), (f32::INFINITY, 0.25, 0.125, 1.0));
-    assert_eq!((step.time, w_class, w_none), (3.0, 6.0, -5.0));
-    assert_eq!((p_z, p_out), (step.p_z as f32, step.p_out as f32));
-    assert_eq!((m_z, m_x), (step.m_z as f32, step.m_x as f32));
-    assert_eq!(Some([log_min, log_max]), step.log_variance.map(|pair| pair.map(|value| value as f32)));
-    let fixed = ANCESTRAL.steps(&process, &[1.0, 4.0], PredictionTarget::Epsilon, None).unwrap()[0];
-    assert_eq!(fixed.record(0.0)[8..], [0.0, 0.0, 1.0, 0.0]);
-    assert_eq!(fixed.deviation(0.7), 1.0);
-}
-
-#[test]
 fn impossible_plans_are_refused() {
     let process = Process::Discrete(Schedule::linear(10, 1e-4, 0.02).unwrap());
     let plan = |sampler: Sampler, times: &[f64], clip| sampler.steps(&process, times, PredictionTarget::Epsilon, clip);

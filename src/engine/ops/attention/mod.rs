@@ -19,7 +19,8 @@ mod tiles;
 
 use crate::Result;
 use crate::engine::device::{Capability, Memory};
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Declaration, Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use hopper::{BackwardPlan, Plans};
 use tiles::{Tiles, check_tiles};
@@ -79,25 +80,17 @@ impl Shape {
     }
 }
 
-#[derive(Debug)]
-struct AttentionFwd {
-    out: Tensor,
-    lse: Tensor,
-    qkv: Tensor,
-    shape: Shape,
-    hopper: Plans,
+op! {
+    struct AttentionFwd = "attention_fwd" {
+        out out,  // [n, l, heads dv]
+        out lse,  // [n, heads, l] f32
+        in qkv,   // [n, l, heads (2 dk + dv)]
+        shape: Shape,
+        hopper: Plans,
+    }
 }
 
 impl Op for AttentionFwd {
-    fn name(&self) -> &'static str {
-        "attention_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.out, self.lse]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.qkv]
-    }
     fn backward(&self, tape: &mut Tape) {
         let &AttentionFwd { out, lse, qkv, shape, hopper: Plans { bwd: hopper, .. } } = self;
         let dout = tape.grad(out);
@@ -123,7 +116,8 @@ impl Op for AttentionFwd {
             .grid([self.shape.n * heads * tiles.per_head, dv.div_ceil(tiles.width), 1])
             .block(32 * tiles.warps)
             .smem(tiles.shared_bytes)
-            .args(&[self.out.into(), self.lse.into(), self.qkv.into(), l.into(), heads.into(), dk.into(), dv.into()]);
+            .operands(self)
+            .with([l, heads, dk, dv]);
     }
     fn check_launch(&self) -> Result<()> {
         match self.hopper.fwd {
@@ -136,29 +130,21 @@ impl Op for AttentionFwd {
     }
 }
 
-#[derive(Debug)]
-struct AttentionBwd {
-    dqkv: Tensor,
-    /// `ds` for Hopper's kernels, if they keep it; `delta` for the others.
-    scratch: Tensor,
-    dout: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    shape: Shape,
-    hopper: Option<BackwardPlan>,
+op! {
+    struct AttentionBwd = "attention_bwd" {
+        out dqkv,     // as qkv
+        /// `ds` for Hopper's kernels, if they keep it; `delta`, `[n, heads, l]`, for the others.
+        out scratch,
+        in dout,      // as out
+        in qkv,       // [n, l, heads (2 dk + dv)]
+        in out,       // [n, l, heads dv]
+        in lse,       // [n, heads, l] f32
+        shape: Shape,
+        hopper: Option<BackwardPlan>,
+    }
 }
 
 impl Op for AttentionBwd {
-    fn name(&self) -> &'static str {
-        "attention_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dqkv, self.scratch]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dout, self.qkv, self.out, self.lse]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dqkv], [dout, qkv, out, lse]) = mem.views([self.dqkv], [self.dout, self.qkv, self.out, self.lse]);
         cpu::backward(dqkv, dout, qkv, out, lse, self.shape);
@@ -169,9 +155,10 @@ impl Op for AttentionBwd {
         }
         let Shape { n, l, heads, dk, dv } = self.shape;
         let dtype = self.qkv.dtype();
-        let args =
-            [self.scratch.into(), self.dout.into(), self.out.into(), n.into(), l.into(), heads.into(), dv.into()];
-        q.kernel("attention_bwd_delta", dtype).grid([(n * l * heads).div_ceil(8), 1, 1]).args(&args);
+        q.kernel("attention_bwd_delta", dtype)
+            .grid(flat(32 * n * l * heads, 1))
+            .with([self.scratch, self.dout, self.out])
+            .with([n, l, heads, dv]);
         let tiles = Tiles::backward(&self.shape, dtype);
         let (dk_slabs, dv_slabs) = (dk.div_ceil(tiles.width), dv.div_ceil(tiles.width));
         for (kernel, slabs) in [("attention_bwd_dq", dk_slabs), ("attention_bwd_dkv", dk_slabs + dv_slabs)] {
@@ -179,17 +166,8 @@ impl Op for AttentionBwd {
                 .grid([n * heads * tiles.per_head, slabs, 1])
                 .block(32 * tiles.warps)
                 .smem(tiles.shared_bytes)
-                .args(&[
-                    self.dqkv.into(),
-                    self.dout.into(),
-                    self.qkv.into(),
-                    self.lse.into(),
-                    self.scratch.into(),
-                    l.into(),
-                    heads.into(),
-                    dk.into(),
-                    dv.into(),
-                ]);
+                .with([self.dqkv, self.dout, self.qkv, self.lse, self.scratch])
+                .with([l, heads, dk, dv]);
         }
     }
     fn check_launch(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::hopper::Plans;
 use super::{Conv2dShape, few};
 use crate::engine::device::Capability;
-use crate::engine::tape::{Arg, Backend, PartSum, Tape};
+use crate::engine::tape::{Backend, PartSum, Tape};
 use crate::engine::tensor::{DType, Tensor};
 
 /// What the ops of a layer are called in profiles.
@@ -54,8 +54,8 @@ impl Layer {
 }
 
 /// The dimensions that the three kernels take, in their order.
-pub fn dims(s: &Conv2dShape) -> [Arg; 12] {
-    [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()].map(Arg::from)
+pub fn dims(s: &Conv2dShape) -> [usize; 12] {
+    [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()]
 }
 
 /// `dx` is computed apart for each remainder of (row, column) by the stride: see the kernel.

@@ -25,8 +25,8 @@ mod slabs;
 use crate::engine::device::Memory;
 use crate::engine::ops::channel_bias::ImageBias;
 use crate::engine::ops::concat::Joined;
-use crate::engine::ops::dropout::DropoutLayer;
-use crate::engine::tape::{Arg, Backend, Launches, Op, Tape};
+use crate::engine::ops::dropout::{self, DropoutLayer, rng};
+use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use slabs::Slabs;
 use std::ops::Range;
@@ -82,11 +82,8 @@ pub fn group_norm_with(
     let (n, c) = (x.dim(0), x.last_dim());
     assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
     assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
-    if let Some(ImageBias { values, first }) = bias {
-        let fits = values.rank() == 2 && values.dim(0) == n && first + c <= values.dim(1);
-        assert!(fits && values.dtype() == x.dtype(), "group_norm: bias {values:?} from column {first} on for {x:?}");
-    }
-    assert!(dropout.is_none_or(|layer| (0.0..1.0).contains(&layer.p)), "group_norm: {dropout:?}");
+    assert!(bias.is_none_or(|bias| bias.fits(x)), "group_norm: {bias:?} for {x:?}");
+    assert!(dropout.is_none_or(|layer| layer.is_valid()), "group_norm: {dropout:?}");
     let can_read = !of.is_pair() || dropout.is_none() && reads_joined(tape, of.first, of.second);
     assert!(can_read, "group_norm: {of:?}, {dropout:?}");
     let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
@@ -137,14 +134,9 @@ struct Operands {
 }
 
 impl Operands {
-    /// The state of the random numbers, or nothing.
-    fn rng(&self) -> Tensor {
-        self.dropout.map_or(Tensor::EMPTY, |layer| layer.rng)
-    }
-
     /// In the kernels' order.
-    fn tensors(&self) -> [Tensor; 6] {
-        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.rng()]
+    fn list(&self) -> [Tensor; 6] {
+        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, rng(&self.dropout)]
     }
 
     fn bias_columns(&self) -> Range<usize> {
@@ -157,16 +149,15 @@ impl Operands {
         (is_bias && !operand.is_empty()).then(|| self.bias_columns())
     }
 
-    /// What both kernels get of dimensions, dropout and bias, with the op's own scalars where they belong.
-    fn scalars(&self, slabs: &Slabs, own: &[Arg]) -> Vec<Arg> {
-        let Shape { pixels, c, groups, silu, .. } = self.shape;
-        let columns = if self.bias.values.is_empty() { 0 } else { self.bias.values.last_dim() };
-        let dims = [pixels, c, self.x.split(), groups, slabs.groups, columns, self.bias.first].map(Arg::from);
-        let dropout: [Arg; 3] = match self.dropout {
-            Some(layer) => [layer.stream().id().into(), layer.threshold().into(), layer.scale().into()],
-            None => [0u32.into(), 0u32.into(), 1f32.into()],
-        };
-        [&dims[..], own, &[(silu as i32).into()], &dropout].concat()
+    /// Dimensions of both kernels.
+    fn dims(&self, slabs: &Slabs) -> [usize; 7] {
+        let Shape { pixels, c, groups, .. } = self.shape;
+        [pixels, c, self.x.split(), groups, slabs.groups, self.bias.width(), self.bias.first]
+    }
+
+    /// Last arguments of both kernels: activation and dropout.
+    fn after(&self) -> [Arg; 2] {
+        [i32::from(self.shape.silu).into(), dropout::argument(&self.dropout)]
     }
 
     /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
@@ -178,10 +169,16 @@ impl Operands {
         }
     }
 
-    /// Of [`Operands::tensors`]; on the CPU `x` is one tensor.
+    /// Of [`Operands::list`]; on the CPU `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
         let mask = self.dropout.map(|layer| layer.mask(rng));
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
+    }
+}
+
+impl Operand for Operands {
+    fn tensors(&self) -> Vec<Tensor> {
+        self.list().to_vec()
     }
 }
 
@@ -189,24 +186,16 @@ impl Operands {
 const FORWARD: [&str; 3] = ["group_norm_fwd", "group_norm_joined_fwd", "group_norm_dropout_fwd"];
 const BACKWARD: [&str; 3] = ["group_norm_bwd", "group_norm_joined_bwd", "group_norm_dropout_bwd"];
 
-#[derive(Debug)]
-struct GroupNormFwd {
-    y: Tensor,
-    stats: Tensor,
-    of: Operands,
-    eps: f32,
+op! {
+    struct GroupNormFwd = "group_norm_fwd" {
+        out y,             // [n, .., c]
+        out stats,         // [n, 2 groups], with a bias [n, 2 groups + c], f32
+        in of: Operands,
+        eps: f32,
+    }
 }
 
 impl Op for GroupNormFwd {
-    fn name(&self) -> &'static str {
-        "group_norm_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y, self.stats]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.of.tensors().to_vec()
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         self.of.columns(operand, Tensor::EMPTY)
     }
@@ -239,53 +228,39 @@ impl Op for GroupNormFwd {
         tape.accumulate(beta, dbeta);
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y, stats], inputs) = mem.views([self.y, self.stats], self.of.tensors());
+        let ([y, stats], inputs) = mem.views([self.y, self.stats], self.of.list());
         cpu::forward(y, stats, self.of.on_cpu(inputs), self.of.shape, self.eps);
     }
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.y.dtype(), self.of.kernel(FORWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
-        let tensors = [&[self.y, self.stats][..], &self.of.tensors()].concat();
-        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
-        args.extend(self.of.scalars(&slabs, &[self.eps.into()]));
-        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+        let launch = slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).operands(self);
+        launch.with(self.of.dims(&slabs)).with([self.eps]).with(self.of.after());
     }
 }
 
-#[derive(Debug)]
-struct GroupNormBwd {
-    /// As `x`, one tensor or two.
-    dx: [Tensor; 2],
-    dbias: Tensor,
-    dgamma: Tensor,
-    dbeta: Tensor,
-    /// `[n, c, 2]`: the sums over the pixels of an image, by kernels.
-    channel_sums: Tensor,
-    /// One for each slab of channels: its blocks, of all images, count themselves.
-    counters: Tensor,
-    dy: Tensor,
-    stats: Tensor,
-    of: Operands,
-    /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
-    earlier: [Tensor; 2],
+op! {
+    struct GroupNormBwd = "group_norm_bwd" {
+        out dx: [Tensor; 2],      // as x, one tensor or two
+        out dbias,                // [n, columns]; may be absent
+        out dgamma,               // [c] f32; may be absent
+        out dbeta,                // [c] f32; may be absent
+        inout channel_sums,       // [n, c, 2] f32: the sums over the pixels of an image, by kernels
+        inout counters,           // one for each slab of channels: its blocks, of all images, count themselves
+        in dy,                    // [n, .., c]
+        in of: Operands,
+        in stats,                 // as the forward pass writes them
+        /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
+        in earlier: [Tensor; 2],
+    }
 }
 
 impl Op for GroupNormBwd {
-    fn name(&self) -> &'static str {
-        "group_norm_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        [&self.dx[..], &[self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters]].concat()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        // The last block reads what all have written.
-        [&[self.dy][..], &self.of.tensors(), &[self.stats], &self.earlier, &[self.channel_sums, self.counters]].concat()
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         self.of.columns(operand, self.dbias)
     }
     fn cpu(&self, mem: &mut Memory) {
-        let [x, none, bias, gamma, beta, rng] = self.of.tensors();
+        let [x, none, bias, gamma, beta, rng] = self.of.list();
         let [first, second] = self.earlier;
         let ([dx, dbias, dgamma, dbeta], [dy, x, none, bias, gamma, beta, rng, stats, first, second]) = mem.views(
             [self.dx[0], self.dbias, self.dgamma, self.dbeta],
@@ -298,12 +273,9 @@ impl Op for GroupNormBwd {
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.dy.dtype(), self.of.kernel(BACKWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
-        let outputs = [self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
-        let tensors = [&self.dx[..], &outputs, &self.of.tensors(), &[self.stats], &self.earlier].concat();
-        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
-        args.push(self.of.shape.n.into());
-        args.extend(self.of.scalars(&slabs, &[]));
-        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+        let n = self.of.shape.n;
+        let launch = slabs.launch(q.kernel(kernel, dtype), n).operands(self);
+        launch.with([n]).with(self.of.dims(&slabs)).with(self.of.after());
     }
 }
 

@@ -125,29 +125,24 @@ impl BackwardPlan {
         };
         let [dqkv, qkv] = [dqkv, qkv].map(|t| Arg::TensorMap(t, qkv_boxes(s)));
         let rows = [Arg::TensorMap(dout, out_boxes(s)), qkv.clone(), dout.into(), out.into(), lse.into()];
-        let numbers =
-            [s.l.into(), s.heads.into(), i32::from(keeps_ds).into(), self.splits.into(), self.dkv_stages.into()];
         q.kernel_named(self.dkv_kernel)
             .grid([self.groups.count * self.splits, 1, 1])
             .block(THREADS)
             .smem(self.dkv_smem_bytes)
             .wanted(self.groups.wanted(s, BOX, BOX))
-            .args(&[&[dqkv.clone(), ds.clone()], &rows[..], &numbers].concat());
+            .with([dqkv.clone(), ds.clone()])
+            .with(rows.clone())
+            .with([s.l, s.heads, usize::from(keeps_ds), self.splits, self.dkv_stages]);
         let wanted = self.groups.wanted(s, self.groups.queries(), BOX);
         let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
         match self.queries {
-            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).args(&[
-                dqkv,
-                ds,
-                qkv,
-                s.n.into(),
-                s.l.into(),
-                s.heads.into(),
-                self.dq_stages.into(),
+            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).with([dqkv, ds, qkv]).with([
+                s.n,
+                s.l,
+                s.heads,
+                self.dq_stages,
             ]),
-            Queries::Again => dq
-                .wanted(wanted)
-                .args(&[&[dqkv], &rows[..], &[s.l.into(), s.heads.into(), self.dq_stages.into()]].concat()),
+            Queries::Again => dq.wanted(wanted).with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
         };
     }
 }

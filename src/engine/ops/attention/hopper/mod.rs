@@ -130,15 +130,8 @@ impl ForwardPlan {
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.groups.wanted(s, self.groups.queries(), self.keys) * wave_efficiency(self.tiles))
-            .args(&[
-                Arg::TensorMap(out, out_boxes(s)),
-                lse.into(),
-                Arg::TensorMap(qkv, qkv_boxes(s)),
-                s.n.into(),
-                s.l.into(),
-                s.heads.into(),
-                self.stages.into(),
-            ]);
+            .with([Arg::TensorMap(out, out_boxes(s)), lse.into(), Arg::TensorMap(qkv, qkv_boxes(s))])
+            .with([s.n, s.l, s.heads, self.stages]);
     }
 }
 

@@ -165,14 +165,17 @@ impl TapsPlan {
         let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
         let (pixels, split) = input_args(input, boxes);
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, weight_rows]).swizzle_128();
-        let operands = [&[out.into()], &pixels[..], &[Arg::TensorMap(w, weights), bias.into(), addend.into()]].concat();
-        let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
-            .args(&[&operands[..], &dims(s), &[split], &tile].concat());
+            .with([out])
+            .with(pixels)
+            .with([Arg::TensorMap(w, weights), bias.into(), addend.into()])
+            .with(dims(s))
+            .with([split])
+            .with([columns, images, rows, self.pixel_stages, self.weight_stages]);
     }
 
     /// The part of the multiprocessors' turns that have a tile to compute.

@@ -84,16 +84,17 @@ impl WgradPlan {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let dy = Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1));
         let (x, split) = input_args(x, |c| self.tile.boxes([s.n, s.h, s.w, c], self.box_rows, s.stride));
-        let operands = [&[dw.into(), dbias.into(), dy], &x[..]].concat();
         let dims = [s.n, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()];
-        let tile = [columns, images, rows, self.stages, self.split_tiles];
-        let (dims, tile) = (dims.map(Arg::from), tile.map(Arg::from));
         q.kernel_named(self.kernel)
             .grid([s.c_out.div_ceil(self.channels), self.atom_groups, self.splits])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64)
-            .args(&[&operands[..], &dims, &[split], &tile].concat());
+            .with([dw.into(), dbias.into(), dy])
+            .with(x)
+            .with(dims)
+            .with([split])
+            .with([columns, images, rows, self.stages, self.split_tiles]);
     }
 
     /// Thread blocks.
