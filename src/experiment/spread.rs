@@ -108,7 +108,9 @@ fn t_quantile(freedom: usize) -> f64 {
     }
     // The expansion in 1/n around the normal quantile (Abramowitz and Stegun, 26.7.5).
     let (z, n) = (1.959_964f64, freedom as f64);
-    z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
+    z + (z.powi(3) + z) / (4.0 * n)
+        + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n.powi(2))
+        + (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * n.powi(3))
 }
 
 #[cfg(test)]
