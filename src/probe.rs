@@ -1,5 +1,5 @@
-//! What a network says of noisy samples: the window through which losses, likelihoods and features of a trained network
-//! are measured. The results are values on the host; whatever is computed of them is computed in `f64`.
+//! Runs a network on noised samples and returns its raw outputs to the host, where losses, likelihoods and features are
+//! computed from them in `f64`.
 
 use crate::Result;
 use crate::diffusion::{NoiseLevel, Process};
@@ -28,12 +28,12 @@ struct Recorded {
     out: Tensor,
 }
 
-/// One sample's time: how noisy it is made, and what the network is told.
+/// Time of one sample: its noise level and the time input of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbePoint {
     /// Signal and noise scale.
     pub level: NoiseLevel,
-    /// The time as the network is told it.
+    /// Time input of the network.
     pub network_time: f64,
 }
 
@@ -44,14 +44,14 @@ impl ProbePoint {
     }
 }
 
-/// What came of it, of as many samples as were asked about.
+/// Result of a probe, for as many samples as were given.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// The noisy samples `[n, h, w, c]`, as the network saw them.
+    /// The noisy samples `[n, h, w, c]`, the network's input.
     pub z: Vec<f32>,
     /// Their noise `[n, h, w, c]`.
     pub eps: Vec<f32>,
-    /// What the network said `[n, h, w, out_channels]`.
+    /// The network's output `[n, h, w, out_channels]`.
     pub out: Vec<f32>,
 }
 
@@ -91,11 +91,11 @@ impl Probe {
         Ok(())
     }
 
-    /// Makes the samples `[n, h, w, c]` noisy, each to its own point, and asks the network. The noise is a function of
-    /// `rng` and of a sample's place; `labels` are read where the model is conditional.
+    /// Adds noise to the samples `[n, h, w, c]`, each to its own point, and evaluates the network. The noise is a function
+    /// of `rng` and of a sample's place; `labels` are read where the model is conditional.
     ///
     /// # Errors
-    /// What the device reports.
+    /// A failure of the device.
     ///
     /// # Panics
     /// If there are more samples than [`Probe::chunk`], or no network was loaded.

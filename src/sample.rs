@@ -3,7 +3,7 @@
 //! Sample `i` is a function of the weights, the seed and `i`. Samples are drawn in chunks of one fixed size, the last
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
-use crate::diffusion::{SamplerStep, guidance};
+use crate::diffusion::{SamplePlan, SamplerStep, guidance};
 use crate::engine::ops::philox::state_tensor;
 use crate::engine::ops::records::SamplerRecord;
 use crate::engine::ops::sampler_step::sampler_step;
@@ -12,8 +12,7 @@ use crate::engine::tape::{Backend, Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::report::{Picture, grid};
-use crate::train::sample_config::SamplePlan;
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 
 /// The start of a sample, z_T.
 const START: Stream = Stream::new(2);
@@ -32,23 +31,23 @@ const STAGES: usize = 10;
 /// Rows of it: samples whose way is shown.
 const STAGE_IMAGES: usize = 6;
 
-/// What to draw.
+/// Request for samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The way back in time.
     pub plan: &'a SamplePlan,
     /// Strength w of classifier-free guidance; read where the sampler was reserved for it.
     pub guidance: f64,
-    /// Names the samples: each is a function of it and its own number.
+    /// Seed of the samples: each is a function of the seed and its own number.
     pub seed: u64,
     /// Number of samples.
     pub n: usize,
-    /// The class of all samples of a conditional model, or the number of classes: no class. Without one, the classes
-    /// take turns.
+    /// Class of all samples of a conditional model; the number of classes means unconditional. `None` cycles through
+    /// the classes.
     pub class: Option<usize>,
-    /// Where the samples start `[n, h, w, c]`, instead of noise.
+    /// Start of the samples `[n, h, w, c]`, instead of noise.
     pub start: Option<&'a [f32]>,
-    /// After how many steps the stages are kept, ascending; empty: some, evenly spread, from the start to the end.
+    /// Numbers of steps after which a stage is kept, ascending; empty: some, evenly spread, from the start to the end.
     pub stages: &'a [usize],
 }
 
@@ -73,9 +72,10 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Whether they are points of the plane, not images.
-    pub fn are_points(&self) -> bool {
-        self.dims[1..] == [1, 1, 2]
+    /// Images or points of the plane.
+    pub fn kind(&self) -> SampleKind {
+        let [_, h, w, c] = self.dims;
+        SampleKind::of([h, w, c])
     }
 
     /// The way from noise to images, one sample a row.
@@ -90,7 +90,7 @@ impl Samples {
 pub struct ImageSampler {
     /// The samples on their way `[chunk, h, w, c]` f32.
     z: Tensor,
-    /// What the network sees: the same in its storage type, twice where guided; `z` itself where that is no different.
+    /// Input of the network: `z` in the storage type, twice where guided; `z` itself where that is no different.
     input: Tensor,
     /// The estimate of the clean samples `[chunk, h, w, c]` f32.
     x0: Tensor,
@@ -139,10 +139,10 @@ impl ImageSampler {
         Ok(())
     }
 
-    /// Draws samples; `progress` is told how many of how many network evaluations are done.
+    /// Draws samples; `progress` receives the number of network evaluations that are done, and of all.
     ///
     /// # Errors
-    /// A class that the model does not know, samples that are not finite, or what the device reports.
+    /// A class that the model does not have, samples that are not finite, or a failure of the device.
     ///
     /// # Panics
     /// If no network was loaded.
@@ -190,7 +190,7 @@ impl ImageSampler {
         Ok(Samples { images, dims: [request.n, h, w, c], stages: stages.collect(), stage_grid: [rows, columns.len()] })
     }
 
-    /// Fills a chunk with what its samples start from: their own part of `request.start`, or noise.
+    /// Fills a chunk with the start of its samples: their own part of `request.start`, or noise.
     fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
         let chunk = self.z.dim(0);
         let values = self.z.numel() / chunk;
@@ -258,7 +258,7 @@ fn record(step: &SamplerStep, w: f64) -> SamplerRecord {
     }
 }
 
-/// Whether the samples after `step` of `steps` steps are one of the stages shown: evenly spread, the last among them.
+/// `true` for the steps of `steps` after which a stage is shown: evenly spread, the last among them.
 fn is_stage(step: usize, steps: usize) -> bool {
     let shown = (STAGES - 1).min(steps);
     (1..=shown).any(|column| step == column * steps / shown)
@@ -272,12 +272,12 @@ mod tests {
     use crate::train::model_file::network;
 
     #[test]
-    fn a_network_that_says_nothing_leaves_the_arithmetic_of_the_steps() {
+    fn a_network_of_zero_output_leaves_the_arithmetic_of_the_steps() {
         let settings = ["model.image_size=4", "model.channels=[4]", "model.groups=2", "model.attention_levels=[]"];
         let settings: Vec<String> =
             [&settings[..], &["sample.sampler=ddim", "sample.steps=7"]].concat().iter().map(|s| (*s).into()).collect();
         let config = Config::default().with_settings(&settings).unwrap();
-        let plan = config.sample.plan(&config).unwrap();
+        let plan = config.sample_plan().unwrap();
         let (network, params) = network(&config).unwrap();
         let mut store = Store::new();
         // All weights are zero, and so is the network's output.

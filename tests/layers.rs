@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 /// engine. What is not below a room of this table has none.
 const ROOMS: &[(&str, &str)] = &[
     ("error", ""),
+    ("sample_kind", ""),
     ("files", "error"),
     ("levels", ""),
     ("skip", ""),
@@ -32,15 +33,15 @@ const ROOMS: &[(&str, &str)] = &[
     ("engine::ops", "engine error"),
     ("diffusion", "error"),
     ("nn", "engine error"),
-    ("data", "engine::random engine::device::map_file levels error"),
-    ("report", "data levels files error"),
-    ("probe", "engine nn diffusion report error"),
-    ("sample", "engine nn diffusion report error"),
-    ("train", "probe sample report data nn diffusion engine files error"),
-    ("eval", "train probe sample report data nn diffusion engine files levels error"),
+    ("data", "engine::random engine::device::map_file levels sample_kind error"),
+    ("report", "data levels files sample_kind error"),
+    ("probe", "engine nn diffusion report sample_kind error"),
+    ("sample", "engine nn diffusion report sample_kind error"),
+    ("train", "probe sample report data nn diffusion engine files sample_kind error"),
+    ("eval", "train probe sample report data nn diffusion engine files levels sample_kind error"),
     ("profile", "train nn engine error"),
     ("experiment", "eval train probe sample report data nn diffusion engine files error"),
-    ("cli", "experiment profile eval train probe sample report data nn diffusion engine files error"),
+    ("cli", "experiment profile eval train probe sample report data nn diffusion engine files sample_kind error"),
     ("main", "cli error"),
 ];
 

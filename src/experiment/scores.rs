@@ -9,6 +9,8 @@ use crate::diffusion::langevin::{ANNEALED, MODES, ModesRun, PLAIN, START, run};
 use crate::diffusion::score_matching::{COVARIANCE, MEAN, SIGMA, compare};
 use crate::report::{Plot, Table, digits};
 use anyhow::Result;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
 /// Langevin dynamics between two modes, annealed and plain.
 pub const LANGEVIN: Experiment = Experiment {
@@ -49,7 +51,7 @@ fn density_of_modes(x: f64) -> f64 {
     MODES.into_iter().map(of).sum()
 }
 
-/// Measured of the dynamics.
+/// Number of seeds.
 const SEEDS: u64 = 5;
 
 fn langevin(context: &mut Context, page: &mut Page) -> Result<()> {
@@ -57,7 +59,8 @@ fn langevin(context: &mut Context, page: &mut Page) -> Result<()> {
     let mut shares = Shares { annealed: Measured::default(), plain: Measured::default() };
     for seed in context.settings().seed..context.settings().seed + SEEDS {
         context.check_stop()?;
-        let (annealed, plain) = (run(ANNEALED, n, seed)?, run(PLAIN, n, seed)?);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let (annealed, plain) = (run(ANNEALED, n, &mut rng)?, run(PLAIN, n, &mut rng)?);
         if seed == context.settings().seed {
             show_langevin(page, n, &annealed, &plain);
         }
@@ -138,7 +141,7 @@ fn judge_langevin(shares: &Shares, heavy: f64) -> [Claim; 3] {
 
 fn score_matching(context: &mut Context, page: &mut Page) -> Result<()> {
     let n = context.size(100_000, 1_000_000);
-    let results = compare(n, context.settings().seed);
+    let results = compare(n, &mut Xoshiro256PlusPlus::seed_from_u64(context.settings().seed));
     page.text(format!(
         "A linear score S(x) = A x + b is fitted to {n} samples of a Gaussian in the plane, mean {MEAN:?}, covariance \
          {COVARIANCE:?}, by each loss. Implicit and sliced score matching should find -Σ⁻¹ (x - mean), denoising score matching \

@@ -19,7 +19,7 @@ pub const TABLE_4_1: Experiment = Experiment {
     about: "Losses and samples of networks that predict x, ε, v or the score of points, weighted or by the bound",
     source: "Kumar, Table 4.1",
     needs: Needs::Nothing,
-    quick: "clusters, weighted, three seeds: 12 networks; about 15 minutes on two cores",
+    quick: "clusters, weighted, three seeds: 12 networks; about 8 minutes on two cores",
     full: Some("160 networks: some hours on 16 cores"),
     run: run,
 };

@@ -26,7 +26,8 @@ fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
     let mut config = Network::Dm2.config(context)?;
     config.sample.steps = 0; // a step for every noise level
     let mut loaded = load(context, &config)?;
-    let stages = FRAMES.map(|left| config.diffusion.timesteps - left);
+    let steps = loaded.plan()?.steps.len();
+    let stages = FRAMES.map(|left| steps - left);
     let samples = draw(context, &mut loaded, Draw { n: 6, stages: &stages, ..Draw::default() })?;
     let caption = "DM2 on its way from noise, a sample a row: t = 499, 200, 100, 50, 10, 5, 0.";
     page.picture("progress", caption, &samples.strip());

@@ -1,7 +1,7 @@
 //! 3x3 convolutions of same size to few output channels, and the gradients of their weights: `kernels/conv2d/few.cu`.
 
-use super::Conv2dShape;
-use super::layer::Splits;
+use super::shape::Conv2dShape;
+use super::splits::Splits;
 use crate::engine::tape::Launches;
 use crate::engine::tensor::{DType, Tensor};
 
@@ -16,7 +16,7 @@ const HALO_BYTES: usize = (TILE + 2) * (TILE + 2) * CHANNELS * 2;
 const FWD_SMEM_BYTES: usize = 2 * (HALO_BYTES + 9 * OUTPUTS * CHANNELS * 2);
 const BWD_DW_SMEM_BYTES: usize = 2 * (HALO_BYTES + TILE * TILE * OUTPUTS * 2);
 
-/// Whether the kernels take a layer.
+/// Returns true if the kernels can compute a layer.
 pub fn takes(s: &Conv2dShape, dtype: DType) -> bool {
     let is_same_size = [s.stride, s.pad_top, s.pad_left, s.pad_bottom, s.pad_right] == [1; 5] && [s.kh, s.kw] == [3; 2];
     dtype == DType::Bf16 && is_same_size && s.c_out <= OUTPUTS && s.c_in.is_multiple_of(CHANNELS)

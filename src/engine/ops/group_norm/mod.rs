@@ -20,6 +20,7 @@
 //! constant: it joins the mean, `x - (mean - b)`, and no loop over pixels knows of it.
 
 mod cpu;
+mod shape;
 mod slabs;
 
 use crate::engine::device::Memory;
@@ -28,6 +29,7 @@ use crate::engine::ops::concat::Joined;
 use crate::engine::ops::dropout::{self, DropoutLayer, rng};
 use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use shape::Shape;
 use slabs::Slabs;
 use std::ops::Range;
 
@@ -38,7 +40,7 @@ pub struct Norm {
     pub groups: usize,
     /// Is added to the variance.
     pub eps: f32,
-    /// Whether SiLU follows.
+    /// True if SiLU follows.
     pub silu: bool,
 }
 
@@ -94,34 +96,13 @@ pub fn group_norm_with(
     y
 }
 
-/// Whether the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b` begin a
-/// vector.
+/// Returns true if the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b`
+/// begin a vector.
 pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
     tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    n: usize,
-    pixels: usize,
-    c: usize,
-    groups: usize,
-    silu: bool,
-}
-
-impl Shape {
-    /// Elements of an image.
-    fn image(&self) -> usize {
-        self.pixels * self.c
-    }
-
-    /// Floats of an image's statistics.
-    fn stats_width(&self, with_bias: bool) -> usize {
-        2 * self.groups + if with_bias { self.c } else { 0 }
-    }
-}
-
-/// What both passes read.
+/// Operands that both passes read.
 #[derive(Clone, Copy, Debug)]
 struct Operands {
     x: Joined,
@@ -143,7 +124,7 @@ impl Operands {
         self.bias.columns(self.shape.c)
     }
 
-    /// Of the bias or its gradient: the columns that are this layer's.
+    /// Columns of the bias, or of its gradient, that belong to this layer.
     fn columns(&self, operand: Tensor, dbias: Tensor) -> Option<Range<usize>> {
         let is_bias = operand.place == self.bias.values.place || operand.place == dbias.place;
         (is_bias && !operand.is_empty()).then(|| self.bias_columns())
@@ -169,7 +150,7 @@ impl Operands {
         }
     }
 
-    /// Of [`Operands::list`]; on the CPU `x` is one tensor.
+    /// Views of [`Operands::list`] on the CPU, where `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
         let mask = self.dropout.map(|layer| layer.mask(rng));
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }

@@ -135,7 +135,7 @@ fn check(model: usize) {
     println!("{}: {} shapes, at worst {worst:.3} times the error of rounding", MODELS[model].0, shapes.len());
 }
 
-/// What the tests here check is what a step launches.
+/// The plans that these tests check are those that a step launches.
 #[test]
 fn steps_launch_what_is_planned_for_their_shapes() {
     for model in MODELS {
