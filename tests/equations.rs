@@ -51,6 +51,59 @@ fn every_row_names_code_and_a_test() {
     }
 }
 
+/// Sections and numbers of algorithms of the sources; D has no algorithm.
+const CITABLE: [(&str, &[&str], u32); 4] = [
+    ("A", &["1", "2", "2.1", "2.2", "2.3", "2.4", "2.5", "3", "4", "4.1", "4.2", "4.3", "5", "6"], 3),
+    (
+        "D",
+        &[
+            "1", "2", "3", "4", "4.1", "4.2", "4.3", "5", "5.1", "5.2", "5.2.1", "5.2.2", "5.2.3", "5.3", "5.3.1",
+            "5.3.2", "5.3.3", "6", "8.1", "9.1", "9.2", "9.3", "9.4", "9.5", "9.6", "9.6.1", "9.6.2", "9.6.3", "9.6.4",
+            "9.6.5", "9.7",
+        ],
+        0,
+    ),
+    (
+        "E",
+        &[
+            "3.1", "3.1.1", "3.1.2", "3.1.3", "3.1.4", "3.1.5", "3.2", "3.2.1", "3.2.2", "3.2.3", "3.2.4", "3.2.5",
+            "3.2.6", "3.3", "3.3.1", "3.4", "4.1", "4.1.1", "4.1.2", "4.2", "4.2.1", "4.3", "4.3.1", "4.3.2", "4.4",
+            "4.4.1", "4.4.2", "4.4.3", "4.4.4",
+        ],
+        1,
+    ),
+    ("Ho", &["2", "3", "3.1", "3.2", "3.3", "3.4", "4", "4.1", "4.2", "4.3", "4.4"], 4),
+];
+
+#[test]
+fn sources_have_the_sections_and_algorithms_that_are_cited() {
+    let document = document();
+    let rows = document.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 4);
+    let mut cited = 0;
+    for row in rows.filter(|line| !line.starts_with("| source |")) {
+        let sources = row.trim_matches('|').split(" | ").next().unwrap();
+        for source in sources.split(';').map(str::trim) {
+            let Some((_, sections, algorithms)) =
+                CITABLE.iter().find(|(name, ..)| source.split(' ').next() == Some(name))
+            else {
+                continue;
+            };
+            for part in source.split(", ").flat_map(|part| part.split(' ')).filter(|part| part.starts_with('§')) {
+                for section in part.trim_start_matches('§').split('-') {
+                    assert!(sections.contains(&section), "{source}: there is no section {section}");
+                    cited += 1;
+                }
+            }
+            if let Some((_, numbers)) = source.split_once("Alg. ") {
+                let numbers = numbers.split(", ").map_while(|number| number.parse::<u32>().ok());
+                numbers.for_each(|number| assert!(number <= *algorithms, "{source}: there is no algorithm {number}"));
+                cited += 1;
+            }
+        }
+    }
+    assert!(cited >= 20, "{cited} citations");
+}
+
 #[test]
 fn every_family_of_formulas_and_every_slip_is_there() {
     let document = document();

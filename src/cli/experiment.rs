@@ -79,9 +79,9 @@ fn points(name: &str) -> Result<PointSet, String> {
 }
 
 fn list() {
-    let needs = |experiment: &Experiment| match experiment.needs {
-        [] => String::new(),
-        needs => format!("; needs {}", needs.iter().map(|need| need.word()).collect::<Vec<_>>().join(", ")),
+    let needs = |experiment: &Experiment| match experiment.needs.words() {
+        words if words.is_empty() => words,
+        words => format!("; needs {words}"),
     };
     for experiment in experiment::ALL {
         say(format!("{:22} {} ({}{})", experiment.name, experiment.about, experiment.source, needs(experiment)));

@@ -40,6 +40,11 @@ impl<'a> Context<'a> {
         if self.settings.quick { quick } else { full }
     }
 
+    /// The number of networks that differ in their seed only: five, or `quick` of them.
+    pub fn repeats(&self, quick: u64) -> u64 {
+        self.size(quick, 5)
+    }
+
     /// Reports the beginning or the end of a part of the work.
     pub fn note(&mut self, text: &str) {
         (self.watch)(Event::Note(text));

@@ -17,13 +17,45 @@ pub struct Experiment {
     /// The paper and its table or figure.
     pub source: &'static str,
     /// The inputs that it cannot run without.
-    pub needs: &'static [Need],
+    pub needs: Needs,
     /// The work, the machine and the time with `--quick`.
     pub quick: &'static str,
     /// The same without `--quick`, where it differs.
     pub full: Option<&'static str>,
     /// The experiment itself.
     pub run: fn(&mut Context, &mut Page) -> Result<()>,
+}
+
+/// The inputs that an experiment cannot run without.
+#[derive(Clone, Copy, Debug)]
+pub enum Needs {
+    /// None.
+    Nothing,
+    /// One input in either size.
+    Always(Need),
+    /// Another input with `--quick` than without.
+    BySize { quick: Need, full: Need },
+}
+
+impl Needs {
+    /// The input of a size.
+    pub fn of(self, quick: bool) -> Option<Need> {
+        match self {
+            Needs::Nothing => None,
+            Needs::Always(need) => Some(need),
+            Needs::BySize { quick: need, .. } if quick => Some(need),
+            Needs::BySize { full, .. } => Some(full),
+        }
+    }
+
+    /// The inputs for the list of experiments; empty if there are none.
+    pub fn words(self) -> String {
+        match self {
+            Needs::Nothing => String::new(),
+            Needs::Always(need) => need.word().into(),
+            Needs::BySize { quick, full } => format!("{} with --quick, {} without", quick.word(), full.word()),
+        }
+    }
 }
 
 /// The quick size of the experiments that are the same in either size.
@@ -35,10 +67,10 @@ impl Experiment {
     /// # Errors
     /// A missing input, or a failure on the way; a page of the part that was done is written all the same.
     pub fn run(&self, context: &mut Context) -> Result<PathBuf> {
-        for &need in self.needs {
+        let Settings { quick, seed, .. } = *context.settings();
+        if let Some(need) = self.needs.of(quick) {
             context.check(need).context(self.name)?;
         }
-        let Settings { quick, seed, .. } = *context.settings();
         let mut page = Page::new(self.name, self.about);
         page.fact("source", self.source);
         page.fact(

@@ -19,11 +19,12 @@ mod runs;
 pub mod schedules;
 pub mod scores;
 mod settings;
+mod spread;
 mod verdict;
 pub mod won;
 
 pub use context::Context;
-pub use definition::Experiment;
+pub use definition::{Experiment, Needs};
 pub use event::Event;
 pub use page::Page;
 pub use settings::{Need, Settings};

@@ -108,9 +108,10 @@ impl Page {
     }
 
     fn claims_table(&self) -> Table {
-        let mut table = Table::new(&["claim", "source", "verdict", "what the numbers say"]);
+        let mut table = Table::new(&["claim", "source", "verdict", "what the numbers say", "test"]);
         for claim in &self.claims {
-            table.row([&claim.claim, &claim.source, claim.verdict.word(), &claim.evidence].map(str::to_owned));
+            let Claim { source, claim, test, verdict, evidence } = claim;
+            table.row([claim, source, verdict.word(), evidence, test].map(str::to_owned));
         }
         table
     }
@@ -141,12 +142,13 @@ impl Page {
         if !self.claims.is_empty() {
             body += "<h2>Claims</h2>\n";
         }
-        for Claim { source, claim, verdict, evidence } in &self.claims {
-            let [source, claim, evidence] = [source, claim, evidence].map(|text| escape(text));
+        for Claim { source, claim, test, verdict, evidence } in &self.claims {
+            let [source, claim, test, evidence] = [source, claim, test, evidence].map(|text| escape(text));
+            let test = if test.is_empty() { test } else { format!("<p class=\"soft\">Test: {test}</p>") };
             let (class, word) = (verdict.word().replace(' ', "-"), verdict.word());
             body += &format!(
                 "<div class=\"claim {class}\"><p><b>{word}</b> {claim} <span class=\"soft\">({source})</span></p>\
-                 <p class=\"soft\">{evidence}</p></div>\n"
+                 <p class=\"soft\">{evidence}</p>{test}</div>\n"
             );
         }
         for item in &self.items {

@@ -1,7 +1,7 @@
 //! `schedules`: the discrete schedules in figures, and log SNR of the continuous ones against time.
 
 use super::context::Context;
-use super::definition::{Experiment, INSTANT};
+use super::definition::{Experiment, INSTANT, Needs};
 use super::numbers::{largest, spaced};
 use super::page::Page;
 use super::verdict::{Claim, Verdict};
@@ -14,7 +14,7 @@ pub const SCHEDULES: Experiment = Experiment {
     name: "schedules",
     about: "Noise schedules: log SNR against time, and how much of an image survives the last step",
     source: "Kumar, Fig. 3.2; the schedules of all five sources",
-    needs: &[],
+    needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
     run: run,

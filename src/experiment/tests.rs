@@ -57,6 +57,22 @@ fn what_is_missing_is_said_in_one_line() {
 }
 
 #[test]
+fn every_missing_input_is_noticed_before_anything_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stop, mut watch) = (AtomicBool::new(false), |_: Event| ());
+    for (quick, input) in [(true, "MNIST"), (false, "CIFAR-10")] {
+        let settings = Settings { quick, ..settings(folder.path()) };
+        for name in ["ho-interpolation", "ho-progressive-coding"] {
+            let experiment = find(name).unwrap();
+            let refused = experiment.run(&mut Context::new(settings.clone(), &stop, &mut watch)).unwrap_err();
+            assert_eq!(format!("{refused:#}"), format!("{name}: {input} is needed: give its folder with --data DIR"));
+            assert!(!folder.path().join(name).exists(), "{name} has begun");
+            assert_eq!(experiment.needs.words(), "MNIST with --quick, CIFAR-10 without");
+        }
+    }
+}
+
+#[test]
 fn data_are_found_in_the_folder_or_in_the_one_of_their_name() {
     let folder = tempfile::tempdir().unwrap();
     let (stop, mut watch) = (AtomicBool::new(false), |_: Event| ());
@@ -90,7 +106,7 @@ fn an_experiment_that_ends_early_leaves_its_page() {
     let (stop, mut watch) = (AtomicBool::new(false), |_: Event| ());
     let mut context = Context::new(settings(folder.path()), &stop, &mut watch);
     let experiment =
-        Experiment { name: "demo", about: "", source: "", needs: &[], quick: "", full: None, run: stopped };
+        Experiment { name: "demo", about: "", source: "", needs: Needs::Nothing, quick: "", full: None, run: stopped };
     let error = experiment.run(&mut context).unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(Error::Stopped)), "{error:#}");
     let page = fs::read_to_string(folder.path().join("demo/report.md")).unwrap();

@@ -123,6 +123,17 @@ mod tests {
         }
     }
 
+    /// MNIST has 6742, 5958 and 6131 training images of the digits 1, 2 and 3.
+    #[test]
+    fn digits_123_are_seen_in_the_fifty_epochs_of_the_paper() {
+        for name in ["mnist-123", "mnist-123-conditional", "mnist-123-learned"] {
+            let train = get(name).unwrap().train;
+            let last = 50 * (6742 + 5958 + 6131);
+            let seen = train.steps * train.batch_size as u64;
+            assert!((last..last + train.batch_size as u64).contains(&seen), "{name}: {seen} images, not {last}");
+        }
+    }
+
     #[test]
     fn an_unknown_preset_is_refused_with_the_nearest_name() {
         let message = get("quikstart").unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use super::networks::{CLASSES, Network};
 use crate::eval::set::binarise;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::{Draw, draw, load};
 use crate::experiment::page::Page;
 use crate::experiment::settings::Need;
@@ -16,7 +16,7 @@ pub const FIGURES: Experiment = Experiment {
     name: "ens-figures",
     about: "Samples of the same models, a row each, in grey and binarised",
     source: "Ambilduke et al., Figs. 1 and 2, and the poster",
-    needs: &[Need::Mnist],
+    needs: Needs::Always(Need::Mnist),
     quick: "the runs of ens-table-1, and a minute",
     full: Some("the same runs, full size"),
     run: figures,
@@ -26,7 +26,7 @@ pub const STRIP: Experiment = Experiment {
     name: "ens-strip",
     about: "A digit on its way from noise, every hundredth step",
     source: "the example strips of Ambilduke et al.'s program",
-    needs: &[Need::Mnist],
+    needs: Needs::Always(Need::Mnist),
     quick: "a run of ens-table-1, and seconds",
     full: Some("the same run, full size"),
     run: strip,

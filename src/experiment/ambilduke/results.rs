@@ -3,6 +3,7 @@
 use super::networks::Network;
 use crate::eval::nll::Nll;
 use crate::experiment::judge::{Judgement, Topline};
+use crate::experiment::spread::Measured;
 use anyhow::{Context, Result};
 
 /// The identity of a row: a network, and the strength of its guidance where it has labels.
@@ -52,14 +53,63 @@ impl Published {
     }
 }
 
-/// A row of the table.
+/// The likelihood of test images, in bits per dimension.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Likelihood {
+    /// The bound with the discretised decoder.
+    pub bits: Measured,
+    /// By the paper's formula.
+    pub ambilduke: Measured,
+}
+
+/// A row of the table: the measures of the networks that differ in their seed.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub key: RowKey,
-    pub judgement: Judgement,
-    /// The likelihood, of unconditional networks only.
-    pub nll: Option<Nll>,
     pub published: Published,
+    /// Fréchet distance of samples from the training data.
+    pub frechet: Measured,
+    /// The same with both thresholded.
+    pub frechet_binarised: Measured,
+    /// Share of valid samples.
+    pub valid: Measured,
+    /// Share of samples of the requested class, of conditional networks only.
+    pub as_asked: Option<Measured>,
+    /// Variance of the features within a class.
+    pub diversity: Measured,
+    /// The likelihood, of unconditional networks only.
+    pub likelihood: Option<Likelihood>,
+}
+
+impl Row {
+    /// A row without measures.
+    pub fn new(key: RowKey, published: Published) -> Row {
+        let [frechet, frechet_binarised, valid, diversity] = std::array::from_fn(|_| Measured::default());
+        let (as_asked, likelihood) = match key.guidance {
+            Some(_) => (Some(Measured::default()), None),
+            None => (None, Some(Likelihood::default())),
+        };
+        Row { key, published, frechet, frechet_binarised, valid, as_asked, diversity, likelihood }
+    }
+
+    /// Adds the samples of a further seed.
+    pub fn push(&mut self, judgement: &Judgement) {
+        self.frechet.push(judgement.frechet);
+        self.frechet_binarised.push(judgement.frechet_binarised);
+        self.valid.push(judgement.valid);
+        self.diversity.push(judgement.diversity);
+        if let (Some(shares), Some(share)) = (&mut self.as_asked, judgement.as_asked) {
+            shares.push(share);
+        }
+    }
+
+    /// Adds the likelihood of a further seed.
+    pub fn push_nll(&mut self, nll: &Nll) {
+        if let Some(Likelihood { bits, ambilduke }) = &mut self.likelihood {
+            bits.push(nll.bits.loss);
+            ambilduke.push(nll.ambilduke.loss);
+        }
+    }
 }
 
 /// The measured table.
@@ -88,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_row_is_found_by_its_whole_identity() {
-        let row = |key| Row { key, judgement: Judgement::default(), nll: None, published: Published::default() };
+        let row = |key| Row::new(key, Published::default());
         let rows = [RowKey::guided(0.5), RowKey::plain(Network::ScoreScaled), RowKey::guided(0.0)].map(row).to_vec();
         let results = Results { topline: Topline { grey: 0.0, binarised: 0.0 }, accuracy: 1.0, rows };
         assert_eq!(results.row(RowKey::guided(0.0)).unwrap().key, RowKey::guided(0.0));

@@ -2,18 +2,17 @@
 
 use super::claims::judge;
 use super::networks::{CLASSES, Network};
-use super::results::{Published, Results, Row, RowKey};
+use super::results::{Likelihood, Published, Results, Row, RowKey};
 use crate::data::Split;
-use crate::eval::nll::Nll;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::{Draw, NllSize, dataset, draw, likelihood, load};
 use crate::experiment::judge::Judge;
 use crate::experiment::numbers::percent;
 use crate::experiment::page::Page;
 use crate::experiment::settings::Need;
+use crate::experiment::spread::Measured;
 use crate::report::{Table, digits};
-use crate::train::validation::MeanLoss;
 use anyhow::Result;
 
 /// Digits 1, 2, 3: what the prediction target, learned variance and guidance do to samples and likelihood.
@@ -21,7 +20,7 @@ pub const TABLE_1: Experiment = Experiment {
     name: "ens-table-1",
     about: "Digits 1, 2, 3: what the prediction target, learned variance and guidance do to samples and likelihood",
     source: "Ambilduke et al., Table 1",
-    needs: &[Need::Mnist],
+    needs: Needs::Always(Need::Mnist),
     quick: "16x16, networks of 0.6 M weights, 2,000 steps; about 25 minutes on two cores",
     full: Some("the paper's; a GPU, hours"),
     run: run,
@@ -48,6 +47,9 @@ fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
+/// Strengths of the guidance; the paper has 1 and 5.
+const GUIDANCE: [f64; 5] = [0.0, 0.5, 1.0, 2.0, 5.0];
+
 /// The numbers of the paper's Table 1.
 fn published(key: RowKey) -> Published {
     match (key.network, key.guidance) {
@@ -67,25 +69,34 @@ fn measure(context: &mut Context) -> Result<Results> {
     let test = dataset(&base, Split::Test)?;
     let n = context.size(600, 5000);
     let nll_size = context.size(NllSize { images: 100, steps: 50 }, NllSize { images: 3177, steps: 999 });
+    let new = |key| Row::new(key, published(key));
     let mut rows: Vec<Row> = Vec::new();
     for network in [Network::X0, Network::Epsilon, Network::Score, Network::ScoreScaled, Network::Learned] {
-        let config = network.config(context)?;
+        let mut row = new(RowKey::plain(network));
+        for repeat in 0..context.repeats(1) {
+            let mut config = network.config(context)?;
+            config.train.seed += repeat;
+            let mut loaded = load(context, &config)?;
+            context.note(&format!("samples of {}, seed {}", network.name(), config.train.seed));
+            let samples = draw(context, &mut loaded, Draw { n, ..Draw::default() })?;
+            row.push(&judge.judge(&samples, None)?);
+            context.note(&format!("likelihood of {}", network.name()));
+            row.push_nll(&likelihood(context, &mut loaded, &test, nll_size)?);
+        }
+        rows.push(row);
+    }
+    let mut guided = GUIDANCE.map(|w| new(RowKey::guided(w)));
+    for repeat in 0..context.repeats(1) {
+        let mut config = Network::Conditional.config(context)?;
+        config.train.seed += repeat;
         let mut loaded = load(context, &config)?;
-        context.note(&format!("samples of {}", network.name()));
-        let samples = draw(context, &mut loaded, Draw { n, ..Draw::default() })?;
-        context.note(&format!("likelihood of {}", network.name()));
-        let nll = Some(likelihood(context, &mut loaded, &test, nll_size)?);
-        let (key, judgement) = (RowKey::plain(network), judge.judge(&samples, None)?);
-        rows.push(Row { key, judgement, nll, published: published(key) });
+        for (guidance, row) in GUIDANCE.into_iter().zip(&mut guided) {
+            context.note(&format!("samples with guidance w = {guidance}, seed {}", config.train.seed));
+            let samples = draw(context, &mut loaded, Draw { n, guidance, ..Draw::default() })?;
+            row.push(&judge.judge(&samples, Some(CLASSES))?);
+        }
     }
-    let config = Network::Conditional.config(context)?;
-    let mut loaded = load(context, &config)?;
-    for w in [0.0, 0.5, 1.0, 2.0, 5.0] {
-        context.note(&format!("samples with guidance w = {w}"));
-        let samples = draw(context, &mut loaded, Draw { n, guidance: w, ..Draw::default() })?;
-        let (key, judgement) = (RowKey::guided(w), judge.judge(&samples, Some(CLASSES))?);
-        rows.push(Row { key, judgement, nll: None, published: published(key) });
-    }
+    rows.extend(guided);
     Ok(Results { topline: judge.topline, accuracy: judge.accuracy(), rows })
 }
 
@@ -108,21 +119,22 @@ fn show(page: &mut Page, results: &Results) {
     let cells = std::iter::once("two halves of the data".into()).chain(topline);
     let paper = Published::fids("1.12", "0.74").cells();
     table.row(cells.chain(std::iter::repeat_n(String::new(), 5)).chain(paper));
-    for Row { key, judgement, nll, published } in &results.rows {
-        let bits = |of: fn(&Nll) -> MeanLoss| {
-            nll.as_ref().map(of).map_or(String::new(), |m| format!("{:.3} ± {:.3}", m.loss, m.standard_error))
+    for row in &results.rows {
+        let bits = |of: fn(&Likelihood) -> &Measured| {
+            row.likelihood.as_ref().map_or(String::new(), |likelihood| of(likelihood).show(4))
         };
+        let percent = |shares: &Measured| format!("{} %", shares.map(|share| 100.0 * share).show(3));
         let cells = [
-            key.name(),
-            digits(judgement.frechet, 3),
-            digits(judgement.frechet_binarised, 3),
-            percent(judgement.valid),
-            judgement.as_asked.map_or(String::new(), percent),
-            digits(judgement.diversity, 3),
-            bits(|nll| nll.bits),
-            bits(|nll| nll.ambilduke),
+            row.key.name(),
+            row.frechet.show(3),
+            row.frechet_binarised.show(3),
+            percent(&row.valid),
+            row.as_asked.as_ref().map_or(String::new(), percent),
+            row.diversity.show(3),
+            bits(|likelihood| &likelihood.bits),
+            bits(|likelihood| &likelihood.ambilduke),
         ];
-        table.row(cells.into_iter().chain(published.cells()));
+        table.row(cells.into_iter().chain(row.published.cells()));
     }
     let caption = format!(
         "Digits 1, 2 and 3. Valid: some class has a probability above 0.9 for our classifier ({} right on the test \

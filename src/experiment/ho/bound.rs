@@ -3,7 +3,7 @@
 use crate::diffusion::likelihood::{bits_per_dim, prior_kl};
 use crate::diffusion::{LossWeighting, PredictionTarget, Process, Schedule};
 use crate::experiment::context::Context;
-use crate::experiment::definition::{Experiment, INSTANT};
+use crate::experiment::definition::{Experiment, INSTANT, Needs};
 use crate::experiment::page::Page;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Plot, Table, digits};
@@ -14,7 +14,7 @@ pub const BOUND: Experiment = Experiment {
     name: "ho-bound",
     about: "The ends of the variational bound, and its weights of ε against time",
     source: "notes on Ho et al. (2020), the bound",
-    needs: &[],
+    needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
     run: run,

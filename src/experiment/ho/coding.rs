@@ -6,9 +6,10 @@ use crate::diffusion::normal::Cdf;
 use crate::diffusion::{Process, Variance};
 use crate::engine::random::RngState;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::load;
 use crate::experiment::page::Page;
+use crate::experiment::settings::Need;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Plot, Table, digits};
 use crate::train::LoadedModel;
@@ -19,9 +20,9 @@ pub const CODING: Experiment = Experiment {
     name: "ho-progressive-coding",
     about: "Rate and distortion of sending an image step by step",
     source: "notes on Ho et al. (2020), progressive coding",
-    needs: &[],
-    quick: "digits of 16x16, a run of ens-table-1 (needs MNIST), 8 images",
-    full: Some("CIFAR-10 (needs it), 256 images; a GPU, a day"),
+    needs: Needs::BySize { quick: Need::Mnist, full: Need::Cifar10 },
+    quick: "digits of 16x16, a run of ens-table-1, 8 images",
+    full: Some("CIFAR-10, 256 images; a GPU, a day"),
     run: run,
 };
 

@@ -5,9 +5,11 @@ use crate::diffusion::SamplePlan;
 use crate::diffusion::interpolation::interpolate;
 use crate::engine::random::RngState;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::load;
 use crate::experiment::page::Page;
+use crate::experiment::settings::Need;
+use crate::experiment::spread::Measured;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::grid;
 use crate::sample::Request;
@@ -18,14 +20,16 @@ pub const INTERPOLATION: Experiment = Experiment {
     name: "ho-interpolation",
     about: "Two images mixed at several noise levels and decoded",
     source: "notes on Ho et al. (2020), interpolation",
-    needs: &[],
-    quick: "digits of 16x16, a run of ens-table-1 (needs MNIST), and a minute",
-    full: Some("CIFAR-10 (needs it); a GPU, a day"),
+    needs: Needs::BySize { quick: Need::Mnist, full: Need::Cifar10 },
+    quick: "digits of 16x16, a run of ens-table-1, and a minute",
+    full: Some("CIFAR-10; a GPU, a day"),
     run: run,
 };
 
 /// Mixtures of a pair of images.
 const MIXTURES: usize = 9;
+/// Images that are noised and decoded; the first two are mixed.
+const IMAGES: usize = 8;
 /// The times at which images are mixed.
 const TIMES: [f64; 5] = [125.0, 250.0, 500.0, 750.0, 1000.0];
 
@@ -41,23 +45,26 @@ fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     let plan = loaded.plan()?;
     let [h, w, c] = config.model.sample_dims();
     let values = h * w * c;
-    let originals = test_images(&config, 2)?;
-    let (one, other) = originals.split_at(values);
+    let originals = test_images(&config, IMAGES)?;
+    let images: Vec<&[f32]> = originals.chunks_exact(values).collect();
     let mut rows: Vec<f32> = Vec::new();
-    let mut moved = [0.0; TIMES.len()];
+    let mut moved: [Measured; TIMES.len()] = Default::default();
     for (t, moved) in TIMES.into_iter().zip(&mut moved) {
         context.note(&format!("interpolation at t = {t}"));
-        let rng = RngState { seed: context.settings().seed, step: 0, first_image: 0 };
-        let z = loaded.ask(&originals, &[t, t], &[0, 0], rng)?.z;
-        let mixtures: Vec<f32> = (0..MIXTURES)
-            .flat_map(|k| interpolate(&z[..values], &z[values..], k as f32 / (MIXTURES - 1) as f32))
-            .collect();
+        let seed = context.settings().seed;
+        let rng = RngState { seed, step: 0, first_image: 0 };
+        let z = loaded.ask(&originals, &[t; IMAGES], &[0; IMAGES], rng)?.z;
+        // The mixtures of the first two images, the first of which is the first image itself; then the others.
+        let mixture = |k: usize| interpolate(&z[..values], &z[values..2 * values], k as f32 / (MIXTURES - 1) as f32);
+        let start: Vec<f32> = (0..MIXTURES).flat_map(mixture).chain(z[2 * values..].iter().copied()).collect();
         let part = from_time(&plan, t);
-        let request = Request { start: Some(&mixtures), ..Request::new(&part, MIXTURES, context.settings().seed) };
+        let request = Request { start: Some(&start), ..Request::new(&part, start.len() / values, seed) };
         let decoded = loaded.sample(request, &mut |done, total| context.progress(done as u64, total as u64))?.images;
-        let squared: f32 = decoded[..values].iter().zip(one).map(|(a, b)| (a - b).powi(2)).sum();
-        *moved = (squared / values as f32).sqrt();
-        rows.extend([one, &decoded, other].concat());
+        let decoded: Vec<&[f32]> = decoded.chunks_exact(values).collect();
+        // Of the second image there is its mixture with nothing of the first.
+        let own = std::iter::once(decoded[0]).chain(decoded[MIXTURES - 1..].iter().copied());
+        *moved = images.iter().zip(own).map(|(image, decoded)| distance(image, decoded)).collect();
+        rows.extend([images[0], &decoded[..MIXTURES].concat(), images[1]].concat());
     }
     let sheet = grid(&rows, [TIMES.len() * (MIXTURES + 2), h, w, c], Some(MIXTURES + 2));
     let caption = "Left and right: two images. Between them: both are noised to t, mixed there with κ from 0 to 1, and \
@@ -67,31 +74,48 @@ fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-/// Judges the distances of the decoded first image from itself, one for each of [`TIMES`].
-fn judge(moved: &[f32; TIMES.len()]) -> Claim {
+/// Root mean squared difference of two images.
+fn distance(image: &[f32], decoded: &[f32]) -> f64 {
+    let squared: f32 = decoded.iter().zip(image).map(|(a, b)| (a - b).powi(2)).sum();
+    f64::from((squared / image.len() as f32).sqrt())
+}
+
+/// Judges the distances of images from themselves, noised and decoded, for each of [`TIMES`].
+fn judge(moved: &[Measured; TIMES.len()]) -> Claim {
     let [t125, t250, late @ ..] = moved;
+    let further = |one: &Measured, other: &Measured| other.minus(one).above(0.0);
+    let means: Vec<String> = moved.iter().map(|moved| moved.show(3)).collect();
     Claim::new(
         "notes on Ho et al., interpolation",
         "The later the mixture is made, the further the result may be from the images.",
-        Verdict::of(t125 < t250 && late.iter().all(|late| t250 < late)),
+        Verdict::all(std::iter::once(further(t125, t250)).chain(late.iter().map(|late| further(t250, late)))),
         format!(
-            "root mean squared distance of the decoded first image from itself, t = 125 to 1000: {moved:.3?}; from about 500 on \
-             nothing is left of it to be near to"
+            "root mean squared distance of {IMAGES} images from themselves, noised and decoded, t = 125 to 1000: {}; from about \
+             500 on nothing is left of them to be near to",
+            means.join(", ")
         ),
+    )
+    .tested(
+        "differences by image of one network, 95 % interval: t = 250 from 125, and each later time from 250; one below 0 \
+         would refute it",
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Verdict::{Confirmed, NotDecided, Refuted};
     use super::*;
 
     #[test]
     fn distances_must_rise_until_nothing_is_left() {
-        let verdict = |moved: [f32; 5]| judge(&moved).verdict;
-        assert_eq!(verdict([0.1, 0.2, 0.5, 0.4, 0.5]), Verdict::Confirmed);
-        assert_eq!(verdict([0.2, 0.2, 0.5, 0.5, 0.5]), Verdict::Refuted);
-        assert_eq!(verdict([0.1, 0.2, 0.5, 0.5, 0.19]), Verdict::Refuted);
-        assert_eq!(verdict([f32::NAN, 0.2, 0.5, 0.5, 0.5]), Verdict::Refuted);
+        let around = |mean: f64| -> Measured { [0.9, 1.0, 1.1].into_iter().map(|factor| factor * mean).collect() };
+        let verdict = |moved: [f64; 5]| judge(&moved.map(around)).verdict;
+        assert_eq!(verdict([0.1, 0.2, 0.5, 0.4, 0.5]), Confirmed);
+        assert_eq!(verdict([0.3, 0.2, 0.5, 0.5, 0.5]), Refuted);
+        assert_eq!(verdict([0.1, 0.2, 0.5, 0.5, 0.15]), Refuted);
+        let mut moved = [0.1, 0.2, 0.5, 0.5, 0.5].map(around);
+        moved[1] = [0.05, 0.4, 0.1].into_iter().collect();
+        assert_eq!(judge(&moved).verdict, NotDecided);
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl Cell {
         Cell { set, target, training, repeat: 0 }
     }
 
+    /// The networks that differ from it in the seed only, itself the first.
+    pub fn repeated(self, repeats: u64) -> impl Iterator<Item = Cell> {
+        (0..repeats).map(move |repeat| Cell { repeat, ..self })
+    }
+
     /// The set and the target, for sentences.
     pub fn name(&self) -> String {
         format!("{} {}", self.set.name(), targets::name(self.target))

@@ -7,8 +7,9 @@ use super::published::published;
 use super::targets::{PerTarget, TARGETS};
 use crate::data::points::PointSet;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::page::Page;
+use crate::experiment::spread::Measured;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Figure, Plot, Table, digits};
 use crate::train::checkpoint;
@@ -19,9 +20,9 @@ pub const LOSS_CURVES: Experiment = Experiment {
     name: "thesis-loss-curves",
     about: "Weighted and rescaled test losses against the epoch",
     source: "Kumar, Fig. 4.8",
-    needs: &[],
-    quick: "clusters, one seed",
-    full: Some("four sets, three seeds"),
+    needs: Needs::Nothing,
+    quick: "clusters, three seeds",
+    full: Some("four sets, five seeds"),
     run: loss_curves,
 };
 /// The variational bound against the epoch, and how near it comes to the best that is possible.
@@ -29,9 +30,9 @@ pub const NELBO_CURVES: Experiment = Experiment {
     name: "thesis-nelbo-curves",
     about: "The variational bound against the epoch, and how near it comes to the best that is possible",
     source: "Kumar, Fig. 4.9",
-    needs: &[],
-    quick: "clusters, one seed",
-    full: Some("four sets, three seeds"),
+    needs: Needs::Nothing,
+    quick: "clusters, three seeds",
+    full: Some("four sets, five seeds"),
     run: nelbo_curves,
 };
 
@@ -42,9 +43,9 @@ struct Epoch {
 }
 
 impl Epoch {
-    /// The mean over the seeds.
-    fn mean(&self, of: fn(&Losses) -> f64) -> f64 {
-        self.losses.iter().map(of).sum::<f64>() / self.losses.len() as f64
+    /// A loss, over the seeds.
+    fn seeds(&self, of: fn(&Losses) -> f64) -> Measured {
+        self.losses.iter().map(of).collect()
     }
 }
 
@@ -56,8 +57,7 @@ impl History {
     fn measure(context: &mut Context, cell: Cell) -> Result<History> {
         let points = context.size(20_000, 40_000);
         let mut epochs: Vec<Epoch> = Vec::new();
-        for repeat in 0..context.size(1, 3) {
-            let cell = Cell { repeat, ..cell };
+        for cell in cell.repeated(context.repeats(3)) {
             let run = cell.run(context)?;
             for (i, (step, path)) in checkpoint::list(&run.checkpoints())?.into_iter().enumerate() {
                 let mut model = cell.open(context, &path)?;
@@ -74,7 +74,7 @@ impl History {
 
     /// A loss against the epoch, the mean over the seeds.
     fn curve(&self, of: fn(&Losses) -> f64) -> Vec<[f64; 2]> {
-        self.0.iter().map(|epoch| [epoch.epoch, epoch.mean(of)]).collect()
+        self.0.iter().map(|epoch| [epoch.epoch, epoch.seeds(of).mean()]).collect()
     }
 
     fn last(&self) -> &Epoch {
@@ -90,7 +90,7 @@ fn level(plot: Plot, name: &str, value: f64, last: f64) -> Plot {
 /// The rescaled losses of a set after the last epoch.
 struct Rescaled {
     set: PointSet,
-    losses: PerTarget<f64>,
+    losses: PerTarget<Measured>,
     /// The least possible one, where it is known.
     least: Option<f64>,
 }
@@ -114,12 +114,12 @@ fn loss_curves(context: &mut Context, page: &mut Page) -> Result<()> {
                 weighted = level(weighted, "", best, last.epoch);
             }
             rescaled = rescaled.line(name, history.curve(|l| l.rescaled));
-            let ends = [last.mean(|l| l.own), last.mean(|l| l.rescaled)].map(|loss| digits(loss, 4));
+            let ends = [last.seeds(|l| l.own), last.seeds(|l| l.rescaled)].map(|loss| loss.show(4));
             let least = best.map_or("–".into(), |best| digits(best, 4));
             table.row([set.name().into(), name.into()].into_iter().chain(ends).chain([least]));
         }
         figure = figure.panel(weighted).panel(rescaled);
-        let losses = histories.map(|history| history.last().mean(|l| l.rescaled));
+        let losses = histories.map(|history| history.last().seeds(|l| l.rescaled));
         ends.push(Rescaled { set, losses, least: best_rescaled(set) });
     }
     let names: Vec<&str> = sets.iter().map(|set| set.name()).collect();
@@ -138,30 +138,40 @@ fn loss_curves(context: &mut Context, page: &mut Page) -> Result<()> {
 }
 
 fn judge_rescaled(ends: &[Rescaled]) -> Claim {
-    let spread = |values: &[f64]| {
-        let [lo, hi] = values.iter().fold([f64::INFINITY, 0.0f64], |[lo, hi], v| [lo.min(*v), hi.max(*v)]);
-        hi / lo - 1.0
-    };
-    let close = |PerTarget { x, eps, v, score }: PerTarget<f64>| {
-        spread(&[x, eps, v]) <= 0.1 && spread(&[x, eps, v, score]) <= 0.3
+    let within = |one: &Measured, other: &Measured, range| one.zip(other, |one, other| one / other - 1.0).within(range);
+    let close = |PerTarget { x, eps, v, score }: &PerTarget<Measured>| {
+        Verdict::all([
+            within(eps, x, -0.1..=0.1),
+            within(v, x, -0.1..=0.1),
+            within(v, eps, -0.1..=0.1),
+            within(score, x, -0.3..=0.3),
+        ])
     };
     let evidence = ends.iter().map(|Rescaled { set, losses, least }| {
         let least = least.map_or(String::new(), |least| format!("; least possible {}", digits(least, 4)));
-        format!("{}: {}{least}", set.name(), losses.list(|loss| digits(*loss, 4)))
+        format!("{}: {}{least}", set.name(), losses.list(|loss| loss.show(4)))
     });
     Claim::new(
         "Kumar, Fig. 4.8 and section 4.4.1",
         "Rescaled to the error of the image, the losses of the four targets coincide after training (x, ε, v within 10 %, \
          the score within 30 %).",
-        Verdict::of(ends.iter().all(|end| close(end.losses))),
+        Verdict::all(ends.iter().map(|end| close(&end.losses))),
         evidence.collect::<Vec<_>>().join(". "),
+    )
+    .tested(
+        "ratios of losses by seed, 95 % interval: each pair of x, ε and v, and the score to x; one interval beyond its bound \
+         would refute it",
     )
 }
 
 /// The distance of a bound from the least possible one, as a fraction of it.
 struct Gap {
     cell: Cell,
-    gap: f64,
+    gap: Measured,
+}
+
+fn gap_in_percent(gap: &Measured) -> String {
+    format!("{} %", gap.map(|gap| 100.0 * gap).show(2))
 }
 
 fn nelbo_curves(context: &mut Context, page: &mut Page) -> Result<()> {
@@ -177,11 +187,11 @@ fn nelbo_curves(context: &mut Context, page: &mut Page) -> Result<()> {
             let cell = Cell::new(set, target, Training::Nelbo);
             let history = History::measure(context, cell)?;
             panel = panel.line(name, history.curve(|l| l.nelbo));
-            let end = history.last().mean(|l| l.nelbo);
+            let end = history.last().seeds(|l| l.nelbo);
             last = history.last().epoch;
-            let gap = end / best - 1.0;
-            let [published, shown] = [published(&cell)?.loss.to_string(), format!("{:+.1} %", 100.0 * gap)];
-            table.row([set.name().into(), name.into(), digits(end, 4), digits(best, 4), shown, published]);
+            let gap = end.map(|end| end / best - 1.0);
+            let [published, shown] = [published(&cell)?.loss.to_string(), gap_in_percent(&gap)];
+            table.row([set.name().into(), name.into(), end.show(4), digits(best, 4), shown, published]);
             gaps.push(Gap { cell, gap });
         }
         figure = figure.panel(level(panel, "least possible", best, last));
@@ -204,51 +214,63 @@ fn nelbo_curves(context: &mut Context, page: &mut Page) -> Result<()> {
 }
 
 fn judge_bounds(gaps: &[Gap]) -> [Claim; 2] {
-    let figures = gaps.iter().map(|Gap { cell, gap }| format!("{} {:+.1} %", cell.name(), 100.0 * gap));
+    let figures = gaps.iter().map(|Gap { cell, gap }| format!("{} {}", cell.name(), gap_in_percent(gap)));
     let figures = figures.collect::<Vec<_>>().join(", ");
     [
         Claim::new(
             "follows from the exact weights",
             "No target's NELBO falls below that of the exact posterior mean.",
-            Verdict::of(gaps.iter().all(|gap| gap.gap >= -0.01)),
+            Verdict::all(gaps.iter().map(|gap| gap.gap.above(-0.01))),
             format!("above it: {figures}"),
-        ),
+        )
+        .tested("gap, mean over seeds, 95 % interval; one below -1 %, the error of the measurement, would refute it"),
         Claim::new(
             "Kumar, Fig. 4.9",
             "x and the score level off at a third of the NELBO of ε and v.",
-            Verdict::of(gaps.iter().any(|gap| gap.gap <= -0.3)),
+            Verdict::any(gaps.iter().map(|gap| gap.gap.below(-0.3))),
             format!("all four approach one value from above: {figures}"),
+        )
+        .tested(
+            "gap to the least possible bound, mean over seeds, 95 % interval; a target below it by more than 30 % would \
+             confirm the claim, none refutes it",
         ),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Confirmed, Refuted};
+    use super::Verdict::{Confirmed, NotDecided, Refuted};
     use super::*;
     use crate::diffusion::PredictionTarget;
     use crate::experiment::verdict::verdicts;
 
+    fn around(value: f64) -> Measured {
+        [0.999, 1.0, 1.001].into_iter().map(|factor| factor * value).collect()
+    }
+
     #[test]
     fn rescaled_losses_must_coincide() {
         let verdict = |x, eps, v, score| {
-            let losses = PerTarget { x, eps, v, score };
+            let losses = PerTarget { x, eps, v, score }.map(|loss| around(*loss));
             judge_rescaled(&[Rescaled { set: PointSet::Clusters, losses, least: Some(0.48) }]).verdict
         };
         assert_eq!(verdict(0.48, 0.5, 0.49, 0.6), Confirmed);
         assert_eq!(verdict(0.48, 0.54, 0.49, 0.5), Refuted);
         assert_eq!(verdict(0.48, 0.5, 0.49, 0.63), Refuted);
+        assert_eq!(verdict(0.48, f64::NAN, 0.49, 0.5), NotDecided);
+        assert_eq!(judge_rescaled(&[]).verdict, NotDecided);
     }
 
     #[test]
     fn bounds_are_judged_by_their_distance_from_the_least_possible() {
-        let found = |x| {
-            let gap = |target, gap| Gap { cell: Cell::new(PointSet::Rings, target, Training::Nelbo), gap };
-            verdicts(&judge_bounds(&[gap(PredictionTarget::X0, x), gap(PredictionTarget::V, 0.02)]))
+        let gap = |target, gap| Gap { cell: Cell::new(PointSet::Rings, target, Training::Nelbo), gap };
+        let found = |x: Measured| {
+            verdicts(&judge_bounds(&[gap(PredictionTarget::X0, x), gap(PredictionTarget::V, around(0.02))]))
         };
-        assert_eq!(found(0.03), [Confirmed, Refuted]);
-        assert_eq!(found(-0.02), [Refuted, Refuted]);
-        assert_eq!(found(-0.7), [Refuted, Confirmed]);
-        assert_eq!(found(f64::NAN)[0], Refuted);
+        assert_eq!(found(around(0.03)), [Confirmed, Refuted]);
+        assert_eq!(found(around(-0.02)), [Refuted, Refuted]);
+        assert_eq!(found(around(-0.7)), [Refuted, Confirmed]);
+        assert_eq!(found([-0.03, 0.0, 0.02].into_iter().collect()), [NotDecided, Refuted]);
+        assert_eq!(found([-0.7].into_iter().collect()), [NotDecided, NotDecided]);
     }
 }

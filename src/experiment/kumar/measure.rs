@@ -18,7 +18,7 @@ const BINS: usize = 50;
 /// The length of [`TIMES`].
 const LENGTH: f64 = TIMES[1] - TIMES[0];
 /// Seed of points and noise that no training uses.
-const FRESH_SEED: u64 = 1 << 40;
+pub(super) const FRESH_SEED: u64 = 1 << 40;
 
 /// The losses of a network, each the mean over the dimensions.
 #[derive(Clone, Debug)]
@@ -51,12 +51,13 @@ struct Sums {
     squares: f64,
 }
 
-/// Sums over all points of an evaluation.
-struct Totals {
+/// Sums over an evaluation of `n` samples, at the times of [`time`].
+pub(super) struct Totals {
     schedule: Continuous,
     process: Process,
     target: PredictionTarget,
-    /// Points of the evaluation.
+    /// Channels of the network's output.
+    channels: usize,
     n: f64,
     bins: [Sums; BINS],
     own: Sums,
@@ -65,24 +66,30 @@ struct Totals {
 }
 
 impl Totals {
-    fn new(model: &LoadedModel, n: usize) -> Result<Totals> {
-        let Process::Continuous { schedule, .. } = *model.process() else { bail!("points have continuous time") };
-        Ok(Totals {
+    /// Nothing yet of `n` samples.
+    pub fn new(model: &LoadedModel, n: usize) -> Result<Totals> {
+        let Process::Continuous { schedule, .. } = *model.process() else { bail!("the thesis has continuous time") };
+        Ok(Totals::over(schedule, model.config().diffusion.target, model.config().model.out_channels(), n))
+    }
+
+    fn over(schedule: Continuous, target: PredictionTarget, channels: usize, n: usize) -> Totals {
+        Totals {
             schedule,
             process: Process::Continuous { schedule, t_min: TIMES[0], t_max: TIMES[1] },
-            target: model.config().diffusion.target,
+            target,
+            channels,
             n: n as f64,
             bins: [Sums::default(); BINS],
             own: Sums::default(),
             nelbo: 0.0,
             rescaled: 0.0,
-        })
+        }
     }
 
-    /// Adds a point `x` with its noise at time `t`, and the network's output.
-    fn add(&mut self, t: f64, x_eps_out: [&[f32]; 3]) {
+    /// Adds a sample `x` with its noise at time `t`, and the network's output.
+    pub fn add(&mut self, t: f64, x_eps_out: [&[f32]; 3]) {
         let at = self.process.point(t);
-        let error = self.target.squared_error(&at, x_eps_out, 2);
+        let error = self.target.squared_error(&at, x_eps_out, self.channels);
         let of_image = error / self.target.error_ratio(&at);
         let within = |[lo, hi]: [f64; 2]| (lo..=hi).contains(&t);
         self.bins[((t - TIMES[0]) / LENGTH * BINS as f64) as usize % BINS].add(error);
@@ -97,7 +104,8 @@ impl Totals {
         }
     }
 
-    fn losses(self) -> Losses {
+    /// The losses of the whole evaluation.
+    pub fn losses(self) -> Losses {
         let by_time = self.bins.iter().enumerate().map(|(i, sums)| Bin {
             t: TIMES[0] + LENGTH * (i as f64 + 0.5) / BINS as f64,
             mean: sums.mean(),
@@ -105,6 +113,11 @@ impl Totals {
         });
         Losses { own: self.own.mean(), nelbo: self.nelbo, rescaled: self.rescaled, by_time: by_time.collect() }
     }
+}
+
+/// The time of sample `i` of `n`: evenly spread over [`TIMES`], neighbours far apart.
+pub(super) fn time(i: usize, n: usize) -> f64 {
+    TIMES[0] + LENGTH * spread_place(i, n)
 }
 
 /// The losses of a cell's network on `n` fresh points, at times evenly spread over [`TIMES`].
@@ -115,8 +128,7 @@ pub(super) fn losses(context: &mut Context, model: &mut LoadedModel, cell: &Cell
         context.check_stop()?;
         let count = chunk.min(n - first);
         let x = draw(cell.set, FRESH_SEED, first as u64, count, &standardisation);
-        let time = |i| TIMES[0] + LENGTH * spread_place(i, n);
-        let times: Vec<f64> = (first..first + count).map(time).collect();
+        let times: Vec<f64> = (first..first + count).map(|i| time(i, n)).collect();
         let rng = RngState { seed: FRESH_SEED, step: (first / chunk) as u32, first_image: 0 };
         let answers = model.ask(&x, &times, &[], rng)?;
         for (i, &t) in times.iter().enumerate() {
@@ -190,6 +202,20 @@ pub(super) fn energy_floor(n: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The error t² has the mean 1/3 over all times, and 0.3175 over those of the bound.
+    #[test]
+    fn the_loss_of_a_target_is_its_mean_over_all_times() {
+        let n = 10_000;
+        let mut totals = Totals::over(Continuous::VpCosine, PredictionTarget::X0, 1, n);
+        for t in (0..n).map(|i| time(i, n)) {
+            totals.add(t, [&[0.0], &[0.0], &[t as f32]]);
+        }
+        let losses = totals.losses();
+        assert!((losses.own - 1.0 / 3.0).abs() <= 1e-3, "{}", losses.own);
+        let bins = losses.by_time.iter().map(|bin| bin.mean).sum::<f64>() / losses.by_time.len() as f64;
+        assert!((bins - losses.own).abs() <= 1e-3);
+    }
 
     #[test]
     fn times_are_spread_evenly_and_visited_once() {

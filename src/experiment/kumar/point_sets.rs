@@ -5,7 +5,7 @@ use crate::diffusion::{Continuous, NoiseLevel};
 use crate::engine::ops::noise_loss::NOISE;
 use crate::engine::random::{Philox, RngState};
 use crate::experiment::context::Context;
-use crate::experiment::definition::{Experiment, INSTANT};
+use crate::experiment::definition::{Experiment, INSTANT, Needs};
 use crate::experiment::page::Page;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Figure, Plot, Table, digits};
@@ -16,7 +16,7 @@ pub const DATA: Experiment = Experiment {
     name: "thesis-2d-data",
     about: "The four sets of points of the plane",
     source: "Kumar, Fig. 4.1",
-    needs: &[],
+    needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
     run: data,
@@ -26,7 +26,7 @@ pub const NOISING: Experiment = Experiment {
     name: "thesis-2d-noising",
     about: "How points become noise as time goes on",
     source: "Kumar, Fig. 4.2",
-    needs: &[],
+    needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
     run: noising,

@@ -3,7 +3,7 @@
 use super::targets::{PerTarget, TARGETS};
 use crate::diffusion::{Continuous, LossWeighting, PredictionTarget, Process};
 use crate::experiment::context::Context;
-use crate::experiment::definition::{Experiment, INSTANT};
+use crate::experiment::definition::{Experiment, INSTANT, Needs};
 use crate::experiment::numbers::{largest, spaced};
 use crate::experiment::page::Page;
 use crate::experiment::verdict::{Claim, Verdict};
@@ -16,7 +16,7 @@ pub const SNR_WEIGHTS: Experiment = Experiment {
     name: "snr-weights",
     about: "What the variational bound makes of the squared error of each prediction target",
     source: "Kumar, Fig. 4.10 and Table 3.2",
-    needs: &[],
+    needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
     run: run,

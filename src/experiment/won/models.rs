@@ -6,6 +6,7 @@ use crate::experiment::context::Context;
 use crate::experiment::images::{Draw, dataset, draw, images_at, load};
 use crate::experiment::judge::Judge;
 use crate::experiment::page::Page;
+use crate::experiment::spread::Measured;
 use crate::nn::summary::summary;
 use crate::report::{Plot, Record, Table, digits, grid, read_metrics, smooth};
 use crate::sample::Samples;
@@ -47,14 +48,14 @@ fn curves(records: &[Record], config: &Config, images: usize) -> Result<Plot> {
         .error_bars(validation.iter().map(|[x, y, error]| [*x, y - error, y + error]).collect()))
 }
 
-/// The measures of a model's samples.
-#[derive(Clone, Copy, Debug)]
+/// The measures of the samples of the networks that differ in their seed.
+#[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub network: Network,
     /// Fréchet distance, where it was judged.
-    pub frechet: Option<f64>,
-    /// Share of the variance in the highest frequencies.
-    pub roughness: f64,
+    pub frechet: Option<Measured>,
+    /// Share of the variance in the highest frequencies: 1 for white noise.
+    pub roughness: Measured,
 }
 
 /// Mean squared difference of neighbouring pixels, relative to twice the variance: 1 for white noise, small for images.
@@ -68,36 +69,51 @@ fn roughness(samples: &Samples) -> f64 {
     differences.iter().sum::<f64>() / differences.len() as f64 / (2.0 * variance)
 }
 
-/// Trains and shows one model. Returns the measures of its samples.
+/// Trains and measures the networks of one kind, and shows the first.
 pub(super) fn model(
     context: &mut Context,
     page: &mut Page,
     network: Network,
-    judge: Option<&mut Judge>,
+    mut judge: Option<&mut Judge>,
 ) -> Result<Outcome> {
-    let (name, stem, config) = (network.name(), network.stem(), network.config(context)?);
-    let run = context.trained(&config)?;
-    let mut loaded = load(context, &config)?;
-    context.note(&format!("samples of {name}"));
-    let samples = draw(context, &mut loaded, Draw { n: context.size(100, 5000), ..Draw::default() })?;
+    let frechet = judge.is_some().then(Measured::default);
+    let mut outcome = Outcome { network, frechet, roughness: Measured::default() };
+    for repeat in 0..context.repeats(1) {
+        let mut config = network.config(context)?;
+        config.train.seed += repeat;
+        let mut loaded = load(context, &config)?;
+        context.note(&format!("samples of {}, seed {}", network.name(), config.train.seed));
+        let samples = draw(context, &mut loaded, Draw { n: context.size(100, 5000), ..Draw::default() })?;
+        if repeat == 0 {
+            show(context, page, network, &config, &samples)?;
+        }
+        if let (Some(distances), Some(judge)) = (&mut outcome.frechet, &mut judge) {
+            distances.push(judge.judge(&samples, None)?.frechet);
+        }
+        outcome.roughness.push(roughness(&samples));
+    }
+    Ok(outcome)
+}
+
+fn show(context: &mut Context, page: &mut Page, network: Network, config: &Config, samples: &Samples) -> Result<()> {
+    let (name, stem, run) = (network.name(), network.stem(), context.trained(config)?);
     let [_, h, w, c] = samples.dims;
     let first =
         |n: usize| Samples { images: samples.images[..n * h * w * c].to_vec(), dims: [n, h, w, c], ..samples.clone() };
     page.heading(name);
-    page.table(&format!("{stem}-layers"), &format!("{name}: layers that learn, for one image."), layers(&config)?);
+    page.table(&format!("{stem}-layers"), &format!("{name}: layers that learn, for one image."), layers(config)?);
     page.picture(
         &format!("{stem}-samples"),
         &format!("{name}: samples."),
         &grid(&first(64).images, [64, h, w, c], Some(8)),
     );
-    let real = dataset(&config, Split::Train)?;
+    let real = dataset(config, Split::Train)?;
     let both = pairs(&real, &first(32));
     let caption = format!("{name}: odd columns real, even columns generated (they are not pairs).");
     page.picture(&format!("{stem}-pairs"), &caption, &grid(&both, [64, h, w, c], Some(8)));
-    let plot = curves(&read_metrics(&run.metrics())?, &config, real.len())?;
+    let plot = curves(&read_metrics(&run.metrics())?, config, real.len())?;
     page.plot(&format!("{stem}-loss"), &format!("{name}: losses against the epoch."), &plot.figure());
-    let frechet = judge.map(|judge| judge.judge(&samples, None)).transpose()?.map(|j| j.frechet);
-    Ok(Outcome { network, frechet, roughness: roughness(&samples) })
+    Ok(())
 }
 
 /// The layers that learn, which the report draws as a diagram.

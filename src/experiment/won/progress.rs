@@ -3,11 +3,12 @@
 use super::claims::{FRAMES, judge_progress};
 use super::networks::Network;
 use crate::experiment::context::Context;
-use crate::experiment::definition::Experiment;
+use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::{Draw, draw, load};
 use crate::experiment::numbers::correlation;
 use crate::experiment::page::Page;
 use crate::experiment::settings::Need;
+use crate::experiment::spread::Measured;
 use anyhow::Result;
 
 /// Digits on their way from noise at chosen times.
@@ -15,7 +16,7 @@ pub const PROGRESS: Experiment = Experiment {
     name: "won-progress",
     about: "Digits on their way from noise at chosen times",
     source: "Vu Minh and Won, Figs. 7 and 14",
-    needs: &[Need::Mnist],
+    needs: Needs::Always(Need::Mnist),
     quick: "a run of won-mnist, and seconds",
     full: Some("the same run, full size"),
     run: progress,
@@ -34,9 +35,8 @@ fn progress(context: &mut Context, page: &mut Page) -> Result<()> {
     let [_, h, w, c] = samples.dims;
     let values = h * w * c;
     let frame = |row: usize, column: usize| &samples.stages[(row * columns + column) * values..][..values];
-    let likeness = |column: usize| -> f64 {
-        let of = |row: usize| correlation(frame(row, column), frame(row, columns - 1));
-        (0..rows).map(of).sum::<f64>() / rows as f64
+    let likeness = |column: usize| -> Measured {
+        (0..rows).map(|row| correlation(frame(row, column), frame(row, columns - 1))).collect()
     };
     page.claims([judge_progress(&std::array::from_fn(likeness))]);
     Ok(())
