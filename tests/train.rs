@@ -1,13 +1,12 @@
 //! Whole runs through the program: the same seed gives the same run, whatever happens on the way.
 
-use assert_cmd::Command;
 use ddpm::engine::device::Device;
 use ddpm::engine::ops::check::targets;
 use ddpm::nn::{ImageSize, ModelConfig, UNetConfig};
 use ddpm::train::checkpoint::State;
 use ddpm::train::{Config, Trainer};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 use tiny::{ddpm, result, run_in, tiny_args, train};

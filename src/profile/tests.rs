@@ -1,4 +1,3 @@
-use super::totals::block;
 use super::*;
 use crate::engine::device::{Backend, Capability, Device};
 use crate::engine::tensor::DType;

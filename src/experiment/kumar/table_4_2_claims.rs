@@ -4,7 +4,6 @@ use super::cell::Training;
 use super::row_4_2::Row;
 use super::targets;
 use crate::diffusion::PredictionTarget;
-use crate::experiment::spread::Measured;
 use crate::experiment::verdict::{Claim, Verdict};
 use anyhow::{Context as _, Result};
 
@@ -65,6 +64,7 @@ mod tests {
     use super::Verdict::{Confirmed, NotDecided, Refuted};
     use super::*;
     use crate::experiment::kumar::row_4_2::{Published, TARGETS, published};
+    use crate::experiment::spread::Measured;
 
     fn around(value: f64) -> Measured {
         [0.999, 1.0, 1.001].into_iter().map(|factor| factor * value).collect()

@@ -132,7 +132,6 @@ fn thin_out(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
 mod tests {
     use super::super::axis::Axis;
     use super::*;
-    use crate::report::plot::axis::Axis;
 
     #[test]
     fn thinning_keeps_the_extremes() {
