@@ -1,5 +1,5 @@
-//! Builds the kernels twice: with nvcc for the GPU, and with the host's C++ compiler for the emulator. Either may be
-//! missing; the program then does without.
+//! Builds the kernels twice: with nvcc for the GPU, and, with the feature `emulator`, with the host's C++ compiler for the
+//! emulator. Either compiler may be missing; the program then does without.
 //!
 //! | variable | effect |
 //! |---|---|
@@ -10,20 +10,14 @@
 
 #[path = "build/emulator.rs"]
 mod emulator;
-#[path = "build/jobs.rs"]
-mod jobs;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/sources.rs"]
 mod sources;
 
+use kernel_build::cargo_env;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// A path or setting that cargo gives to build scripts.
-fn cargo_env(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
-}
 
 fn main() -> ExitCode {
     for variable in ["DDPM_NVCC", "NVCC_APPEND_FLAGS", "CUDA_HOME", "DDPM_REQUIRE_NVCC", "DDPM_EMU_SANITIZE"] {
@@ -34,15 +28,8 @@ fn main() -> ExitCode {
     }
     let root = PathBuf::from(cargo_env("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(cargo_env("OUT_DIR"));
-    match sources::find(&root.join("kernels")).and_then(|kernels| {
+    kernel_build::finish(sources::find(&root.join("kernels")).and_then(|kernels| {
         nvcc::build(&root, &out, &kernels)?;
-        emulator::build(&root, &out, &kernels)
-    }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            println!("cargo::error={}", message.lines().next().unwrap_or("the kernels do not compile"));
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+        emulator::build(&root, &kernels)
+    }))
 }

@@ -1,7 +1,8 @@
 //! The GPU's kernels: one fatbin for each kernel file, and tables of the kernels in them.
 
-use crate::jobs::{self, Job};
-use crate::sources::{Export, Source, headers_of};
+use crate::sources::{Export, Source};
+use kernel_build::files::headers_of;
+use kernel_build::jobs::{self, Job};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +19,7 @@ pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> 
             return Err("no nvcc, and DDPM_REQUIRE_NVCC=1; scripts/cuda-toolkit.sh installs one into .cuda/".into());
         }
         None => {
-            if crate::cargo_env("CARGO_CFG_TARGET_OS") == "linux" {
+            if kernel_build::cargo_env("CARGO_CFG_TARGET_OS") == "linux" {
                 println!(
                     "cargo::warning=no nvcc: built without GPU kernels (scripts/cuda-toolkit.sh installs one into .cuda/)"
                 );
@@ -55,7 +56,7 @@ struct Tables {
     resources: Vec<Resources>,
 }
 
-/// What one kernel takes on one architecture.
+/// Resources of one kernel on one architecture.
 struct Resources {
     kernel: String,
     arch: String,
@@ -84,8 +85,8 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
         if !source.is_for_hopper() {
             command.args(["-gencode", &format!("arch={0},code={0}", base.0)]);
         }
-        command.arg(&source.path).arg("-o").arg(&output);
-        let mut inputs = headers_of(&source.path, &root.join("kernels"))?;
+        command.arg(&source.path);
+        let mut inputs = headers_of(&source.path, &[root.join("kernels")])?;
         inputs.push(source.path.clone());
         tables.modules.push((source.name.clone(), output.clone()));
         jobs.push(Job { name: format!("kernels/{}", source.name), command, inputs, output });

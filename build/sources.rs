@@ -1,7 +1,8 @@
 //! The kernel files and what they export.
 
+use kernel_build::files;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// A `.cu` file.
 pub struct Source {
@@ -19,7 +20,7 @@ pub struct Export {
 }
 
 impl Source {
-    /// Whether its kernels use what only compute capability 9.0 has.
+    /// Returns true if its kernels use instructions that only compute capability 9.0 has.
     pub fn is_for_hopper(&self) -> bool {
         self.name.ends_with("_sm90.cu")
     }
@@ -30,12 +31,12 @@ impl Source {
     }
 }
 
-/// All kernels below a folder, in order of their names. `common/` and `host/` hold headers and the emulator.
+/// Finds all kernels below a folder, in order of their names. `common/` holds headers.
 pub fn find(folder: &Path) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
-    for path in files_below(folder)? {
+    for path in files::below(folder)? {
         let name = path.strip_prefix(folder).expect("a path below").to_string_lossy().replace('\\', "/");
-        if name.ends_with(".cu") && !name.starts_with("common/") && !name.starts_with("host/") {
+        if name.ends_with(".cu") && !name.starts_with("common/") {
             let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let exports = exports(&text).map_err(|e| format!("{}: {e}", path.display()))?;
             sources.push(Source { path, name, exports });
@@ -48,42 +49,6 @@ pub fn find(folder: &Path) -> Result<Vec<Source>, String> {
         Some(pair) => Err(format!("two kernels are exported as {}", pair[0])),
         None => Ok(sources),
     }
-}
-
-/// Every file below a folder.
-pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                walk(&path, files)?;
-            } else {
-                files.push(path);
-            }
-        }
-        Ok(())
-    }
-    let mut files = Vec::new();
-    walk(folder, &mut files).map_err(|e| format!("{}: {e}", folder.display()))?;
-    files.sort();
-    Ok(files)
-}
-
-/// The headers that a file includes, itself or through others: those found beside the includer or below `kernels`.
-pub fn headers_of(file: &Path, kernels: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found = vec![file.to_path_buf()];
-    let mut read = 0;
-    while let Some(includer) = found.get(read).cloned() {
-        read += 1;
-        let text = fs::read_to_string(&includer).map_err(|e| format!("{}: {e}", includer.display()))?;
-        let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("#include \"")?.split('"').next());
-        for name in names {
-            let places = [includer.parent().unwrap_or(kernels).join(name), kernels.join(name)];
-            let header = places.into_iter().find_map(|place| place.canonicalize().ok());
-            found.extend(header.filter(|header| !found.contains(header)));
-        }
-    }
-    Ok(found.split_off(1))
 }
 
 /// Reads the export lines (`kernels/common/export.cuh` says what they mean).

@@ -6,27 +6,26 @@
 //   p <- p - lr (m c1) / (sqrt(v c2) + eps),   c1 = 1 / (1 - beta1^t),  c2 = 1 / (1 - beta2^t)
 //   ema <- ema + (1 - ema_decay) (p - ema)        p_bf16 <- p
 //
-// Once a gradient or a loss was not finite, nothing is changed. What changes from step to step lies in `hyper`.
+// Once a gradient or a loss was not finite, nothing is changed. What changes from step to step lies in a record.
 //
 // A thread owns four elements: 38 bytes of traffic an element at most, and nothing else to wait for.
 #include "common/common.cuh"
 
 __global__ void __launch_bounds__(256) adam(
-    float* __restrict__ p,             // [n]
-    float* __restrict__ m,             // [n]
-    float* __restrict__ v,             // [n]
-    float* __restrict__ ema,           // [n]
-    __nv_bfloat16* __restrict__ copy,  // [n]; may be null
-    const float* __restrict__ g,       // [n]
-    const float* __restrict__ hyper,   // [8]: lr, beta1, beta2, eps, decay, c1, c2, ema_decay
-    const float* __restrict__ outcome,  // [3]: norm, loss, broken
+    float* __restrict__ p,                // [n]
+    float* __restrict__ m,                // [n]
+    float* __restrict__ v,                // [n]
+    float* __restrict__ ema,              // [n]
+    __nv_bfloat16* __restrict__ copy,     // [n]; may be null
+    const float* __restrict__ g,          // [n]
+    const AdamRecord* __restrict__ step,  // [1]
+    const float* __restrict__ outcome,    // [3]: norm, loss, broken
     size_t n,
     float max_norm,
     int decoupled) {  // 1: AdamW
   if (outcome[2] != 0.0f) return;
   const size_t at = (size_t(blockIdx.x) * 256 + threadIdx.x) * 4;
-  const float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], decay = hyper[4], c1 = hyper[5],
-              c2 = hyper[6], ema_decay = hyper[7];
+  const AdamRecord by = *step;
   const float clip = max_norm > 0.0f ? fminf(1.0f, max_norm / (outcome[0] + 1e-6f)) : 1.0f;
   float weight[4], first[4], second[4], average[4], gradient[4];
   load_up_to<4>(weight, p + at, at, n);
@@ -37,12 +36,12 @@ __global__ void __launch_bounds__(256) adam(
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     float d = gradient[k] * clip;
-    if (decoupled) weight[k] -= lr * decay * weight[k];
-    else d += decay * weight[k];
-    first[k] = beta1 * first[k] + (1.0f - beta1) * d;
-    second[k] = beta2 * second[k] + (1.0f - beta2) * d * d;
-    weight[k] -= lr * (first[k] * c1) / (sqrtf(second[k] * c2) + eps);
-    average[k] += (1.0f - ema_decay) * (weight[k] - average[k]);
+    if (decoupled) weight[k] -= by.lr * by.decay * weight[k];
+    else d += by.decay * weight[k];
+    first[k] = by.beta1 * first[k] + (1.0f - by.beta1) * d;
+    second[k] = by.beta2 * second[k] + (1.0f - by.beta2) * d * d;
+    weight[k] -= by.lr * (first[k] * by.c1) / (sqrtf(second[k] * by.c2) + by.eps);
+    average[k] += (1.0f - by.ema_decay) * (weight[k] - average[k]);
   }
   store_up_to<4>(p + at, weight, at, n);
   store_up_to<4>(m + at, first, at, n);

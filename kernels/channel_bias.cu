@@ -17,7 +17,7 @@ template <bool DROPS> struct BiasMask : DropoutMask {
   using DropoutMask::DropoutMask;
 };
 template <> struct BiasMask<false> {
-  __device__ __forceinline__ BiasMask(const uint32_t*, uint32_t, uint32_t, uint32_t, float) {}
+  __device__ __forceinline__ BiasMask(const uint32_t*, uint32_t, const Dropout&) {}
   template <int N> __device__ __forceinline__ void apply(float (&)[N], uint32_t) const {}
 };
 
@@ -89,9 +89,8 @@ __global__ void __launch_bounds__(256) channel_bias_fwd(T* __restrict__ y,      
                                                         const T* __restrict__ x,           // [n, pixels, c]
                                                         const T* __restrict__ b,           // [n, columns]
                                                         const uint32_t* __restrict__ rng,  // [4], of dropout
-                                                        int pixels, int c, int columns, int first, uint32_t stream,
-                                                        uint32_t threshold, float scale) {  // of dropout
-  const BiasMask<DROPS> mask(rng, blockIdx.y, stream, threshold, scale);
+                                                        int pixels, int c, int columns, int first, Dropout layer) {
+  const BiasMask<DROPS> mask(rng, blockIdx.y, layer);
   if (rows_are_vectors<T>(c)) bias_fwd<Vec<T>::SIZE>(y, x, b, mask, pixels, c, columns, first);
   else bias_fwd<1>(y, x, b, mask, pixels, c, columns, first);
 }
@@ -102,9 +101,8 @@ __global__ void __launch_bounds__(1024) channel_bias_bwd(T* __restrict__ dx,    
                                                          T* __restrict__ db,                // [n, columns], may be absent
                                                          const T* __restrict__ dy,          // [n, pixels, c]
                                                          const uint32_t* __restrict__ rng,  // [4], of dropout
-                                                         int pixels, int c, int columns, int first, uint32_t stream,
-                                                         uint32_t threshold, float scale) {  // of dropout
-  const BiasMask<DROPS> mask(rng, blockIdx.y, stream, threshold, scale);
+                                                         int pixels, int c, int columns, int first, Dropout layer) {
+  const BiasMask<DROPS> mask(rng, blockIdx.y, layer);
   if (rows_are_vectors<T>(c)) bias_bwd<Vec<T>::SIZE>(dx, db, dy, mask, pixels, c, columns, first);
   else bias_bwd<1>(dx, db, dy, mask, pixels, c, columns, first);
 }

@@ -12,14 +12,12 @@ __global__ void __launch_bounds__(256) dropout(T* __restrict__ y,               
                                                const T* __restrict__ x,           // [n, d]
                                                const uint32_t* __restrict__ rng,  // [4]
                                                int d,
-                                               uint32_t stream,
-                                               uint32_t threshold,  // p 2^32
-                                               float scale) {       // 1 / (1 - p)
+                                               Dropout layer) {
   const uint32_t first = (blockIdx.x * 256 + threadIdx.x) * 8;
   const size_t at = size_t(blockIdx.y) * d + first;
   float value[8];
   load_up_to<8>(value, x + at, first, d);
-  DropoutMask(rng, blockIdx.y, stream, threshold, scale).apply(value, first);
+  DropoutMask(rng, blockIdx.y, layer).apply(value, first);
   store_up_to<8>(y + at, value, first, d);
 }
 

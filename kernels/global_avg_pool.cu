@@ -37,18 +37,18 @@ template <int V, class T> __device__ __forceinline__ void pool_bwd(T* dx, const 
 
 template <class T>
 __global__ void __launch_bounds__(256) global_avg_pool_fwd(T* __restrict__ y,        // [n, c]
-                                                           const T* __restrict__ x,  // [n, pixels, c]
-                                                           int pixels, int c) {
-  if (rows_are_vectors<T>(c)) pool_fwd<Vec<T>::SIZE>(y, x, pixels, c);
-  else pool_fwd<1>(y, x, pixels, c);
+                                                           const T* __restrict__ x,  // [n, h, w, c]
+                                                           int h, int w, int c) {
+  if (rows_are_vectors<T>(c)) pool_fwd<Vec<T>::SIZE>(y, x, h * w, c);
+  else pool_fwd<1>(y, x, h * w, c);
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) global_avg_pool_bwd(T* __restrict__ dx,        // [n, pixels, c]
+__global__ void __launch_bounds__(256) global_avg_pool_bwd(T* __restrict__ dx,        // [n, h, w, c]
                                                            const T* __restrict__ dy,  // [n, c]
-                                                           int pixels, int c) {
-  if (rows_are_vectors<T>(c)) pool_bwd<Vec<T>::SIZE>(dx, dy, pixels, c);
-  else pool_bwd<1>(dx, dy, pixels, c);
+                                                           int h, int w, int c) {
+  if (rows_are_vectors<T>(c)) pool_bwd<Vec<T>::SIZE>(dx, dy, h * w, c);
+  else pool_bwd<1>(dx, dy, h * w, c);
 }
 
 EXPORT_F32_BF16(global_avg_pool_fwd)

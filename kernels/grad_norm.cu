@@ -1,4 +1,4 @@
-// What came of a step: the Euclidean norm of all gradients, g [n] flat, the loss, and whether both are finite.
+// Outcome of a step: the Euclidean norm of all gradients, g [n] flat, the loss, and whether both are finite.
 //
 //   outcome[0] = sqrt(sum of g^2)    outcome[1] = loss    outcome[2] = 1 once either was not finite
 //

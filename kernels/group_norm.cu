@@ -86,11 +86,11 @@ __global__ void __launch_bounds__(256, 3)
                    const float* __restrict__ beta,    // [c]
                    const uint32_t* __restrict__ rng,  // [4], of dropout
                    int pixels, int c, int split, int groups, int slab_groups, int bias_columns, int bias_first,
-                   float eps, int silu, uint32_t stream, uint32_t threshold, float scale) {  // of dropout
+                   float eps, int silu, Dropout layer) {
   using namespace group_norm;
   const Dims dims{pixels, c, split, groups, slab_groups};
   const Columns<const T> biases{bias, bias_columns, bias_first};
-  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
+  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), layer);
   const Input<const T, JOINED> input{x, x_second};
   if (dims.vectorizes<T>()) forward<Vec<T>::SIZE>(y, stats, input, biases, gamma, beta, mask, dims, eps, silu);
   else forward<1>(y, stats, input, biases, gamma, beta, mask, dims, eps, silu);
@@ -117,12 +117,12 @@ __global__ void __launch_bounds__(256, 2)
                    const T* __restrict__ first,        // [n, pixels, c]: is added to dx; may be absent
                    const T* __restrict__ second,       // [n, pixels, c]: likewise, only if the first is there
                    int n, int pixels, int c, int split, int groups, int slab_groups, int bias_columns, int bias_first,
-                   int silu, uint32_t stream, uint32_t threshold, float scale) {  // of dropout
+                   int silu, Dropout layer) {
   using namespace group_norm;
   const Dims dims{pixels, c, split, groups, slab_groups};
   const Columns<T> dbiases{dbias, bias_columns, bias_first};
   const Columns<const T> biases{bias, bias_columns, bias_first};
-  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), stream, threshold, scale);
+  const Mask<DROPS> mask(rng, blockIdx.x / dims.slabs(), layer);
   const Input<T, JOINED> gradient{dx, dx_second};
   const Input<const T, JOINED> input{x, x_second};
   if (dims.vectorizes<T>())

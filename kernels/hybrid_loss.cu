@@ -1,4 +1,4 @@
-// The loss of a network that also says the variance of a step back, v beside each mean (Nichol and Dhariwal 2021, eq.
+// The loss of a network that also predicts the variance of a step back, v beside each mean (Nichol and Dhariwal 2021, eq.
 // 15-16):
 //
 //   loss_i    = w_i sum over d of (mean - target)^2 + w_vb_i sum over d of bits
@@ -38,34 +38,34 @@ __device__ __forceinline__ Bits decoder_bits(float e, float x, float log_varianc
 
 template <class T>
 __global__ void __launch_bounds__(256) hybrid_loss_fwd(
-    float* __restrict__ loss,               // [n]
-    float* __restrict__ total,              // [1]
-    T* __restrict__ dpred,                  // [n, pixels, 2 c]
-    unsigned* __restrict__ counter,         // [1]
-    const T* __restrict__ pred,             // [n, pixels, 2 c], means, then v
-    const float* __restrict__ target,       // [n, pixels, c]
-    const T* __restrict__ z,                // [n, pixels, c]
-    const float* __restrict__ x,            // [n, pixels, c]
-    const float* __restrict__ coefficient,  // [n, 8]: w, w_vb, p_z, p_out, share, log_min, log_max, 1 where t = 1
+    float* __restrict__ loss,                      // [n]
+    float* __restrict__ total,                     // [1]
+    T* __restrict__ dpred,                         // [n, pixels, 2 c]
+    unsigned* __restrict__ counter,                // [1]
+    const T* __restrict__ pred,                    // [n, pixels, 2 c], means, then v
+    const float* __restrict__ target,              // [n, pixels, c]
+    const T* __restrict__ z,                       // [n, pixels, c]
+    const float* __restrict__ x,                   // [n, pixels, c]
+    const HybridLossRecord* __restrict__ records,  // [n]
     int d, int c) {
-  const float* at = coefficient + 8 * blockIdx.x;
-  const float w = at[0], w_vb = at[1], p_z = at[2], p_out = at[3], share = at[4], log_min = at[5], range = at[6] - at[5];
-  const bool decodes = at[7] != 0.0f;
+  const HybridLossRecord of = records[blockIdx.x];
+  const float range = of.log_max - of.log_min;
   float sums[2] = {};
   for (int i = threadIdx.x; i < d; i += 256) {
     const size_t single = size_t(blockIdx.x) * d + i;
     const size_t mean = size_t(blockIdx.x) * 2 * d + size_t(i / c) * 2 * c + i % c;
-    const float said = to_float(pred[mean]), f = 0.5f * (to_float(pred[mean + c]) + 1.0f), clean = x[single];
-    const float error = said - target[single], e = share * (clean - p_z * to_float(z[single]) - p_out * said);
-    const float log_variance = log_min + f * range;
-    const Bits bits = decodes ? decoder_bits(e, clean, log_variance) : kl_bits(e, log_variance, log_min);
+    const float predicted = to_float(pred[mean]), f = 0.5f * (to_float(pred[mean + c]) + 1.0f), clean = x[single];
+    const float error = predicted - target[single], e = of.share * (clean - of.p_z * to_float(z[single]) - of.p_out * predicted);
+    const float log_variance = of.log_min + f * range;
+    const Bits bits =
+        of.decodes != 0.0f ? decoder_bits(e, clean, log_variance) : kl_bits(e, log_variance, of.log_min);
     sums[0] += error * error;
     sums[1] += bits.value;
-    dpred[mean] = from_float<T>(2.0f * w * error);
-    dpred[mean + c] = from_float<T>(0.5f * w_vb * range * bits.d_log_variance);
+    dpred[mean] = from_float<T>(2.0f * of.w * error);
+    dpred[mean + c] = from_float<T>(0.5f * of.w_vb * range * bits.d_log_variance);
   }
   block_sum<256>(sums);
-  float sum = w * sums[0] + w_vb * sums[1];
+  float sum = of.w * sums[0] + of.w_vb * sums[1];
   if (grid_sum<256>(sum, loss, counter)) *total = sum;
 }
 

@@ -2,9 +2,9 @@
 //
 //   z = x + gamma y,     dx = dz (shared, no kernel),     dy = gamma dz,     dgamma = sum of dz y
 //
-// One thread handles 8 consecutive elements: 16 bytes of bf16, 32 of float. For dgamma the grid strides over the
-// elements and every block leaves one partial sum; a single block adds them. The number of blocks is a function of n
-// alone, so the order of the additions is too.
+// A thread works on 8 consecutive elements, as in common/elementwise.cuh. For dgamma the grid strides over the elements
+// and every block leaves one partial sum; a single block adds them. The number of blocks is a function of n alone, so the
+// order of the additions is too.
 #include "common/common.cuh"
 
 template <class T>
@@ -13,14 +13,7 @@ __global__ void __launch_bounds__(256) scale_add_fwd(T* __restrict__ z,         
                                                      const float* __restrict__ gamma,  // [1]
                                                      const T* __restrict__ y,          // [n]
                                                      size_t n) {
-  const size_t first = (size_t(blockIdx.x) * 256 + threadIdx.x) * 8;
-  const float gain = gamma[0];
-  float sum[8], branch[8];
-  load_up_to<8>(sum, x + first, first, n);
-  load_up_to<8>(branch, y + first, first, n);
-#pragma unroll
-  for (int k = 0; k < 8; k++) sum[k] += gain * branch[k];
-  store_up_to<8>(z + first, sum, first, n);
+  elementwise(z, x, y, n, [gain = gamma[0]](float x, float y) { return x + gain * y; });
 }
 
 template <class T>
@@ -28,13 +21,7 @@ __global__ void __launch_bounds__(256) scale_add_bwd_dy(T* __restrict__ dy,     
                                                         const T* __restrict__ dz,         // [n]
                                                         const float* __restrict__ gamma,  // [1]
                                                         size_t n) {
-  const size_t first = (size_t(blockIdx.x) * 256 + threadIdx.x) * 8;
-  const float gain = gamma[0];
-  float g[8];
-  load_up_to<8>(g, dz + first, first, n);
-#pragma unroll
-  for (int k = 0; k < 8; k++) g[k] *= gain;
-  store_up_to<8>(dy + first, g, first, n);
+  elementwise(dy, dz, n, [gain = gamma[0]](float dz) { return gain * dz; });
 }
 
 template <class T>

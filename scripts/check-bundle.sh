@@ -11,7 +11,7 @@ XZ_PRESET=${XZ_PRESET:-1} scripts/gpu-bundle.sh "$@" --out "$folder/ddpm-gpu.tar
 tar -xJf "$folder/ddpm-gpu.tar.xz" -C "$folder"
 
 # Nothing of this environment goes along.
-elsewhere() { (cd "$folder" && env -i PATH=/usr/bin:/bin HOME="$folder" "$folder/ddpm-gpu/run-on-gpu.sh" "$@"); }
+elsewhere() { (cd "$folder" && env -i PATH=/usr/bin:/bin HOME="$folder" "$folder/ddpm-gpu/run-on-gpu" "$@"); }
 
 # A first call that ends early, and a second that goes on where it stopped.
 elsewhere --device cpu --only device,robustness

@@ -8,7 +8,7 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
 OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
-OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM and DPM-Solver++ schedulers on given noise and a given network
+OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM, DPM-Solver++ and Heun schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
 float32 (trajectories: in full). Equal versions of the packages write equal files.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file, save_file
 
@@ -195,8 +195,10 @@ def network(z: torch.Tensor, t: int) -> torch.Tensor:
 def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
     """z before the first and after every step. `case` is also what the test reads."""
     train = case["train_steps"]
-    kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}[case["sampler"]]
-    settings = {"variance_type": case["variance"]} if case["sampler"] == "ddpm" else {}
+    kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler,
+            "heun": HeunDiscreteScheduler}[case["sampler"]]  # fmt: skip
+    settings = {"ddpm": {"variance_type": case.get("variance")}, "heun": {"timestep_spacing": "leading"}}
+    settings = settings.get(case["sampler"], {})
     if case["sampler"] != "dpm-solver":  # which has no such clipping
         settings |= dict(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
     schedule = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[case["schedule"]]
@@ -209,6 +211,8 @@ def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
         scheduler.alphas_cumprod = torch.cumprod(1 - beta, dim=0)
         scheduler.one = scheduler.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
     dtype = getattr(torch, case["tables"])
+    if case["sampler"] == "heun":
+        return heun_trajectory(scheduler, noise)
     scheduler.set_timesteps(STEPS)
     z = noise[0].to(dtype)[None]
     visited = [z[0].tolist()]
@@ -222,6 +226,21 @@ def trajectory(case: dict, noise: torch.Tensor) -> list[list[float]]:
             settings = dict(eta=case["eta"], variance_noise=xi if case["eta"] > 0 else None)
         z = scheduler.step(out, t, z, **settings).prev_sample
         visited.append(z[0].tolist())
+    return visited
+
+
+def heun_trajectory(scheduler: HeunDiscreteScheduler, noise: torch.Tensor) -> list[list[float]]:
+    """z before the first and after every evaluation. The scheduler walks in y = z / a, at sigma / a, here in float64."""
+    scheduler.set_timesteps(STEPS)
+    ratio = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt()
+    times = [int(t) for t in scheduler.timesteps]
+    scheduler.sigmas = torch.cat([ratio[times], torch.zeros(1, dtype=torch.float64)])
+    size = (1 + scheduler.sigmas**2).sqrt()  # 1 / a
+    y = noise[0][None] * size[0]
+    visited = [noise[0].tolist()]
+    for k, t in enumerate(times):
+        y = scheduler.step(network(y / size[k], t), scheduler.timesteps[k], y).prev_sample
+        visited.append((y / size[k + 1])[0].tolist())
     return visited
 
 
@@ -240,6 +259,8 @@ def write_schedulers(path: Path, seed: int) -> None:
     times = [1 + round(k * 999 / STEPS) for k in range(1, STEPS + 1)]
     cases += [linear | dict(schedule=name, sampler="dpm-solver", clip=None, tables="float32", times=times)
               for name in ("linear", "cosine")]  # fmt: skip
+    cases += [base | dict(sampler="heun", clip=clip) for base, clip in
+              ((linear, 1.0), (short, 1.0), (linear, None))]  # fmt: skip
     document = {
         "diffusers": diffusers.__version__,
         "network": "out = 0.9 z + 0.4 sin(2 z + 0.01 t), t the time as the network is told it",

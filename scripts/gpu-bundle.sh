@@ -32,14 +32,15 @@ while [ $# -gt 0 ]; do
 done
 out=${out:-$target/ddpm-gpu.tar.xz}
 
-# Test executables by the names that run-on-gpu.sh gives them; `unit` is the library's own.
+# Test executables by the names that run-on-gpu gives them; `unit` is the library's own.
 tests="unit wrappers whole_step golden_forward golden_schedulers train cli"
 
 case ${DDPM_NVCC:-} in
   '') scripts/cuda-toolkit.sh ;;
   none) echo "gpu-bundle.sh: DDPM_NVCC=none: a bundle without GPU kernels" >&2 ;;
 esac
-cargo build --profile "$profile" --bin ddpm
+cargo build --profile "$profile" --features emulator --bin ddpm
+cargo build --profile "$profile" -p run-on-gpu
 built=$(cargo test --profile "$profile" --no-run --lib $(printf -- '--test %s ' ${tests#unit}) --message-format=json |
   sed -n 's/.*"target":{"kind":\["\([a-z]*\)"\].*"name":"\([a-z_0-9]*\)","src_path.*"executable":"\([^"]*\)".*/\1 \2 \3/p')
 
@@ -47,7 +48,9 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 bundle=$stage/ddpm-gpu
 mkdir -p "$bundle/tests" "$bundle/benches"
-strip -o "$bundle/ddpm" "$target/${profile/dev/debug}/ddpm"
+for program in ddpm run-on-gpu; do
+  strip -o "$bundle/$program" "$target/${profile/dev/debug}/$program"
+done
 for name in $tests; do
   case $name in
     unit) executable=$(sed -n 's/^lib ddpm //p' <<<"$built") ;;
@@ -56,12 +59,11 @@ for name in $tests; do
   [ -f "$executable" ] || fail "cargo built no test executable $name"
   strip -o "$bundle/tests/$name" "$executable"
 done
-cp scripts/run-on-gpu.sh "$bundle/"
 cp -r benches/*.py benches/pytorch "$bundle/benches/"
 find "$bundle" -name __pycache__ -prune -exec rm -rf {} +
 
 newest_glibc=0
-for binary in "$bundle/ddpm" "$bundle"/tests/*; do
+for binary in "$bundle/ddpm" "$bundle/run-on-gpu" "$bundle"/tests/*; do
   needed=$(objdump -p "$binary" | sed -n 's/^ *NEEDED *//p')
   strange=$(grep -vE '^(libc|libm|libgcc_s|ld-linux-x86-64|libdl|libpthread|librt)\.so\.[0-9]+$' <<<"$needed" || true)
   [ -z "$strange" ] || fail "$(basename "$binary") needs $strange"

@@ -16,7 +16,9 @@ pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod sample;
+mod sample_kind;
 mod skip;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use sample_kind::SampleKind;

@@ -1,10 +1,11 @@
-//! What a network says of noisy samples: the window through which losses, likelihoods and features of a trained network
-//! are measured. The results are values on the host; whatever is computed of them is computed in `f64`.
+//! Runs a network on noised samples and returns its raw outputs to the host, where losses, likelihoods and features are
+//! computed from them in `f64`.
 
 use crate::Result;
 use crate::diffusion::{NoiseLevel, Process};
 use crate::engine::ops::noise_loss::noise;
 use crate::engine::ops::philox::state_tensor;
+use crate::engine::ops::records::NoiseRecord;
 use crate::engine::random::RngState;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
@@ -27,12 +28,12 @@ struct Recorded {
     out: Tensor,
 }
 
-/// One sample's time: how noisy it is made, and what the network is told.
+/// Time of one sample: its noise level and the time input of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbePoint {
     /// Signal and noise scale.
     pub level: NoiseLevel,
-    /// The time as the network is told it.
+    /// Time input of the network.
     pub network_time: f64,
 }
 
@@ -43,14 +44,14 @@ impl ProbePoint {
     }
 }
 
-/// What came of it, of as many samples as were asked about.
+/// Result of a probe, for as many samples as were given.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// The noisy samples `[n, h, w, c]`, as the network saw them.
+    /// The noisy samples `[n, h, w, c]`, the network's input.
     pub z: Vec<f32>,
     /// Their noise `[n, h, w, c]`.
     pub eps: Vec<f32>,
-    /// What the network said `[n, h, w, out_channels]`.
+    /// The network's output `[n, h, w, out_channels]`.
     pub out: Vec<f32>,
 }
 
@@ -60,7 +61,7 @@ impl Probe {
         let [h, w, c] = model.sample_dims();
         Probe {
             images: store.tensor(&[chunk, h, w, c], DType::F32),
-            coefficients: store.tensor(&[chunk, 4], DType::F32),
+            coefficients: store.tensor(&[chunk, NoiseRecord::LEN], DType::F32),
             time: store.tensor(&[chunk], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
             rng: state_tensor(store),
@@ -90,11 +91,11 @@ impl Probe {
         Ok(())
     }
 
-    /// Makes the samples `[n, h, w, c]` noisy, each to its own point, and asks the network. The noise is a function of
-    /// `rng` and of a sample's place; `labels` are read where the model is conditional.
+    /// Adds noise to the samples `[n, h, w, c]`, each to its own point, and evaluates the network. The noise is a function
+    /// of `rng` and of a sample's place; `labels` are read where the model is conditional.
     ///
     /// # Errors
-    /// What the device reports.
+    /// A failure of the device.
     ///
     /// # Panics
     /// If there are more samples than [`Probe::chunk`], or no network was loaded.
@@ -113,10 +114,12 @@ impl Probe {
             v.resize(len, 0.0);
             v
         };
-        let coefficients = points.iter().flat_map(|p| [p.level.a as f32, p.level.sigma as f32, 0.0, 1.0]).collect();
+        let record =
+            |p: &ProbePoint| NoiseRecord { a: p.level.a as f32, sigma: p.level.sigma as f32, c_x: 0.0, c_eps: 1.0 };
+        let coefficients = points.iter().flat_map(|p| record(p).values().to_vec()).collect();
         let time = points.iter().map(|p| p.network_time as f32).collect();
         session.write(self.images, &padded(samples.to_vec(), chunk * values))?;
-        session.write(self.coefficients, &padded(coefficients, 4 * chunk))?;
+        session.write(self.coefficients, &padded(coefficients, NoiseRecord::LEN * chunk))?;
         session.write(self.time, &padded(time, chunk))?;
         session.write_i32(self.rng, &rng.words())?;
         if let Some(tensor) = self.labels {

@@ -3,16 +3,16 @@
 //! Sample `i` is a function of the weights, the seed and `i`. Samples are drawn in chunks of one fixed size, the last
 //! one padded, since the rounding of a matrix product may depend on its shape.
 
-use crate::diffusion::SamplerStep;
+use crate::diffusion::{SamplePlan, SamplerStep, guidance};
 use crate::engine::ops::philox::state_tensor;
+use crate::engine::ops::records::SamplerRecord;
 use crate::engine::ops::sampler_step::sampler_step;
 use crate::engine::random::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::report::{Picture, grid};
-use crate::train::sample_config::SamplePlan;
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 
 /// The start of a sample, z_T.
 const START: Stream = Stream::new(2);
@@ -31,23 +31,23 @@ const STAGES: usize = 10;
 /// Rows of it: samples whose way is shown.
 const STAGE_IMAGES: usize = 6;
 
-/// What to draw.
+/// Request for samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The way back in time.
     pub plan: &'a SamplePlan,
     /// Strength w of classifier-free guidance; read where the sampler was reserved for it.
     pub guidance: f64,
-    /// Names the samples: each is a function of it and its own number.
+    /// Seed of the samples: each is a function of the seed and its own number.
     pub seed: u64,
     /// Number of samples.
     pub n: usize,
-    /// The class of all samples of a conditional model, or the number of classes: no class. Without one, the classes
-    /// take turns.
+    /// Class of all samples of a conditional model; the number of classes means unconditional. `None` cycles through
+    /// the classes.
     pub class: Option<usize>,
-    /// Where the samples start `[n, h, w, c]`, instead of noise.
+    /// Start of the samples `[n, h, w, c]`, instead of noise.
     pub start: Option<&'a [f32]>,
-    /// After how many steps the stages are kept, ascending; empty: some, evenly spread, from the start to the end.
+    /// Numbers of steps after which a stage is kept, ascending; empty: some, evenly spread, from the start to the end.
     pub stages: &'a [usize],
 }
 
@@ -72,9 +72,10 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Whether they are points of the plane, not images.
-    pub fn are_points(&self) -> bool {
-        self.dims[1..] == [1, 1, 2]
+    /// Images or points of the plane.
+    pub fn kind(&self) -> SampleKind {
+        let [_, h, w, c] = self.dims;
+        SampleKind::of([h, w, c])
     }
 
     /// The way from noise to images, one sample a row.
@@ -89,7 +90,7 @@ impl Samples {
 pub struct ImageSampler {
     /// The samples on their way `[chunk, h, w, c]` f32.
     z: Tensor,
-    /// What the network sees: the same in its storage type, twice where guided; `z` itself where that is no different.
+    /// Input of the network: `z` in the storage type, twice where guided; `z` itself where that is no different.
     input: Tensor,
     /// The estimate of the clean samples `[chunk, h, w, c]` f32.
     x0: Tensor,
@@ -116,7 +117,7 @@ impl ImageSampler {
             x0: store.tensor(&[chunk, h, w, c], DType::F32),
             time: store.tensor(&[seen], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
-            coefficients: store.tensor(&[12], DType::F32),
+            coefficients: store.tensor(&[SamplerRecord::LEN], DType::F32),
             rng: state_tensor(store),
             classes: model.classes(),
             program: None,
@@ -138,10 +139,10 @@ impl ImageSampler {
         Ok(())
     }
 
-    /// Draws samples; `progress` is told how many of how many network evaluations are done.
+    /// Draws samples; `progress` receives the number of network evaluations that are done, and of all.
     ///
     /// # Errors
-    /// A class that the model does not know, samples that are not finite, or what the device reports.
+    /// A class that the model does not have, samples that are not finite, or a failure of the device.
     ///
     /// # Panics
     /// If no network was loaded.
@@ -189,7 +190,7 @@ impl ImageSampler {
         Ok(Samples { images, dims: [request.n, h, w, c], stages: stages.collect(), stage_grid: [rows, columns.len()] })
     }
 
-    /// Fills a chunk with what its samples start from: their own part of `request.start`, or noise.
+    /// Fills a chunk with the start of its samples: their own part of `request.start`, or noise.
     fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
         let chunk = self.z.dim(0);
         let values = self.z.numel() / chunk;
@@ -229,7 +230,7 @@ impl ImageSampler {
         k: usize,
         step: &SamplerStep,
     ) -> Result<()> {
-        session.write(self.coefficients, &step.record(request.guidance))?;
+        session.write(self.coefficients, record(step, request.guidance).values())?;
         session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
         let rng = RngState { seed: request.seed, step: k as u32, first_image: first as u32 };
         session.write_i32(self.rng, &rng.words())?;
@@ -237,7 +238,27 @@ impl ImageSampler {
     }
 }
 
-/// Whether the samples after `step` of `steps` steps are one of the stages shown: evenly spread, the last among them.
+/// Numbers of one step and of guidance of strength `w`, as the device reads them. The two logarithms are 0 where no
+/// variance is learned, so that the noise is not scaled.
+fn record(step: &SamplerStep, w: f64) -> SamplerRecord {
+    let ([log_min, log_max], [w_class, w_none]) = (step.log_variance.unwrap_or_default(), guidance::weights(w));
+    SamplerRecord {
+        p_z: step.p_z as f32,
+        p_out: step.p_out as f32,
+        limit: step.clip as f32,
+        m_z: step.m_z as f32,
+        m_x: step.m_x as f32,
+        m_previous: step.m_previous as f32,
+        m_out: step.m_out as f32,
+        rho: step.rho as f32,
+        log_min: log_min as f32,
+        log_max: log_max as f32,
+        w_class: w_class as f32,
+        w_none: w_none as f32,
+    }
+}
+
+/// `true` for the steps of `steps` after which a stage is shown: evenly spread, the last among them.
 fn is_stage(step: usize, steps: usize) -> bool {
     let shown = (STAGES - 1).min(steps);
     (1..=shown).any(|column| step == column * steps / shown)
@@ -251,12 +272,12 @@ mod tests {
     use crate::train::model_file::network;
 
     #[test]
-    fn a_network_that_says_nothing_leaves_the_arithmetic_of_the_steps() {
+    fn a_network_of_zero_output_leaves_the_arithmetic_of_the_steps() {
         let settings = ["model.image_size=4", "model.channels=[4]", "model.groups=2", "model.attention_levels=[]"];
         let settings: Vec<String> =
             [&settings[..], &["sample.sampler=ddim", "sample.steps=7"]].concat().iter().map(|s| (*s).into()).collect();
         let config = Config::default().with_settings(&settings).unwrap();
-        let plan = config.sample.plan(&config).unwrap();
+        let plan = config.sample_plan().unwrap();
         let (network, params) = network(&config).unwrap();
         let mut store = Store::new();
         // All weights are zero, and so is the network's output.
@@ -276,6 +297,20 @@ mod tests {
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
             }
         }
+    }
+
+    #[test]
+    fn records_hold_the_coefficients_and_the_weights_of_guidance() {
+        let config = Config::default().with_settings(&["sample.sampler=ddim".into()]).unwrap();
+        let plan = config.sample_plan().unwrap();
+        let fixed = SamplerStep { clip: f64::INFINITY, m_previous: 0.25, rho: 0.5, ..plan.steps[0] };
+        let learned = SamplerStep { log_variance: Some([-3.0, -2.0]), ..fixed };
+        let SamplerRecord { p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, .. } = record(&learned, 5.0);
+        assert_eq!((limit, m_previous, rho), (f32::INFINITY, 0.25, 0.5));
+        assert_eq!([p_z, p_out, m_z], [fixed.p_z, fixed.p_out, fixed.m_z].map(|value| value as f32));
+        assert_eq!([m_x, m_out], [fixed.m_x, fixed.m_out].map(|value| value as f32));
+        assert_eq!(record(&learned, 5.0).values()[8..], [-3.0, -2.0, 6.0, -5.0]);
+        assert_eq!(record(&fixed, 0.0).values()[8..], [0.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

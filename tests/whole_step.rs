@@ -5,6 +5,7 @@ use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Proces
 use ddpm::engine::device::{Capability, Device};
 use ddpm::engine::ops::adam::AdamHyper;
 use ddpm::engine::ops::check::{few, hopper_targets, targets};
+use ddpm::engine::ops::records::{AdamRecord, NoiseRecord};
 use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
 use ddpm::engine::tensor::{DType, Store};
@@ -129,7 +130,8 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
     let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
     let mut array = |n| store.tensor(&[n], DType::F32);
     let n = params.flat_len();
-    let state = OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(8), outcome: array(3) };
+    let state =
+        OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(AdamRecord::LEN), outcome: array(3) };
     let mut session = Session::new(device, &store).unwrap();
     let mut tape = Tape::new(session.backend(), dtype);
     let loss = record_part(&mut tape, &network, &weights, &inputs);
@@ -155,7 +157,8 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
                 ImageCoefficients::new(&process, target, weighting, t, batch, Reduction::Mean).unwrap()
             })
             .into();
-        let noise: Vec<f32> = coefficients.iter().flat_map(|c| [c.a, c.sigma, c.c_x, c.c_eps]).collect();
+        let record = |c: &ImageCoefficients| NoiseRecord { a: c.a, sigma: c.sigma, c_x: c.c_x, c_eps: c.c_eps };
+        let noise: Vec<f32> = coefficients.iter().flat_map(|c| record(c).values().to_vec()).collect();
         session.write(inputs.coefficients, &noise).unwrap();
         session.write(inputs.weight, &coefficients.iter().map(|c| c.weight).collect::<Vec<_>>()).unwrap();
         session.write(inputs.time, &coefficients.iter().map(|c| c.time).collect::<Vec<_>>()).unwrap();
@@ -170,7 +173,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
             step: step + 1,
             ema_decay: 0.9,
         };
-        session.write(state.hyper, &hyper.values()).unwrap();
+        session.write(state.hyper, hyper.record().values()).unwrap();
         session.run(&mut program).unwrap();
         trace.losses.push(session.read(state.outcome).unwrap()[1]);
         if step == 0 {

@@ -1,7 +1,7 @@
 // Everything a kernel may use. A kernel file includes this header and no other.
 //
-// nvcc reads CUDA's own headers and the device bodies of the wrappers; a host C++ compiler reads host/, which runs the
-// same source on the CPU, one fiber a thread (see host/engine.h).
+// nvcc reads CUDA's own headers and the device bodies of the wrappers; a host C++ compiler reads the
+// emulator's headers, which run the same source on the CPU, one fiber a thread (crates/kernel-emulator).
 #pragma once
 #if defined(__CUDACC__)
 #include <cstdint>
@@ -10,7 +10,7 @@
 #define EMU_HERE
 #define EMU_AT
 #else
-#include "../host/intrinsics.h"
+#include "emulator/intrinsics.h"
 // The caller's file and line, for the emulator's reports: a wrapper's only parameter, or its last.
 #define EMU_HERE emu::Where at = emu::Where::here()
 #define EMU_AT , EMU_HERE
@@ -28,6 +28,8 @@
 
 #include "export.cuh"
 #include "types.cuh"
+#include "elementwise.cuh"
+#include "records.cuh"
 #include "reduce.cuh"
 #include "last_block.cuh"
 #include "philox.cuh"

@@ -3,12 +3,18 @@
 // draws it.
 #pragma once
 
+// A dropout layer, as launches pass it.
+struct Dropout {
+  uint32_t stream;     // of the random numbers
+  uint32_t threshold;  // p 2^32
+  float scale;         // 1 / (1 - p)
+};
+
 class DropoutMask {
  public:
   __device__ __forceinline__ DropoutMask(const uint32_t* __restrict__ rng,  // [4]
-                                         uint32_t image, uint32_t stream, uint32_t threshold, float scale)
-      : key(make_uint2(rng[0], rng[1])), image(rng[3] + image), step(rng[2]), stream(stream), threshold(threshold),
-        scale(scale) {}
+                                         uint32_t image, const Dropout& layer)
+      : key(make_uint2(rng[0], rng[1])), image(rng[3] + image), step(rng[2]), layer(layer) {}
 
   // Drops or scales the elements first .. first + N - 1 of the image. One element, or fours that share a counter: then
   // `first` is a multiple of 4.
@@ -32,11 +38,13 @@ class DropoutMask {
 
  private:
   __device__ __forceinline__ uint4 draw(uint32_t quad) const {
-    return philox4x32(make_uint4(quad, image, step, stream), key);
+    return philox4x32(make_uint4(quad, image, step, layer.stream), key);
   }
-  __device__ __forceinline__ float kept(float x, uint32_t word) const { return word >= threshold ? x * scale : 0.f; }
+  __device__ __forceinline__ float kept(float x, uint32_t word) const {
+    return word >= layer.threshold ? x * layer.scale : 0.f;
+  }
 
   uint2 key;
-  uint32_t image, step, stream, threshold;
-  float scale;
+  uint32_t image, step;
+  Dropout layer;
 };

@@ -1,6 +1,6 @@
 // Hopper's asynchronous machinery (sm_90a): tensor copies (TMA), transaction barriers (mbarrier), warpgroup matrix
 // products (wgmma). With mma.cuh the only place with PTX; every wrapper has a device body and a host body that does the
-// same (host/hopper.h). A kernel that uses these lives in a file `*_sm90.cu`, which is compiled for sm_90a alone;
+// same (emulator/hopper.h). A kernel that uses these lives in a file `*_sm90.cu`, which is compiled for sm_90a alone;
 // compiled for anything else, each wrapper traps.
 //
 // The usual pipeline, one producer thread and consumers:

@@ -153,7 +153,7 @@ template <bool DROPS> struct Mask : DropoutMask {
   using DropoutMask::DropoutMask;
 };
 template <> struct Mask<false> {
-  __device__ __forceinline__ Mask(const uint32_t*, uint32_t, uint32_t, uint32_t, float) {}
+  __device__ __forceinline__ Mask(const uint32_t*, uint32_t, const Dropout&) {}
   template <int N> __device__ __forceinline__ void apply(float (&)[N], uint32_t) const {}
 };
 

@@ -155,7 +155,7 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     trainer.sample()?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let (n, evaluations) = (config.sample.n as f64, config.sample.plan(&config)?.steps.len());
+    let (n, evaluations) = (config.sample.n as f64, config.sample_plan()?.steps.len());
     let (name, (fixed, activations)) = (trainer.device_name(), trainer.memory_bytes());
     let dtype = trainer.config().train.precision.dtype();
     drop(trainer);

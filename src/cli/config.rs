@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::train::{Config, presets};
 use anyhow::{Result, bail};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -67,10 +68,14 @@ const FREE: [&str; 6] = [
 /// # Errors
 /// The first setting that differs and must not.
 pub fn check_resumable(saved: &Config, wanted: &Config) -> Result<()> {
-    for ((key, old), (_, new)) in saved.leaves().into_iter().zip(wanted.leaves()) {
+    let wanted: HashMap<String, toml::Value> = wanted.leaves().into_iter().collect();
+    for (key, old) in saved.leaves() {
         let free = FREE.contains(&key.as_str()) || key.starts_with("sample.");
-        if old != new && !free {
-            bail!(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+        match wanted.get(&key) {
+            Some(new) if old != *new && !free => {
+                bail!(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+            }
+            _ => {}
         }
     }
     Ok(())

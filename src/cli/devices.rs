@@ -1,7 +1,7 @@
 //! `ddpm devices`: what there is to compute on, and why something else is not there.
 
 use super::terminal::{megabytes, say};
-use crate::engine::device::{Cuda, Driver, Emu, EmuOptions};
+use crate::engine::device::{Cuda, Device, Driver};
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -43,8 +43,8 @@ fn devices() -> Vec<Value> {
             }
         }
     }
-    devices.push(match Emu::new(EmuOptions::default()) {
-        Ok(emu) => json!({ "device": "emu", "name": emu.name() }),
+    devices.push(match Device::open("emu") {
+        Ok((emu, _)) => json!({ "device": "emu", "name": emu.name() }),
         Err(error) => json!({ "device": "emu", "missing": error.to_string() }),
     });
     devices

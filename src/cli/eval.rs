@@ -3,6 +3,7 @@
 use super::sample;
 use super::terminal::{bar, open_device, say};
 use crate::Error;
+use crate::SampleKind;
 use crate::data::{self, DataOptions, Dataset, Split};
 use crate::eval::inception::Inception;
 use crate::eval::nll::{Nll, NllOptions, nll};
@@ -202,7 +203,7 @@ fn check_dims(samples: &Set, reference: &Set) -> Result<(), Error> {
 
 /// The networks that an evaluation asks.
 struct Networks {
-    /// Of the data's classes, where a metric needs it.
+    /// Classifier of the data, where a metric needs it.
     classifier: Option<Classifier>,
     /// With published weights, where these were given.
     inception: Option<Inception>,
@@ -276,7 +277,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
 
 /// The metrics to measure, checked against the samples and the reference.
 fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
-    let points = reference.are_points();
+    let points = reference.kind() == SampleKind::Points;
     let metrics = match (args.metrics.is_empty(), &args.reference) {
         (false, _) => args.metrics.clone(),
         (true, Some(_)) => vec![Metric::Frechet],

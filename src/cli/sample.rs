@@ -1,10 +1,10 @@
 //! `ddpm sample`
 
 use super::terminal::{bar, open_device, say};
-use crate::Error;
 use crate::report::sample_sheet;
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile, Which};
+use crate::{Error, SampleKind};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(long)]
     n: Option<usize>,
-    /// The rule for the way back from noise: ddpm, ddim, dpm-solver or langevin [default: that of the run]
+    /// The rule for the way back from noise: ddpm, ddim, dpm-solver, heun or langevin [default: that of the run]
     #[arg(long)]
     sampler: Option<String>,
     /// Network evaluations per sample; 0: one for every noise level [default: that of the run]
@@ -112,7 +112,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     sample_sheet(&samples.images, samples.dims).write_png(&out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
-        if samples.are_points() {
+        if samples.kind() == SampleKind::Points {
             bail!(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
         }
         samples.strip().write_png(strip)?;
@@ -121,10 +121,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Draws what the `sample` section of the model's configuration says.
+/// Draws samples as the `sample` section of the model's configuration describes.
 pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
-    let plan = settings.plan(&model.config)?;
+    let plan = model.config.sample_plan()?;
     let mut loaded = LoadedModel::new(model, open_device(device)?)?;
 
     let bar = bar("evaluations");

@@ -9,7 +9,7 @@ use super::formats::FORMATS;
 use super::open::open;
 use super::options::DataOptions;
 use super::points::Standardisation;
-use crate::Result;
+use crate::{Result, SampleKind};
 
 /// A source that can be named.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ pub fn spread(dataset: &Dataset, n: usize) -> Vec<usize> {
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [samples, height, width, channels] = self.dims;
-        let points = self.dims[1..] == [1, 1, 2];
+        let points = SampleKind::of([height, width, channels]) == SampleKind::Points;
         writeln!(f, "name      {}", self.name)?;
         writeln!(f, "format    {}", self.format)?;
         writeln!(f, "split     {}", self.split)?;

@@ -9,7 +9,7 @@
 //! VP preserves variance, `a^2 + sigma^2 = 1`; VE lets it explode. VP-linear with `b_0 = 0.1` and `b_1 = 20` is the
 //! limit of a thousand linear betas from 1e-4 to 0.02 (Song et al. 2021, appendix C).
 
-use super::NoiseLevel;
+use super::level::NoiseLevel;
 use crate::{Error, Result};
 use std::f64::consts::{FRAC_PI_2, PI};
 

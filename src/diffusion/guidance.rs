@@ -1,12 +1,12 @@
-//! Classifier-free guidance (Ho and Salimans 2022, eq. 6): one network, asked twice, with the class and without.
+//! Classifier-free guidance (Ho and Salimans 2022, eq. 6): one network, evaluated twice, with the class and without.
 //!
 //! ```text
 //! out = (1 + w) out_class - w out_none = out_none + (1 + w) (out_class - out_none)
 //! ```
 //!
 //! `w = 0` is the conditional model and `w = -1` the unconditional one; other papers' scale is `1 + w`. The rule is
-//! linear and what networks output differs by linear maps of equal `z`, so it may be applied to any
-//! [`PredictionTarget`](super::PredictionTarget). In terms of densities it samples from `p(z) p(class | z)^(1 + w)`.
+//! linear, and the outputs for different targets are linear maps of each other at equal `z`, so it may be applied to any
+//! [`PredictionTarget`](super::prediction::PredictionTarget). In terms of densities it samples from `p(z) p(class | z)^(1 + w)`.
 
 /// The weights of the outputs with the class and without.
 pub fn weights(w: f64) -> [f64; 2] {
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
     use crate::diffusion::mixture::{Mixture, standard_normal, walk};
     use crate::diffusion::timesteps::Spacing;
-    use crate::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance};
+    use crate::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance, rng};
 
     #[test]
     fn no_guidance_is_the_conditional_and_minus_one_the_unconditional_model() {
@@ -53,7 +53,7 @@ mod tests {
         let mean = |w: f64| {
             let [on, off] = weights(w);
             let output = |z, point: &_| on * class.output(target, z, point) + off * both.output(target, z, point);
-            let samples = walk(&process, &steps, standard_normal(4000, 1, 0), 1, output);
+            let samples = walk(&process, &steps, standard_normal(4000, &mut rng(0)), &mut rng(1), output);
             samples.iter().sum::<f64>() / samples.len() as f64
         };
         let means = [-1.0, 0.0, 1.0, 3.0].map(mean);

@@ -11,7 +11,7 @@ pub fn interpolate(one: &[f32], other: &[f32], kappa: f32) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::diffusion::mixture::{Mixture, walk};
-    use crate::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance};
+    use crate::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance, rng};
 
     #[test]
     fn the_ends_are_what_the_images_alone_become() {
@@ -22,7 +22,7 @@ mod tests {
         let data = Mixture::new(&[(0.5, -1.0, 0.1), (0.5, 1.0, 0.1)]);
         let decode = |z: &[f32]| {
             let z = z.iter().map(|z| f64::from(*z)).collect();
-            walk(&process, &steps, z, 4, |z, at| data.output(target, z, at))
+            walk(&process, &steps, z, &mut rng(4), |z, at| data.output(target, z, at))
         };
         // An image of four values and its opposite, noised alike.
         let level = process.level(500.0);

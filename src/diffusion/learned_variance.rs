@@ -1,4 +1,4 @@
-//! A variance of the reverse step that the network learns (Nichol and Dhariwal 2021, section 3.1; Ambilduke et al.).
+//! Training of a variance of the reverse step (Nichol and Dhariwal 2021, section 3.1; Ambilduke et al.).
 //!
 //! A network with two outputs per value, one for the image and `v` for the variance, steps back with
 //!
@@ -26,23 +26,19 @@
 
 use super::likelihood::{LEAST_PROBABILITY, cell, cell_probability, gaussian_kl};
 use super::normal::{Cdf, density};
-use super::{Posterior, Schedule};
+use super::posterior::Posterior;
+use super::schedule::Schedule;
+use super::variance::log_variance;
 use std::f64::consts::LN_2;
 
-/// `ln rho^2` between `[ln beta_tilde, ln beta]`, as the network's output `v` says; it is not confined to them.
-pub fn log_variance([log_small, log_large]: [f64; 2], v: f64) -> f64 {
-    let f = 0.5 * (v + 1.0);
-    f * log_large + (1.0 - f) * log_small
-}
-
-/// What the term of one time needs to know.
+/// Coefficients of the term of one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VarianceStep {
     /// `ln beta_tilde` and `ln beta`; at `t = 1` the former is that of `t = 2`.
     pub log_variance: [f64; 2],
     /// `C_2`, the weight of `x_0` in the mean of the step.
     pub c_2: f64,
-    /// The step ends at the image: what it says is decoded.
+    /// `true` for the step that ends at the image, whose term is the decoder's.
     pub first: bool,
 }
 
@@ -80,7 +76,7 @@ pub fn learned_variance_term(step: &VarianceStep, x0: f64, predicted: f64, v: f6
 mod tests {
     use super::*;
     use crate::diffusion::mixture::{Mixture, standard_normal};
-    use crate::diffusion::{NoiseLevel, PredictionTarget};
+    use crate::diffusion::{NoiseLevel, PredictionTarget, rng};
 
     fn linear() -> Schedule {
         Schedule::linear(1000, 1e-4, 0.02).unwrap()
@@ -135,7 +131,7 @@ mod tests {
         // time, improved by Newton's method in secant form on the mean of the gradient over samples.
         let schedule = linear();
         let n = 20_000;
-        let [images, noise] = [0, 1].map(|series| standard_normal(n, 1, series));
+        let [images, noise] = [0, 1].map(|seed| standard_normal(n, &mut rng(seed)));
         let data = Mixture::new(&[(1.0, 0.0, 1.0)]);
         for t in [2, 3, 5, 10, 500] {
             let step = VarianceStep::new(&schedule, t);
@@ -166,7 +162,7 @@ mod tests {
     fn the_first_step_learns_its_own_error() {
         // Wide of the grid of levels, the decoder is a density: the best variance is the mean squared error.
         let step = VarianceStep { log_variance: [(0.01f64).ln(), (1.0f64).ln()], c_2: 1.0, first: true };
-        let errors = standard_normal(4000, 3, 0);
+        let errors = standard_normal(4000, &mut rng(3));
         let gradient =
             |v: f64| errors.iter().map(|e| learned_variance_term(&step, 0.2, 0.2 + 0.1 * e, v).1).sum::<f64>() / 4000.0;
         // rho^2 = 0.01 at v = -1, where the gradient changes its sign, up to sampling error.

@@ -7,17 +7,19 @@
 //! L_0     = -log p(x_0 | z_1)                                 the decoder
 //! ```
 //!
-//! A [`Bound`] is a chain of steps, over all times of a process or some of them, and turns what the network says at `z_t
-//! ~ q(z_t | x_0)` into the term of that time, so an evaluation is a loop over times, an output each. Everything is in
+//! A [`Bound`] is a chain of steps, over all times of a process or some of them, and turns the network's output at `z_t ~
+//! q(z_t | x_0)` into the term of that time, so an evaluation is a loop over times, an output each. Everything is in
 //! nats and summed over the dimensions; [`bits_per_dim`] converts.
 //!
 //! Images are on the grid of 256 levels in `[-1, 1]`, and the decoder is a Gaussian integrated over the cell of its
 //! level (Ho et al. 2020, eq. 13). For data of no grid there is the density.
 
-use super::learned_variance::log_variance;
+use super::level::NoiseLevel;
 use super::normal::Cdf;
-use super::prediction::Estimate;
-use super::{NoiseLevel, Posterior, PredictionTarget, Process, Variance};
+use super::posterior::Posterior;
+use super::prediction::{Estimate, PredictionTarget};
+use super::process::Process;
+use super::variance::{Variance, log_variance};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, PI};
 
@@ -38,15 +40,15 @@ pub fn bits_per_dim(nats: f64, dims: usize) -> f64 {
     nats / (dims as f64 * LN_2)
 }
 
-/// What is decoded at the last step.
+/// Distribution of the data at the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
     /// One of 256 levels.
     Discretised(Cdf),
     /// A real number; its negative log density may be negative.
     Density,
-    /// `((x_0 - mean)^2 + ln 2) / 2`, with no variance and no grid, and fixed-small whatever fixed variance was asked
-    /// for: how Ambilduke, Basseras and Vujadinovic computed theirs. At least half a bit per dimension.
+    /// `((x_0 - mean)^2 + ln 2) / 2`, with no variance and no grid, and fixed-small in place of any fixed variance: the
+    /// formula of Ambilduke, Basseras and Vujadinovic. At least half a bit per dimension.
     Ambilduke,
 }
 
@@ -152,19 +154,12 @@ impl Bound {
         Ok(Bound { steps: steps.collect(), variance, decoder, clip: clip_x0.unwrap_or(f64::INFINITY) })
     }
 
-    /// Replaces the fixed variance of the decoder.
-    #[must_use]
-    pub fn with_decoder_variance(mut self, variance: f64) -> Bound {
-        self.steps[0].log_fixed = variance.ln();
-        self
-    }
-
     /// Number of terms without the prior's.
     pub fn terms(&self) -> usize {
         self.steps.len()
     }
 
-    /// What the network is told, and how an image is noised, for term `k`, from 0, the decoder's, to the noisiest.
+    /// Time input of the network and noise level of the image for term `k`, from 0, the decoder's, to the noisiest.
     pub fn query(&self, k: usize) -> (f64, NoiseLevel) {
         (self.steps[k].time, self.steps[k].level)
     }
@@ -174,10 +169,11 @@ impl Bound {
         prior_kl(x0, self.steps[self.steps.len() - 1].level)
     }
 
-    /// Term `k` of an image `x0`, whose noisy `z` the network answered by `out`, and where the variance is learnt `v`.
+    /// Term `k` of an image `x0`, its noisy `z` and the network's output `out` for it; where the variance is learned,
+    /// also its second output `v`.
     ///
     /// # Panics
-    /// On slices of different lengths, and without `v` if the variance is learnt.
+    /// On slices of different lengths, and without `v` if the variance is learned.
     pub fn term(&self, k: usize, x0: &[f64], z: &[f64], out: &[f64], v: Option<&[f64]>) -> Term {
         assert!(x0.len() == z.len() && z.len() == out.len(), "one z and one output per value");
         let step = &self.steps[k];
@@ -205,8 +201,8 @@ impl Bound {
     }
 }
 
-/// A point of progressive coding (Ho et al. 2020, section 4.3): what it costs to send `z_t`, and how far the estimate
-/// that the receiver then has is from the image.
+/// A point of progressive coding (Ho et al. 2020, section 4.3): the cost of sending `z_t`, and the distance from the
+/// image of the estimate that the receiver then has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateDistortion {
     /// Index of the term whose `z` was received.

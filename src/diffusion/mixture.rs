@@ -1,8 +1,12 @@
-//! Mixtures of Gaussians on the line, of which the best possible network is known: what experiments and tests of
-//! samplers use when no network is to blame.
+//! Mixtures of Gaussians on the line, for which the best possible network has a closed form. Experiments and tests use
+//! them to study samplers without the errors of a trained network.
 
-use super::{NoiseLevel, PredictionTarget, Process, SamplerStep, TimePoint};
-use crate::engine::random::{Philox, RngState, Stream};
+use super::level::NoiseLevel;
+use super::prediction::PredictionTarget;
+use super::process::{Process, TimePoint};
+use super::sampler::SamplerStep;
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
 
 /// A mixture of Gaussians on the line.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ impl Mixture {
         })
     }
 
-    /// `E[x_0 | z]`, what the best network says of the image.
+    /// `E[x_0 | z]`, the best network's estimate of the image.
     pub fn x0(&self, z: f64, level: NoiseLevel) -> f64 {
         let (total, sum) = self.posterior(z, level).fold((0.0, 0.0), |(total, sum), (p, x0)| (total + p, sum + p * x0));
         sum / total
@@ -49,30 +53,27 @@ impl Mixture {
         (level.a * self.x0(z, level) - z) / (level.sigma * level.sigma)
     }
 
-    /// What the best network outputs at `z`: the mean of its target.
+    /// Output of the best network at `z`: the mean of its target.
     pub fn output(&self, target: PredictionTarget, z: f64, at: &TimePoint) -> f64 {
         let x0 = target.x0(at);
         (self.x0(z, at.level) - x0.z * z) / x0.out
     }
 }
 
-/// Standard normals, a function of the seed, the number of the series and their index.
-pub fn standard_normal(n: usize, seed: u64, series: u32) -> Vec<f64> {
-    let mut values = vec![0.0; n];
-    Philox::new(RngState { seed, step: series, first_image: 0 }, Stream::new(2)).fill_normal(0, 0, &mut values);
-    values.into_iter().map(f64::from).collect()
+/// Standard normals.
+pub fn standard_normal(n: usize, rng: &mut impl Rng) -> Vec<f64> {
+    StandardNormal.sample_iter(rng).take(n).collect()
 }
 
-/// Takes samples `z` through the steps of a sampler; `output` is what the network says of a `z` at a time. The noise of
-/// a step is a function of the seed, the step and the index of the sample.
+/// Takes samples `z` through the steps of a sampler; `output` is the network's output for a `z` at a time.
 pub fn walk(
     process: &Process,
     steps: &[SamplerStep],
     z: Vec<f64>,
-    seed: u64,
+    rng: &mut impl Rng,
     output: impl Fn(f64, &TimePoint) -> f64,
 ) -> Vec<f64> {
-    walk_watched(process, steps, z, seed, output, |_| {})
+    walk_watched(process, steps, z, rng, output, |_| {})
 }
 
 /// [`walk`], with a look at the samples after every step.
@@ -80,22 +81,18 @@ pub fn walk_watched(
     process: &Process,
     steps: &[SamplerStep],
     mut z: Vec<f64>,
-    seed: u64,
+    rng: &mut impl Rng,
     output: impl Fn(f64, &TimePoint) -> f64,
     mut watch: impl FnMut(&[f64]),
 ) -> Vec<f64> {
-    let mut xi = vec![0.0; z.len()];
     let mut previous = vec![0.0; z.len()];
-    for (k, step) in steps.iter().enumerate() {
-        let at = process.point(process.time_told(step.time));
-        if step.rho != 0.0 {
-            let state = RngState { seed, step: k as u32, first_image: 0 };
-            Philox::new(state, Stream::new(3)).fill_normal(0, 0, &mut xi);
-        }
-        for ((z, xi), previous) in z.iter_mut().zip(&xi).zip(&mut previous) {
+    for step in steps {
+        let at = process.point(process.time_at(step.time));
+        for (z, previous) in z.iter_mut().zip(&mut previous) {
             let out = output(*z, &at);
             let x0 = step.x0(*z, out);
-            *z = step.apply(*z, out, std::mem::replace(previous, x0), f64::from(*xi));
+            let xi = if step.rho == 0.0 { 0.0 } else { StandardNormal.sample(rng) };
+            *z = step.apply(*z, out, std::mem::replace(previous, x0), xi);
         }
         watch(&z);
     }

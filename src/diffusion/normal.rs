@@ -3,7 +3,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-/// How the normal distribution function is computed.
+/// Way to compute the normal distribution function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cdf {
     /// To rounding.

@@ -12,7 +12,7 @@
 //! Neighbouring times give the textbook's `mu_tilde` and `beta_tilde`; a strided subset, continuous time and
 //! exploding-variance processes need nothing else.
 
-use super::NoiseLevel;
+use super::level::NoiseLevel;
 
 /// Coefficients of `q(z_s | z_t, x_0) = N(z z_t + x0 x_0, variance I)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,9 +21,9 @@ pub struct Posterior {
     pub z: f64,
     /// Weight of `x_0` in the mean; 1 when the step ends at clean data.
     pub x0: f64,
-    /// `beta_tilde`: what is unknown of `z_s` when `z_t` and `x_0` are known; 0 when the step ends at clean data.
+    /// `beta_tilde`, the variance of `z_s` given `z_t` and `x_0`; 0 when the step ends at clean data.
     pub variance: f64,
-    /// `sigma_{t|s}^2`, for neighbouring times `beta_t`: what the forward process adds between the two times.
+    /// `sigma_{t|s}^2`, the variance that the forward process adds between the two times; `beta_t` for neighbours.
     pub forward_variance: f64,
 }
 

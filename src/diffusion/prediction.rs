@@ -1,6 +1,6 @@
-//! What the network's output means, and how any meaning becomes any other.
+//! Prediction targets: the meaning of the network's output, and the conversion between any two.
 //!
-//! Whatever a network may be trained to output is linear in the image and the noise, and so is the `z` that it sees:
+//! Every target is linear in the image and the noise, and so is the network's input `z`:
 //!
 //! ```text
 //! z   = a x_0 + sigma eps
@@ -22,13 +22,15 @@
 //! q = (q_x c_eps - q_eps c_x) / det * z  +  det_q / det * out
 //! ```
 //!
-//! so the table above is all that this engine knows about prediction targets. The determinants stand in it, rather than
+//! so the table above is the whole definition of a prediction target. The determinants stand in it, rather than
 //! being computed, because the one of `mu` would lose four digits to cancellation.
 
-use super::{NoiseLevel, Posterior, Process, TimePoint};
+use super::level::NoiseLevel;
+use super::posterior::Posterior;
+use super::process::{Process, TimePoint};
 use crate::{Error, Result};
 
-/// What the network is trained to output.
+/// Quantity that the network is trained to predict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PredictionTarget {
@@ -89,9 +91,9 @@ impl PredictionTarget {
         }
     }
 
-    /// The quantity `wanted` out of `z` and an output of this meaning.
-    fn estimate(self, wanted: PredictionTarget, at: &TimePoint) -> Estimate {
-        let (c, q) = (self.row(at), wanted.row(at));
+    /// The quantity `requested`, computed from `z` and an output of this meaning.
+    fn estimate(self, requested: PredictionTarget, at: &TimePoint) -> Estimate {
+        let (c, q) = (self.row(at), requested.row(at));
         Estimate { z: (q.x * c.eps - q.eps * c.x) / c.det, out: q.det / c.det }
     }
 
@@ -126,14 +128,14 @@ impl PredictionTarget {
         self.estimate(PredictionTarget::Mu, at)
     }
 
-    /// Squared error, the mean over the values, of what a network `said [h, w, m]` of a sample with image `x` and noise
+    /// Squared error, averaged over the values, of a network's output `[h, w, m]` for a sample with image `x` and noise
     /// `eps`, both `[h, w, c]`. Of `m > c` channels the first `c` count: the others are a variance.
-    pub fn squared_error(self, at: &TimePoint, [x, eps, said]: [&[f32]; 3], c: usize) -> f64 {
+    pub fn squared_error(self, at: &TimePoint, [x, eps, out]: [&[f32]; 3], c: usize) -> f64 {
         let (c_x, c_eps) = self.target(at);
-        let m = said.len() * c / x.len();
+        let m = out.len() * c / x.len();
         let error = |i: usize| {
-            let said = f64::from(said[i / c * m + i % c]);
-            (said - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2)
+            let out = f64::from(out[i / c * m + i % c]);
+            (out - c_x * f64::from(x[i]) - c_eps * f64::from(eps[i])).powi(2)
         };
         (0..x.len()).map(error).sum::<f64>() / x.len() as f64
     }
@@ -144,24 +146,33 @@ impl PredictionTarget {
         (self.row(at).det / at.level.sigma).powi(2)
     }
 
-    /// Refuses a process under which the output would say nothing of the image.
+    /// Refuses a process under which the image does not follow from the output.
     ///
     /// # Errors
     /// `mu` in continuous time; noise or score where the process ends without any signal.
     pub fn validate(self, process: &Process) -> Result<()> {
-        let Process::Continuous { t_max, .. } = *process else { return Ok(()) };
-        let blind = process.level(t_max).a < 1e-6;
+        let last = match process {
+            Process::Discrete(schedule) => schedule.steps() as f64,
+            Process::Continuous { t_max, .. } => *t_max,
+        };
+        let blind = process.level(last).a < 1e-6;
         match self {
+            PredictionTarget::Mu if matches!(process, Process::Discrete(_)) => Ok(()),
             PredictionTarget::Mu => Err(Error::Config(
                 "prediction target mu: it is the mean of a step of a discrete schedule; in continuous time, choose x0, \
                  epsilon, v or score"
                     .into(),
             )),
             PredictionTarget::Epsilon | PredictionTarget::Score | PredictionTarget::ScoreScaled if blind => {
-                Err(Error::Config(format!(
-                    "t_max = {t_max}: no signal is left there, and noise says nothing of the image; choose a smaller \
-                     t_max, 0.999 for example, or the target x0 or v"
-                )))
+                Err(Error::Config(match process {
+                    Process::Continuous { t_max, .. } => format!(
+                        "t_max = {t_max}: no signal is left there, and noise says nothing of the image; choose a \
+                         smaller t_max, 0.999 for example, or the target x0 or v"
+                    ),
+                    Process::Discrete(_) => "the last noise level has no signal left, and noise says nothing of the \
+                                             image there; choose the target x0 or v"
+                        .into(),
+                }))
             }
             _ => Ok(()),
         }

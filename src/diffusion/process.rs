@@ -1,15 +1,17 @@
 //! A forward process as training, sampling and likelihood see it: a schedule, discrete or continuous, and the times
 //! that belong to it.
 //!
-//! A time is an `f64` throughout. Of a table it is a whole number in `1..=T`, and the network is told `t - 1`, the
-//! index that published models were trained with; of continuous time it lies in `[t_min, t_max]`, a part of `[0, 1]`,
-//! and the network is told `1000 t`, which puts both on the scale that sinusoidal embeddings are made for.
+//! A time is an `f64` throughout. In a table it is a whole number in `1..=T`, and the network's time input is `t - 1`,
+//! the index that published models were trained with; in continuous time it lies in `[t_min, t_max]`, a part of `[0,
+//! 1]`, and the network's time input is `1000 t`. Both are on the scale that sinusoidal embeddings are made for.
 
+use super::continuous::Continuous;
+use super::level::NoiseLevel;
+use super::schedule::Schedule;
 use super::timesteps::{Spacing, subset};
-use super::{Continuous, NoiseLevel, Schedule};
 use crate::{Error, Result};
 
-/// How data become noise.
+/// Forward process: how data become noise.
 #[derive(Clone, Debug)]
 pub enum Process {
     /// `T` steps.
@@ -61,7 +63,7 @@ impl Process {
         TimePoint { level, before }
     }
 
-    /// What the network is told at `t`: `t - 1`, or `1000 t` in continuous time.
+    /// Time input of the network at `t`: `t - 1`, or `1000 t` in continuous time.
     pub fn network_time(&self, t: f64) -> f64 {
         match self {
             Process::Discrete(_) => t - 1.0,
@@ -69,8 +71,8 @@ impl Process {
         }
     }
 
-    /// The time of which the network is told this: the inverse of [`Process::network_time`].
-    pub fn time_told(&self, network_time: f64) -> f64 {
+    /// Time that belongs to a time input of the network: the inverse of [`Process::network_time`].
+    pub fn time_at(&self, network_time: f64) -> f64 {
         match self {
             Process::Discrete(_) => network_time + 1.0,
             Process::Continuous { .. } => network_time / 1000.0,
@@ -90,7 +92,7 @@ impl Process {
 
     /// The times that a sampler visits in `n` steps, ascending, without the clean end. A table gives
     /// [`subset`]; continuous time the uniform grid `1/n, 2/n, ..., 1`, of which times outside `[t_min, t_max]` move to
-    /// its ends: a network is never asked about times that it was not trained at. Fewer than `n` where times coincide.
+    /// its ends: a network is never evaluated at times that it was not trained at. Fewer than `n` where times coincide.
     ///
     /// # Errors
     /// `n` is 0 or more than a table has; a spacing other than linspace in continuous time.
@@ -137,10 +139,7 @@ impl Process {
     /// # Errors
     /// A ratio that the process does not reach; of a table, by more than a hundredth.
     pub fn time_of_noise(&self, ratio: f64) -> Result<f64> {
-        let noise = |t: f64| {
-            let NoiseLevel { a, sigma } = self.level(t);
-            sigma / a
-        };
+        let noise = |t: f64| self.level(t).noise_ratio();
         let (first, last, slack, time) = match self {
             Process::Discrete(schedule) => {
                 let distance = |t: &usize| (noise(*t as f64) / ratio).ln().abs();
@@ -172,6 +171,8 @@ fn index(t: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::rng;
+    use rand::Rng;
 
     fn table() -> Process {
         Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap())
@@ -179,6 +180,18 @@ mod tests {
 
     fn cosine(t_min: f64, t_max: f64) -> Process {
         Process::continuous(Continuous::VpCosine, t_min, t_max).unwrap()
+    }
+
+    #[test]
+    fn times_cover_the_schedule_evenly() {
+        let process = Process::Discrete(Schedule::linear(10, 1e-4, 0.02).unwrap());
+        let (mut counts, draws, mut rng) = ([0u32; 11], 100_000, rng(7));
+        for _ in 0..draws {
+            counts[process.time(rng.next_u32()) as usize] += 1;
+        }
+        assert_eq!(counts[0], 0);
+        // 5 standard deviations of a count of mean 10,000.
+        assert!(counts[1..].iter().all(|&count| count.abs_diff(draws / 10) <= 475), "{counts:?}");
     }
 
     #[test]
@@ -191,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn the_network_is_told_the_index_or_a_thousand_times_the_time() {
+    fn the_time_input_is_the_index_or_a_thousand_times_the_time() {
         assert_eq!((table().network_time(1.0), table().network_time(1000.0)), (0.0, 999.0));
         assert_eq!(cosine(0.0, 1.0).network_time(0.25), 250.0);
-        assert_eq!((table().time_told(999.0), cosine(0.0, 1.0).time_told(250.0)), (1000.0, 0.25));
+        assert_eq!((table().time_at(999.0), cosine(0.0, 1.0).time_at(250.0)), (1000.0, 0.25));
     }
 
     #[test]

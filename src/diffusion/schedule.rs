@@ -4,43 +4,9 @@
 //! at once are `q(z_t | x_0) = N(a_t x_0, sigma_t^2 I)` with `a_t^2 = alpha_bar_t = alpha_1 ... alpha_t` and `sigma_t^2
 //! = 1 - alpha_bar_t`.
 
-use super::Posterior;
+use super::level::NoiseLevel;
+use super::posterior::Posterior;
 use crate::{Error, Result};
-
-/// Signal and noise scale at one time: `z = a x_0 + sigma eps`. Discrete or continuous time, variance preserving or
-/// not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NoiseLevel {
-    /// Scale of the signal, in `[0, 1]`.
-    pub a: f64,
-    /// Scale of the noise, at least 0.
-    pub sigma: f64,
-}
-
-impl NoiseLevel {
-    /// The data itself: all signal, no noise.
-    pub const CLEAN: NoiseLevel = NoiseLevel { a: 1.0, sigma: 0.0 };
-
-    /// The variance-preserving level whose squared signal scale is `alpha_bar`.
-    pub fn variance_preserving(alpha_bar: f64) -> NoiseLevel {
-        NoiseLevel { a: alpha_bar.sqrt(), sigma: (1.0 - alpha_bar).sqrt() }
-    }
-
-    /// Signal-to-noise ratio, `a^2 / sigma^2`; infinite for clean data.
-    pub fn snr(self) -> f64 {
-        (self.a / self.sigma).powi(2)
-    }
-
-    /// `sqrt(a^2 + sigma^2)`: the size of `z` for data of unit variance; 1 where variance is preserved.
-    pub fn norm(self) -> f64 {
-        self.a.hypot(self.sigma)
-    }
-
-    /// Logarithm of the signal-to-noise ratio, `ln(a^2 / sigma^2)`; infinite for clean data.
-    pub fn log_snr(self) -> f64 {
-        2.0 * (self.a.ln() - self.sigma.ln())
-    }
-}
 
 /// A variance-preserving schedule of `T` steps. Tables are indexed by time, `0..=T`; time 0 is clean data.
 #[derive(Clone, Debug)]
@@ -56,15 +22,63 @@ impl Schedule {
     /// # Errors
     /// No steps, or an end point outside `(0, 1)`.
     pub fn linear(steps: usize, beta_first: f64, beta_last: f64) -> Result<Schedule> {
-        for (name, beta) in [("first", beta_first), ("last", beta_last)] {
-            if !(beta > 0.0 && beta < 1.0) {
-                return Err(Error::Config(format!(
-                    "noise schedule: the {name} beta must lie between 0 and 1, not {beta}"
-                )));
+        check_range(beta_first, beta_last)?;
+        let intervals = intervals(steps);
+        Schedule::from_beta(steps, |t| beta_first + (beta_last - beta_first) * (t - 1) as f64 / intervals)
+    }
+
+    /// The root of `beta_t` linear from that of `beta_first` to that of `beta_last` (Rombach et al. 2022).
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`].
+    pub fn scaled_linear(steps: usize, beta_first: f64, beta_last: f64) -> Result<Schedule> {
+        check_range(beta_first, beta_last)?;
+        let (first, last, intervals) = (beta_first.sqrt(), beta_last.sqrt(), intervals(steps));
+        Schedule::from_beta(steps, |t| (first + (last - first) * (t - 1) as f64 / intervals).powi(2))
+    }
+
+    /// `beta_t` between `beta_first` and `beta_last` along the logistic function from -6 to 6 (Xu et al. 2022). Neither
+    /// end is quite reached.
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`].
+    pub fn sigmoid(steps: usize, beta_first: f64, beta_last: f64) -> Result<Schedule> {
+        check_range(beta_first, beta_last)?;
+        let intervals = intervals(steps);
+        let logistic = |t: usize| 1.0 / (1.0 + (6.0 - 12.0 * (t - 1) as f64 / intervals).exp());
+        Schedule::from_beta(steps, |t| beta_first + (beta_last - beta_first) * logistic(t))
+    }
+
+    /// The schedule of these `beta_1 ..= beta_T`.
+    ///
+    /// # Errors
+    /// An empty list, or a beta outside `(0, 1)`.
+    pub fn from_betas(betas: &[f64]) -> Result<Schedule> {
+        match betas.iter().position(|beta| !(*beta > 0.0 && *beta < 1.0)) {
+            Some(i) => Err(Error::Config(format!(
+                "noise schedule: beta {} of {} must lie between 0 and 1, not {}",
+                i + 1,
+                betas.len(),
+                betas[i]
+            ))),
+            None => Schedule::from_beta(betas.len(), |t| betas[t - 1]),
+        }
+    }
+
+    /// This schedule with the roots of `alpha_bar` shifted and scaled such that the last is 0 and the first stays (Lin et
+    /// al. 2024, algorithm 1). A schedule of one step stays as it is.
+    #[must_use]
+    pub fn with_zero_terminal_snr(mut self) -> Schedule {
+        let (first, last) = (self.alpha_bar[1].sqrt(), self.alpha_bar[self.steps()].sqrt());
+        if self.steps() > 1 {
+            for alpha_bar in &mut self.alpha_bar[1..] {
+                *alpha_bar = ((alpha_bar.sqrt() - last) * (first / (first - last))).powi(2);
+            }
+            for t in 1..=self.steps() {
+                self.beta[t] = 1.0 - self.alpha_bar[t] / self.alpha_bar[t - 1];
             }
         }
-        let intervals = steps.saturating_sub(1).max(1) as f64;
-        Schedule::from_beta(steps, |t| beta_first + (beta_last - beta_first) * (t - 1) as f64 / intervals)
+        self
     }
 
     /// The cosine schedule (Nichol and Dhariwal 2021, eq. 17): `alpha_bar` proportional to `f(tau) = cos^2((tau +
@@ -130,6 +144,19 @@ impl Schedule {
         let before = (t < self.steps()).then(|| self.posterior(t + 1));
         self.posterior(t).clipped_variance(before.as_ref())
     }
+}
+
+fn check_range(beta_first: f64, beta_last: f64) -> Result<()> {
+    for (name, beta) in [("first", beta_first), ("last", beta_last)] {
+        if !(beta > 0.0 && beta < 1.0) {
+            return Err(Error::Config(format!("noise schedule: the {name} beta must lie between 0 and 1, not {beta}")));
+        }
+    }
+    Ok(())
+}
+
+fn intervals(steps: usize) -> f64 {
+    steps.saturating_sub(1).max(1) as f64
 }
 
 #[cfg(test)]

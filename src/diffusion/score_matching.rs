@@ -12,6 +12,7 @@
 //! number of dimensions; a standard normal one, or one of signs, makes it the same.
 
 use super::mixture::standard_normal;
+use rand::Rng;
 
 /// A loss whose minimum is a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +25,7 @@ pub enum ScoreLoss {
     Denoising { sigma: f64 },
 }
 
-/// How the directions of sliced score matching are drawn.
+/// Distribution of the directions of sliced score matching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Standard normal.
@@ -52,20 +53,20 @@ struct Quadratic {
 }
 
 impl ScoreLoss {
-    /// The score that minimises the mean over `samples [n, d]`. Noise and directions are functions of the seed.
+    /// The score that minimises the mean over `samples [n, d]`.
     ///
     /// # Panics
     /// With fewer samples than it takes to determine a score.
-    pub fn fit(self, samples: &[f64], d: usize, seed: u64) -> LinearScore {
-        let Quadratic { hessian, gradient, .. } = self.quadratic(samples, d, seed);
+    pub fn fit(self, samples: &[f64], d: usize, rng: &mut impl Rng) -> LinearScore {
+        let Quadratic { hessian, gradient, .. } = self.quadratic(samples, d, rng);
         let w = solve(hessian, gradient.iter().map(|g| -g).collect());
         let rows = || w.chunks_exact(d + 1);
         LinearScore { a: rows().flat_map(|row| &row[..d]).copied().collect(), b: rows().map(|row| row[d]).collect() }
     }
 
     /// The loss of a score, the mean over `samples [n, d]`.
-    pub fn mean(self, score: &LinearScore, samples: &[f64], d: usize, seed: u64) -> f64 {
-        let q = self.quadratic(samples, d, seed);
+    pub fn mean(self, score: &LinearScore, samples: &[f64], d: usize, rng: &mut impl Rng) -> f64 {
+        let q = self.quadratic(samples, d, rng);
         let w: Vec<f64> =
             score.a.chunks_exact(d).zip(&score.b).flat_map(|(a, b)| a.iter().chain([b])).copied().collect();
         let slope = |row: &[f64]| row.iter().zip(&w).map(|(h, w)| h * w).sum::<f64>();
@@ -73,13 +74,13 @@ impl ScoreLoss {
         q.constant + terms.map(|((row, g), w)| w * (0.5 * slope(row) + g)).sum::<f64>()
     }
 
-    fn quadratic(self, samples: &[f64], d: usize, seed: u64) -> Quadratic {
+    fn quadratic(self, samples: &[f64], d: usize, rng: &mut impl Rng) -> Quadratic {
         let parameters = d * (d + 1);
         let mut q =
             Quadratic { hessian: vec![0.0; parameters * parameters], gradient: vec![0.0; parameters], constant: 0.0 };
         let noise = match self {
             ScoreLoss::Implicit => Vec::new(),
-            _ => standard_normal(samples.len(), seed, 0),
+            _ => standard_normal(samples.len(), rng),
         };
         let weight = d as f64 / samples.len() as f64;
         let mut point = vec![1.0; d + 1];
@@ -169,10 +170,10 @@ fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>) -> Vec<f64> {
     right
 }
 
-/// One loss on Gaussian samples: what it should give and what it gave.
+/// One loss on Gaussian samples: the score it should give and the score it gave.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// In words.
+    /// Name of the loss.
     pub name: &'static str,
     /// The loss.
     pub loss: ScoreLoss,
@@ -184,17 +185,17 @@ pub struct Comparison {
     pub error: f64,
 }
 
-/// Mean and covariance of the Gaussian in the plane that [`compare`] draws from.
+/// Mean of the Gaussian in the plane that [`compare`] draws from.
 pub const MEAN: [f64; 2] = [0.5, -1.0];
-/// Row by row.
+/// Its covariance, row by row.
 pub const COVARIANCE: [f64; 4] = [1.0, 0.6, 0.6, 0.8];
 /// Noise of its denoising score matching.
 pub const SIGMA: f64 = 0.5;
 
 /// Fits a score by every loss to `n` samples of one Gaussian in the plane.
-pub fn compare(n: usize, seed: u64) -> Vec<Comparison> {
+pub fn compare(n: usize, rng: &mut impl Rng) -> Vec<Comparison> {
     // The factor of the covariance, [[1, 0], [0.6, sqrt(0.8 - 0.36)]].
-    let samples: Vec<f64> = standard_normal(2 * n, seed, 1)
+    let samples: Vec<f64> = standard_normal(2 * n, rng)
         .chunks_exact(2)
         .flat_map(|xi| [MEAN[0] + xi[0], MEAN[1] + 0.6 * xi[0] + 0.44f64.sqrt() * xi[1]])
         .collect();
@@ -207,7 +208,7 @@ pub fn compare(n: usize, seed: u64) -> Vec<Comparison> {
     ];
     let comparison = |(name, loss)| {
         let exact = exact_score(if let ScoreLoss::Denoising { sigma } = loss { sigma } else { 0.0 });
-        let fitted = loss.fit(&samples, 2, seed);
+        let fitted = loss.fit(&samples, 2, rng);
         let norm = |matrix: &mut dyn Iterator<Item = f64>| matrix.map(|x| x * x).sum::<f64>().sqrt();
         let difference = norm(&mut exact.a.iter().zip(&fitted.a).map(|(want, got)| got - want));
         let error = difference / norm(&mut exact.a.iter().copied());
@@ -229,10 +230,11 @@ fn exact_score(sigma: f64) -> LinearScore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::rng;
 
     #[test]
     fn every_loss_finds_its_score() {
-        for Comparison { name, exact, fitted, error, .. } in compare(100_000, 1) {
+        for Comparison { name, exact, fitted, error, .. } in compare(100_000, &mut rng(1)) {
             assert!(error <= 0.02, "{name}: {fitted:?} instead of {exact:?}, off by {error}");
             for (got, want) in fitted.b.iter().zip(&exact.b) {
                 assert!((got - want).abs() <= 0.04 * want.abs().max(1.0), "{name}: {fitted:?} instead of {exact:?}");
@@ -259,7 +261,7 @@ mod tests {
     fn losses_are_what_their_formulas_say() {
         let score = LinearScore { a: vec![-1.0, 0.3, 0.2, -0.7], b: vec![0.1, -0.4] };
         let samples = [0.5, -0.2, 1.5, 0.7];
-        let noise = standard_normal(4, 9, 0);
+        let noise = standard_normal(4, &mut rng(9));
         let s = |x: &[f64]| [0, 1].map(|k| score.a[2 * k] * x[0] + score.a[2 * k + 1] * x[1] + score.b[k]);
         let (mut implicit, mut sliced, mut denoising) = (0.0, 0.0, 0.0);
         for (x, u) in samples.chunks(2).zip(noise.chunks(2)) {
@@ -275,16 +277,16 @@ mod tests {
             (ScoreLoss::Sliced(Direction::Normal), sliced),
             (ScoreLoss::Denoising { sigma: 0.5 }, denoising),
         ] {
-            let got = loss.mean(&score, &samples, 2, 9);
+            let got = loss.mean(&score, &samples, 2, &mut rng(9));
             assert!((got - want).abs() <= 1e-12, "{loss:?}: {got} instead of {want}");
         }
     }
 
     #[test]
     fn directions_of_unit_length_divide_the_loss_by_the_dimensions() {
-        let samples = standard_normal(60_000, 2, 0);
+        let samples = standard_normal(60_000, &mut rng(2));
         let score = LinearScore { a: vec![-1.0, 0.3, 0.2, -0.7], b: vec![0.1, -0.4] };
-        let mean = |loss: ScoreLoss| loss.mean(&score, &samples, 2, 3);
+        let mean = |loss: ScoreLoss| loss.mean(&score, &samples, 2, &mut rng(3));
         let implicit = mean(ScoreLoss::Implicit);
         for (direction, factor) in [(Direction::Normal, 1.0), (Direction::Signs, 1.0), (Direction::Sphere, 0.5)] {
             let sliced = mean(ScoreLoss::Sliced(direction));

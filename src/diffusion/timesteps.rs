@@ -1,4 +1,4 @@
-//! Which of the `T` times a sampler visits.
+//! Times that a sampler visits, a subset of all `T`.
 
 use crate::{Error, Result};
 
@@ -9,9 +9,11 @@ pub enum Spacing {
     /// Evenly from 1 to `T`, both included: `unique(round(linspace(1, T, n)))`, ties to even. A single step visits `T`.
     #[default]
     Linspace,
-    /// Every `(T / n)`-th time from 1 on, as diffusers' schedulers do unless told otherwise. The noisiest times are
+    /// Every `(T / n)`-th time from 1 on, the default of diffusers' schedulers. The noisiest times are
     /// left out.
     Leading,
+    /// Every `T / n`-th time from `T` down, rounded.
+    Trailing,
 }
 
 /// The times visited in `n` steps, ascending. Distinct; fewer than `n` only where rounding makes two of them equal.
@@ -31,6 +33,7 @@ pub fn subset(steps: usize, n: usize, spacing: Spacing) -> Result<Vec<usize>> {
             (0..n).map(|k| (1.0 + k as f64 * stride).round_ties_even() as usize).collect()
         }
         Spacing::Leading => (0..n).map(|k| k * (steps / n) + 1).collect(),
+        Spacing::Trailing => (1..=n).map(|k| (k as f64 * steps as f64 / n as f64).round_ties_even() as usize).collect(),
     };
     times.dedup();
     Ok(times)
@@ -42,7 +45,7 @@ mod tests {
 
     #[test]
     fn all_steps_are_all_times() {
-        for spacing in [Spacing::Linspace, Spacing::Leading] {
+        for spacing in [Spacing::Linspace, Spacing::Leading, Spacing::Trailing] {
             assert_eq!(subset(1000, 1000, spacing).unwrap(), (1..=1000).collect::<Vec<_>>());
         }
     }
@@ -65,7 +68,7 @@ mod tests {
     fn subsets_are_ascending_and_within_the_schedule() {
         for steps in [1, 2, 3, 10, 500, 1000] {
             for n in 1..=steps.min(60) {
-                for spacing in [Spacing::Linspace, Spacing::Leading] {
+                for spacing in [Spacing::Linspace, Spacing::Leading, Spacing::Trailing] {
                     let times = subset(steps, n, spacing).unwrap();
                     assert!(times.is_sorted_by(|u, t| u < t), "{steps} {n} {times:?}");
                     assert!(times[0] >= 1 && *times.last().unwrap() <= steps);

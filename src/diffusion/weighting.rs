@@ -1,8 +1,8 @@
-//! How much the squared error at a time counts.
+//! Loss weightings: the weight of the squared error as a function of time.
 //!
-//! Every weighting is decided for the error of the image, `w_x |x_0 - x_0^|^2`, and carried over to the error of
-//! whatever the network outputs, which at a given `z` is a fixed multiple of it
-//! ([`PredictionTarget::error_ratio`]); `simple` and `unweighted` are about the output as it is.
+//! A weighting is defined for the error of the image, `w_x |x_0 - x_0^|^2`, and carried over to the error of the
+//! network's output, which at a given `z` is a fixed multiple of it ([`PredictionTarget::error_ratio`]); `simple` and
+//! `unweighted` weigh the output's own error.
 //!
 //! | weighting | `w_x` |
 //! |---|---|
@@ -15,13 +15,15 @@
 //! dimension of the one term at `t`: with `t` uniform on `1..=T`, `T` times the mean over `t` is the sum over `t`; in
 //! continuous time `t_max - t_min` times the mean is the integral.
 
-use super::{Posterior, PredictionTarget, Process};
+use super::posterior::Posterior;
+use super::prediction::PredictionTarget;
+use super::process::Process;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Weight of the squared error as a function of time.
+/// Weight of the squared error as a function of time, as configurations name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "loss", rename_all = "kebab-case")]
 pub enum LossWeighting {
     /// The error of the output, all times alike (Ho et al. 2020, eq. 14); that of a raw score times `sigma^2`, which
     /// makes it the error of the noise.
@@ -39,10 +41,31 @@ pub enum LossWeighting {
     /// The error of the image that the output implies.
     Rescaled,
     /// The error of the image times the signal-to-noise ratio or `gamma`, whichever is less (Hang et al. 2023).
-    MinSnr { gamma: f64 },
+    MinSnr {
+        #[serde(rename = "min_snr_gamma", default = "default_gamma")]
+        gamma: f64,
+    },
+}
+
+/// The bound of Hang et al. (2023).
+fn default_gamma() -> f64 {
+    5.0
 }
 
 impl LossWeighting {
+    /// Every weighting with its default settings.
+    pub fn all() -> [LossWeighting; 7] {
+        [
+            LossWeighting::Simple,
+            LossWeighting::Unweighted,
+            LossWeighting::Vlb,
+            LossWeighting::VlbLarge,
+            LossWeighting::Nelbo,
+            LossWeighting::Rescaled,
+            LossWeighting::MinSnr { gamma: default_gamma() },
+        ]
+    }
+
     /// Factor of the network's squared error at `t`, averaged over the dimensions.
     ///
     /// # Errors
@@ -75,7 +98,7 @@ impl LossWeighting {
         })
     }
 
-    /// Refuses what has no meaning.
+    /// Refuses combinations without a meaning.
     ///
     /// # Errors
     /// As [`LossWeighting::weight`].

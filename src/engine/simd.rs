@@ -55,6 +55,33 @@ pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// [`vectorize`] of a closure, which it marks for inlining.
+macro_rules! vectorized {
+    ($work:expr) => {
+        $crate::engine::simd::vectorize(
+            #[inline(always)]
+            $work,
+        )
+    };
+}
+pub(crate) use vectorized;
+
+/// Sets or updates every element of `out` by `f`, which gets the elements of `ins` in the same place: in parallel and
+/// vectorised.
+pub fn map<const I: usize>(out: &mut [f32], ins: [&[f32]; I], f: impl Fn(&mut f32, [f32; I]) + Sync) {
+    for_chunks(
+        [out],
+        ins,
+        #[inline(always)]
+        |[out], ins| {
+            let ins = ins.map(|x| &x[..out.len()]);
+            for (i, out) in out.iter_mut().enumerate() {
+                f(out, std::array::from_fn(|k| ins[k][i]));
+            }
+        },
+    );
+}
+
 /// `sum of a b`. The range is halved at fixed places, so that the order of the additions does not depend on the number
 /// of threads; runs of one task are summed in f32 by 32 lanes, everything else in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -168,6 +195,14 @@ mod tests {
             assert!(a.iter().all(|&v| v == 1.0));
             assert_eq!(a.as_ptr() as usize % 64, 0);
         });
+    }
+
+    #[test]
+    fn map_reads_and_updates_in_place() {
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..40_003).map(|i| (i as f32, 0.5 * i as f32)).unzip();
+        let mut y = vec![1.0; a.len()];
+        map(&mut y, [&a, &b], |y, [a, b]| *y += a - b);
+        assert!(y.iter().enumerate().all(|(i, &y)| y == 1.0 + 0.5 * i as f32));
     }
 
     #[test]

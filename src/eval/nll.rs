@@ -138,11 +138,11 @@ impl Bounds {
             ));
         };
         let (config, times) = (model.config(), (1..=schedule.steps()).map(|t| t as f64).collect::<Vec<f64>>());
-        let variance = if config.learns_variance() { Variance::Learned } else { config.sample.variance };
+        let variance = if config.learns_variance() { Variance::Learned } else { config.sample.sampler.variance() };
         let bound =
             |decoder, clip| Bound::new(model.process(), &times, config.diffusion.target, variance, decoder, clip);
         Ok(Bounds {
-            discretised: bound(Decoder::Discretised(Cdf::Exact), config.sample.clip_x0.then_some(1.0))?,
+            discretised: bound(Decoder::Discretised(Cdf::Exact), config.sample.clip())?,
             ambilduke: bound(Decoder::Ambilduke, None)?,
         })
     }

@@ -5,7 +5,7 @@ use crate::files::write_whole;
 use crate::{Error, Result};
 use npyz::{DType, NpyFile, WriterBuilder, npz};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -51,18 +51,23 @@ fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
 /// When the file cannot be written.
 pub fn write(path: &Path, moments: &Moments) -> Result<()> {
     let d = moments.dims() as u64;
-    write_whole(path, |out| {
-        let mut archive = ZipWriter::new(out);
-        let arrays = [("mu", &moments.mean, vec![d]), ("sigma", &moments.covariance, vec![d, d])];
-        for (name, values, shape) in arrays {
-            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
-            archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
-            let mut array = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
-            array.extend(values.iter().copied())?;
-            array.finish()?;
-        }
-        archive.finish().map(drop).map_err(io::Error::from)
-    })
+    let arrays: [Array; 2] = [("mu", &moments.mean, &[d]), ("sigma", &moments.covariance, &[d, d])];
+    write_whole(path, |out| write_arrays(out, arrays))
+}
+
+/// The name, the values and the shape of an array.
+type Array<'a> = (&'a str, &'a [f64], &'a [u64]);
+
+fn write_arrays(out: impl Write + Seek, arrays: [Array; 2]) -> io::Result<()> {
+    let mut archive = ZipWriter::new(out);
+    for (name, values, shape) in arrays {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
+        let mut array = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut archive).begin_nd()?;
+        array.extend(values.iter().copied())?;
+        array.finish()?;
+    }
+    archive.finish().map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -114,7 +119,8 @@ mod tests {
         archive.start_file("pixels.npy", SimpleFileOptions::default()).unwrap();
         archive.finish().unwrap();
         refused("array \"mu\" cannot be read");
-        save(&path, [("mu", &[0.0; 2], &[2]), ("sigma", &[1.0; 3], &[3])]).unwrap();
+        let out = File::create(&path).unwrap();
+        write_arrays(out, [("mu", &[0.0; 2], &[2]), ("sigma", &[1.0; 3], &[3])]).unwrap();
         refused("wanted mu [d] and sigma [d, d], found mu [2], sigma [3]");
     }
 }

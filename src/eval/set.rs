@@ -2,7 +2,7 @@
 
 use super::features::Features;
 use crate::data::{Dataset, shuffled};
-use crate::{Error, Result, levels};
+use crate::{Error, Result, SampleKind, levels};
 use std::ops::Range;
 
 /// Number of samples that are read together.
@@ -25,7 +25,7 @@ impl<'a> Set<'a> {
     /// are.
     pub fn samples(mut values: Vec<f32>, [_, h, w, c]: [usize; 4]) -> Set<'a> {
         let dims = [h, w, c];
-        if !are_points(dims) {
+        if SampleKind::of(dims) == SampleKind::Images {
             values.iter_mut().for_each(|v| *v = levels::quantise(*v));
         }
         Set { source: Source::Values(values), dims, binarised: false }
@@ -82,9 +82,9 @@ impl<'a> Set<'a> {
         self.dims
     }
 
-    /// True for points of a space, false for images.
-    pub fn are_points(&self) -> bool {
-        are_points(self.dims)
+    /// Images or points of the plane.
+    pub fn kind(&self) -> SampleKind {
+        SampleKind::of(self.dims)
     }
 
     /// The labels of samples that come from a labelled data set.
@@ -127,7 +127,7 @@ impl<'a> Set<'a> {
     /// Features `[n, dims]` of all images; `progress` receives the number of images of each finished chunk.
     ///
     /// # Errors
-    /// Those of the network.
+    /// Images that the network does not take, or a failing device.
     pub fn features(&self, network: &mut dyn Features, progress: &mut dyn FnMut(usize)) -> Result<Vec<f32>> {
         let mut features = Vec::with_capacity(self.len() * network.dims());
         self.for_chunks(|images, dims| {
@@ -144,10 +144,6 @@ pub fn binarise(images: &mut [f32]) {
     images.iter_mut().for_each(|v| *v = levels::binarise(*v));
 }
 
-fn are_points([h, w, _]: [usize; 3]) -> bool {
-    h == 1 && w == 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +157,7 @@ mod tests {
         assert_eq!(levels.read(0..1), want);
         assert_eq!(levels.binarised().read(0..1), [1.0, -1.0, 1.0, -1.0]);
         let points = Set::samples(values.clone(), [2, 1, 1, 2]);
-        assert!(points.are_points() && points.len() == 2);
+        assert_eq!((points.kind(), points.len()), (SampleKind::Points, 2));
         assert_eq!(points.read(0..2), values);
     }
 

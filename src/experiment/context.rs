@@ -50,7 +50,7 @@ impl<'a> Context<'a> {
         (self.watch)(Event::Progress { done, total });
     }
 
-    /// Ends the experiment if the user asked for that.
+    /// Ends the experiment if the user has stopped it.
     ///
     /// # Errors
     /// [`Error::Stopped`] if so.
@@ -88,7 +88,7 @@ impl<'a> Context<'a> {
     /// Checks that a need is met.
     ///
     /// # Errors
-    /// One line that says what to give.
+    /// One line that names the missing input and its flag.
     pub fn check(&self, need: Need) -> Result<()> {
         match (need, self.settings.inception.as_deref()) {
             (Need::Mnist | Need::Cifar10, _) => self.source(need).map(drop),
@@ -101,7 +101,7 @@ impl<'a> Context<'a> {
     /// The run that trains `config`: found if an experiment trained it before, else trained now.
     ///
     /// # Errors
-    /// Those of training; [`Error::Stopped`] if the user stops it, which leaves a checkpoint to go on from.
+    /// A training that fails; [`Error::Stopped`] if the user stops it, which leaves a checkpoint to go on from.
     pub fn trained(&mut self, config: &Config) -> Result<RunDir> {
         self.check_stop()?;
         let folder = self.settings.out.join("runs");

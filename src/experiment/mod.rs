@@ -58,9 +58,9 @@ pub const ALL: &[Experiment] = &[
     ho::ablation::ABLATION,
     scores::LANGEVIN,
     scores::SCORE_MATCHING,
-    won::MNIST,
-    won::CIFAR,
-    won::PROGRESS,
+    won::tables::MNIST,
+    won::tables::CIFAR,
+    won::progress::PROGRESS,
 ];
 
 /// Finds an experiment by name.

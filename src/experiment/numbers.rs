@@ -7,7 +7,7 @@ pub(super) fn spaced(lo: f64, hi: f64, n: usize) -> Vec<f64> {
 
 /// The largest of some errors; not a number wins.
 pub(super) fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
-    errors.into_iter().fold(0.0, |worst: f64, error| if error <= worst { worst } else { error })
+    errors.into_iter().fold(0.0, |worst: f64, error| if error <= worst || worst.is_nan() { worst } else { error })
 }
 
 /// The mean.

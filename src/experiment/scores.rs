@@ -8,6 +8,8 @@ use crate::diffusion::langevin::{ANNEALED, MODES, ModesRun, PLAIN, START, run};
 use crate::diffusion::score_matching::{COVARIANCE, MEAN, SIGMA, compare};
 use crate::report::{Plot, Table, digits};
 use anyhow::Result;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
 /// Langevin dynamics between two modes, annealed and plain.
 pub const LANGEVIN: Experiment = Experiment {
@@ -49,9 +51,9 @@ fn density_of_modes(x: f64) -> f64 {
 }
 
 fn langevin(context: &mut Context, page: &mut Page) -> Result<()> {
-    let seed = context.settings().seed;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(context.settings().seed);
     let n = context.size(20_000, 100_000);
-    let (annealed, plain) = (run(ANNEALED, n, seed)?, run(PLAIN, n, seed)?);
+    let (annealed, plain) = (run(ANNEALED, n, &mut rng)?, run(PLAIN, n, &mut rng)?);
     show_langevin(page, n, &annealed, &plain);
     let [_, (heavy, ..)] = MODES;
     page.claims([judge_langevin(annealed.final_share(), plain.final_share(), heavy)]);
@@ -94,7 +96,7 @@ fn judge_langevin(annealed: f64, plain: f64, heavy: f64) -> Claim {
 
 fn score_matching(context: &mut Context, page: &mut Page) -> Result<()> {
     let n = context.size(100_000, 1_000_000);
-    let results = compare(n, context.settings().seed);
+    let results = compare(n, &mut Xoshiro256PlusPlus::seed_from_u64(context.settings().seed));
     page.text(format!(
         "A linear score S(x) = A x + b is fitted to {n} samples of a Gaussian in the plane, mean {MEAN:?}, covariance \
          {COVARIANCE:?}, by each loss. Implicit and sliced score matching should find -Σ⁻¹ (x - mean), denoising score matching \

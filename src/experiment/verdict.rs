@@ -7,7 +7,7 @@
 pub enum Verdict {
     Confirmed,
     Refuted,
-    /// The measurement does not decide; the evidence says why, or what it would take.
+    /// The measurement does not decide; the evidence names the reason, or the means to decide it.
     NotDecided,
 }
 

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 pub enum Samples {
     /// Images whose height and width are multiples of a number.
     Images {
-        /// That number.
+        /// The number of which height and width are multiples.
         multiple_of: usize,
     },
     /// Points: one pixel, whose channels are the coordinates.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::files::replace_file;
-use crate::{Result, data::Dataset, levels::level};
+use crate::{Result, SampleKind, data::Dataset, levels::level};
 
 /// Least width of a sheet in pixels. Narrower ones are enlarged by a whole factor, so that tiny images can be seen.
 const MIN_WIDTH: usize = 512;
@@ -37,9 +37,10 @@ pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture
 /// # Panics
 /// If `samples` does not hold `dims` numbers.
 pub fn sample_sheet(samples: &[f32], dims: [usize; 4]) -> Picture {
-    match dims {
-        [_, 1, 1, 2] => dots(samples),
-        _ => grid(samples, dims, None),
+    let [_, h, w, c] = dims;
+    match SampleKind::of([h, w, c]) {
+        SampleKind::Points => dots(samples),
+        SampleKind::Images => grid(samples, dims, None),
     }
 }
 

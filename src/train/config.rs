@@ -2,10 +2,10 @@
 //!
 //! `config.toml` in a run directory is complete: a run started from it repeats the run.
 
-pub use super::diffusion_config::{DiffusionConfig, Loss, NoiseSchedule};
+pub use super::diffusion_config::DiffusionConfig;
 use super::sample_config::SampleConfig;
 use crate::data::{DataOptions, Split};
-use crate::diffusion::Process;
+use crate::diffusion::{Process, SamplePlan};
 use crate::engine::tensor::DType;
 use crate::nn::ModelConfig;
 use crate::{Error, Result};
@@ -189,6 +189,14 @@ impl Config {
         self.model.out_channels() > self.model.sample_dims()[2]
     }
 
+    /// The steps from noise to samples that the `sample` section describes.
+    ///
+    /// # Errors
+    /// Settings that contradict the noise schedule, the network or each other.
+    pub fn sample_plan(&self) -> Result<SamplePlan> {
+        self.sample.plan(&self.diffusion, self.learns_variance())
+    }
+
     /// Checks every setting that can be checked without looking at the data.
     ///
     /// # Errors
@@ -203,8 +211,8 @@ impl Config {
                 "model.out_channels: a learned variance needs a discrete noise schedule, linear or cosine".into(),
             );
         }
-        self.sample.plan(self)?;
-        self.sample.check_guidance(self)?;
+        self.sample_plan()?;
+        self.sample.check_guidance(self.model.classes())?;
         if self.data.source.is_empty() {
             return wrong("data.source is empty: \"glyphs\", or the path of a file or folder, is needed".into());
         }

@@ -1,36 +1,22 @@
-//! How data become noise and what the network learns of it: the `diffusion` section of a [`Config`](super::Config).
+//! Noise schedule, prediction target and loss: the `diffusion` section of a configuration.
 
-use crate::diffusion::{Continuous, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
+use crate::diffusion::{LossWeighting, NoiseSchedule, PredictionTarget, Process, Reduction};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How data become noise, what the network predicts, and what an error at a time counts.
+/// Noise schedule, prediction target and loss. A schedule and a loss have settings of their own beside them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct DiffusionConfig {
-    /// How the noise grows.
+    /// Growth of the noise with time.
+    #[serde(flatten)]
     pub schedule: NoiseSchedule,
-    /// Number of noise levels T of the discrete schedules.
-    pub timesteps: usize,
-    /// Variance of the first step of `linear`; of `vp-linear`, the rate at which noise is added at time 0.
-    pub beta_start: f64,
-    /// Variance of the last step of `linear`; of `vp-linear`, the rate at which noise is added at time 1.
-    pub beta_end: f64,
-    /// Noise at time 0 of `ve`.
-    pub sigma_min: f64,
-    /// Noise at time 1 of `ve`.
-    pub sigma_max: f64,
-    /// Earliest time of the continuous schedules.
-    pub t_min: f64,
-    /// Latest time of the continuous schedules.
-    pub t_max: f64,
-    /// What the network predicts.
+    /// Quantity that the network predicts.
     pub target: PredictionTarget,
     /// Weight of the squared error as a function of time.
-    pub loss: Loss,
-    /// Bound of the signal-to-noise ratio in `min-snr`.
-    pub min_snr_gamma: f64,
-    /// Whether an image's error is the mean or the sum over its values.
+    #[serde(flatten)]
+    pub loss: LossWeighting,
+    /// Mean or sum of the squared errors of an image's values.
     pub reduction: Reduction,
     /// Weight of the variational bound, the mean over the values in bits, where the network has channels for a variance.
     pub vb_weight: f64,
@@ -38,56 +24,12 @@ pub struct DiffusionConfig {
     pub label_drop: f64,
 }
 
-/// How the noise grows with time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NoiseSchedule {
-    /// beta linear in time (Ho et al. 2020).
-    Linear,
-    /// alpha_bar a squared cosine of time (Nichol and Dhariwal 2021).
-    Cosine,
-    /// Continuous time: a = cos(pi t / 2), sigma = sin(pi t / 2).
-    VpCosine,
-    /// Continuous time: the limit of `linear` for ever more steps.
-    VpLinear,
-    /// Continuous time, exploding variance: a = 1, sigma geometric in t.
-    Ve,
-}
-
-/// Weight of the squared error as a function of time, by name: see [`LossWeighting`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// The error of the output, all times alike; a raw score's times sigma^2.
-    Simple,
-    /// The error of the target itself, all times alike.
-    Unweighted,
-    /// The variational bound of a discrete schedule, with the posterior's variance.
-    Vlb,
-    /// The variational bound of a discrete schedule, with the forward process's variance.
-    VlbLarge,
-    /// The variational bound in continuous time.
-    Nelbo,
-    /// The error of the image that the output implies.
-    Rescaled,
-    /// The error of the image times the signal-to-noise ratio, up to a bound.
-    MinSnr,
-}
-
 impl Default for DiffusionConfig {
     fn default() -> Self {
         DiffusionConfig {
-            schedule: NoiseSchedule::Linear,
-            timesteps: 1000,
-            beta_start: 1e-4,
-            beta_end: 0.02,
-            sigma_min: 0.01,
-            sigma_max: 50.0,
-            t_min: 0.001,
-            t_max: 0.999,
+            schedule: NoiseSchedule::default(),
             target: PredictionTarget::Epsilon,
-            loss: Loss::Simple,
-            min_snr_gamma: 5.0,
+            loss: LossWeighting::Simple,
             reduction: Reduction::Mean,
             vb_weight: 1.0,
             label_drop: 0.2,
@@ -101,30 +43,7 @@ impl DiffusionConfig {
     /// # Errors
     /// Settings of which there is none.
     pub fn process(&self) -> Result<Process> {
-        let continuous = |schedule| Process::continuous(schedule, self.t_min, self.t_max);
-        let process = match self.schedule {
-            NoiseSchedule::Linear => {
-                Schedule::linear(self.timesteps, self.beta_start, self.beta_end).map(Process::Discrete)
-            }
-            NoiseSchedule::Cosine => Schedule::cosine(self.timesteps).map(Process::Discrete),
-            NoiseSchedule::VpCosine => continuous(Continuous::VpCosine),
-            NoiseSchedule::VpLinear => continuous(Continuous::VpLinear { b0: self.beta_start, b1: self.beta_end }),
-            NoiseSchedule::Ve => continuous(Continuous::Ve { sigma_min: self.sigma_min, sigma_max: self.sigma_max }),
-        };
-        process.map_err(|e| Error::Config(format!("diffusion: {e}")))
-    }
-
-    /// Weight of the squared error.
-    pub fn weighting(&self) -> LossWeighting {
-        match self.loss {
-            Loss::Simple => LossWeighting::Simple,
-            Loss::Unweighted => LossWeighting::Unweighted,
-            Loss::Vlb => LossWeighting::Vlb,
-            Loss::VlbLarge => LossWeighting::VlbLarge,
-            Loss::Nelbo => LossWeighting::Nelbo,
-            Loss::Rescaled => LossWeighting::Rescaled,
-            Loss::MinSnr => LossWeighting::MinSnr { gamma: self.min_snr_gamma },
-        }
+        self.schedule.process().map_err(|e| Error::Config(format!("diffusion: {e}")))
     }
 
     /// Checks the settings against each other.
@@ -134,7 +53,7 @@ impl DiffusionConfig {
     pub fn validate(&self) -> Result<()> {
         let process = self.process()?;
         let named = |e: Error| Error::Config(format!("diffusion: {e}"));
-        self.weighting().validate(self.target, &process).map_err(named)?;
+        self.loss.validate(self.target, &process).map_err(named)?;
         if !(0.0..=1.0).contains(&self.label_drop) {
             return Err(Error::Config(format!("diffusion.label_drop = {} is not in [0, 1]", self.label_drop)));
         }

@@ -2,9 +2,8 @@
 
 use super::config::Config;
 use super::model_file::ModelFile;
-use super::sample_config::SamplePlan;
 use crate::Result;
-use crate::diffusion::Process;
+use crate::diffusion::{Process, SamplePlan};
 use crate::engine::device::Device;
 use crate::engine::random::RngState;
 use crate::engine::tape::{Backend, Session};
@@ -29,7 +28,7 @@ impl LoadedModel {
     /// An impossible configuration, or a device with too little memory.
     pub fn new(model: &ModelFile, device: Device) -> Result<LoadedModel> {
         let config = &model.config;
-        config.sample.check_guidance(config)?;
+        config.sample.check_guidance(config.model.classes())?;
         let (backend, mut store) = (device.backend(), Store::new());
         let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
         let chunk = chunk_images(backend, config.model.sample_len());
@@ -59,7 +58,7 @@ impl LoadedModel {
     /// # Errors
     /// Settings that contradict each other.
     pub fn plan(&self) -> Result<SamplePlan> {
-        self.config.sample.plan(&self.config)
+        self.config.sample_plan()
     }
 
     /// Draws samples.

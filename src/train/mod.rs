@@ -4,6 +4,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod diffusers_scheduler;
 mod diffusion_config;
 pub mod feed;
 mod loaded;

@@ -1,11 +1,11 @@
-//! What a step of training asks of the network, as coefficients of each image.
+//! Training objective: the coefficients of each image in a step.
 
 use super::config::Config;
-use super::random::{hides_label, timestep_draw};
+use super::random::{hides_label, timestep_word};
 use crate::Result;
 use crate::diffusion::learned_variance::VarianceStep;
-use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, TimestepDraw};
-use crate::engine::ops::hybrid_loss;
+use crate::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction};
+use crate::engine::ops::records::{HybridLossRecord, NoiseRecord};
 use std::ops::Range;
 
 /// The objective of a run.
@@ -21,20 +21,19 @@ pub struct Objective {
     /// Images of a batch, and values of an image.
     batch: [usize; 2],
     seed: u64,
-    draw: TimestepDraw,
 }
 
-/// What the images of a part of a batch are told and count.
+/// Coefficients of the images of a part of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct PartCoefficients {
-    /// `[n]` time as the network is told it.
+    /// `[n]` time inputs of the network.
     pub time: Vec<f32>,
-    /// `[n, 4]` a, sigma, c_x, c_eps.
-    pub noise: Vec<f32>,
+    /// `[n]` how each image is noised, and its target.
+    pub noise: Vec<NoiseRecord>,
     /// `[n]` factor of the squared error, summed over an image's values.
     pub weight: Vec<f32>,
-    /// `[n, 8]` as [`hybrid_loss`](crate::engine::ops::hybrid_loss) reads them; empty unless the variance is learned.
-    pub hybrid: Vec<f32>,
+    /// `[n]` coefficients of the hybrid loss; empty unless the variance is learned.
+    pub hybrid: Vec<HybridLossRecord>,
 }
 
 impl Objective {
@@ -47,54 +46,65 @@ impl Objective {
         Ok(Objective {
             process: diffusion.process()?,
             target: diffusion.target,
-            weighting: diffusion.weighting(),
+            weighting: diffusion.loss,
             reduction: diffusion.reduction,
             vb_weight: diffusion.vb_weight,
             label_drop: diffusion.label_drop,
             classes: config.model.classes(),
             batch: [config.train.batch_size, config.model.sample_len()],
             seed: config.train.seed,
-            draw: timestep_draw(config.train.seed),
         })
     }
 
-    /// What images `images` of the batch of `step` are told and count; each has a time of its own.
+    /// Coefficients of images `images` of the batch of `step`; each has a time of its own.
     ///
     /// # Errors
     /// A weighting that the process does not allow.
     pub fn part(&self, step: u32, images: Range<usize>, learns_variance: bool) -> Result<PartCoefficients> {
         let mut part = PartCoefficients::default();
         for image in images {
-            let t = self.draw.time(step, image as u32, &self.process);
+            let t = self.time(step, image);
             let c = ImageCoefficients::new(&self.process, self.target, self.weighting, t, self.batch, self.reduction)?;
             part.time.push(c.time);
-            part.noise.extend([c.a, c.sigma, c.c_x, c.c_eps]);
+            part.noise.push(NoiseRecord { a: c.a, sigma: c.sigma, c_x: c.c_x, c_eps: c.c_eps });
             part.weight.push(c.weight);
             if learns_variance {
-                part.hybrid.extend(self.hybrid(t, c.weight));
+                part.hybrid.push(self.hybrid(t, c.weight));
             }
         }
         Ok(part)
     }
 
+    /// The time of an image of the batch of `step`.
+    fn time(&self, step: u32, image: usize) -> f64 {
+        self.process.time(timestep_word(self.seed, step, image as u32))
+    }
+
     /// Coefficients of the hybrid loss at `t` (Nichol and Dhariwal 2021, eq. 15-16).
-    fn hybrid(&self, t: f64, weight: f32) -> [f32; hybrid_loss::COEFFICIENTS] {
+    fn hybrid(&self, t: f64, w: f32) -> HybridLossRecord {
         let Process::Discrete(schedule) = &self.process else { unreachable!("refused with the configuration") };
         let VarianceStep { log_variance: [log_min, log_max], c_2, first } = VarianceStep::new(schedule, t as usize);
         let x0 = self.target.x0(&self.process.point(t));
         let [images, values] = self.batch.map(|n| n as f64);
-        let w_vb = self.vb_weight / (images * values);
-        let c = [f64::from(weight), w_vb, x0.z, x0.out, c_2, log_min, log_max, f64::from(u8::from(first))];
-        c.map(|v| v as f32)
+        HybridLossRecord {
+            w,
+            w_vb: (self.vb_weight / (images * values)) as f32,
+            p_z: x0.z as f32,
+            p_out: x0.out as f32,
+            share: c_2 as f32,
+            log_min: log_min as f32,
+            log_max: log_max as f32,
+            decodes: f32::from(u8::from(first)),
+        }
     }
 
-    /// The loss of one sample at `t`, averaged over its values: what the network `said [h, w, out_channels]` of a sample
-    /// `x` with noise `eps`, both `[h, w, c]`. Of a network that learns a variance, that of the mean alone.
+    /// The loss of one sample at `t`, averaged over its values, from the sample `x`, its noise `eps`, both `[h, w, c]`, and
+    /// the network's output `[h, w, out_channels]`. A learned variance does not count.
     ///
     /// # Errors
     /// A weighting that the process does not allow.
-    pub fn loss(&self, t: f64, [x, eps, said]: [&[f32]; 3], channels: usize) -> Result<f64> {
-        let error = self.target.squared_error(&self.process.point(t), [x, eps, said], channels);
+    pub fn loss(&self, t: f64, [x, eps, out]: [&[f32]; 3], channels: usize) -> Result<f64> {
+        let error = self.target.squared_error(&self.process.point(t), [x, eps, out], channels);
         Ok(self.weighting.weight(self.target, &self.process, t)? * error)
     }
 
@@ -109,7 +119,7 @@ impl Objective {
         &self.process
     }
 
-    /// The labels that the network is shown in `step`: some are replaced by the null label.
+    /// Label inputs of the network in `step`: some labels are replaced by the null label.
     pub fn shown_labels(&self, step: u32, first: usize, labels: &[i32]) -> Vec<i32> {
         let shown = |(i, &label): (usize, &i32)| {
             let hidden = hides_label(self.seed, step, (first + i) as u32, self.label_drop);
@@ -142,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_tells_the_network_the_time_that_training_tells_it() {
+    fn a_probe_has_the_time_input_of_training() {
         for schedule in ["diffusion.schedule=linear", "diffusion.schedule=vp-cosine"] {
             let config = Config::default().with_settings(&[schedule.into()]).unwrap();
             let objective = Objective::new(&config).unwrap();
-            for (image, told) in objective.part(3, 0..8, false).unwrap().time.into_iter().enumerate() {
-                let t = objective.draw.time(3, image as u32, objective.process());
-                assert_eq!(ProbePoint::new(objective.process(), t).network_time as f32, told, "{schedule}");
+            for (image, time) in objective.part(3, 0..8, false).unwrap().time.into_iter().enumerate() {
+                let t = objective.time(3, image);
+                assert_eq!(ProbePoint::new(objective.process(), t).network_time as f32, time, "{schedule}");
             }
         }
     }
@@ -161,8 +171,8 @@ mod tests {
         let Process::Discrete(schedule) = objective.process() else { panic!("a table") };
         let part = objective.part(0, 0..32, true).unwrap();
         let (mut seen, values) = ([false; 5], config.model.sample_len() as f64);
-        for (image, c) in part.hybrid.chunks_exact(hybrid_loss::COEFFICIENTS).enumerate() {
-            let t = objective.draw.time(0, image as u32, objective.process()) as usize;
+        for (image, c) in part.hybrid.iter().enumerate() {
+            let t = objective.time(0, image) as usize;
             seen[t] = true;
             let (a, beta) = (schedule.level(t).a, schedule.beta(t));
             let share = |s: usize| 1.0 - schedule.level(s).a.powi(2);
@@ -179,7 +189,7 @@ mod tests {
                 f64::from(u8::from(t == 1)),
             ];
             let close = |(&got, want): (&f32, f64)| (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1e-3);
-            assert!(c.iter().zip(want).all(close), "t = {t}: {c:?}, not {want:?}");
+            assert!(c.values().iter().zip(want).all(close), "t = {t}: {c:?}, not {want:?}");
         }
         assert_eq!(seen, [false, true, true, true, true]);
     }
@@ -190,6 +200,6 @@ mod tests {
         let [whole, first, second] = [0..8, 0..3, 3..8].map(|images| objective.part(5, images, true).unwrap());
         assert_eq!([first.noise, second.noise].concat(), whole.noise);
         assert_eq!([first.hybrid, second.hybrid].concat(), whole.hybrid);
-        assert_eq!((whole.hybrid.len(), whole.time.len()), (64, 8));
+        assert_eq!((whole.hybrid.len(), whole.time.len()), (8, 8));
     }
 }

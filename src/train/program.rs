@@ -10,8 +10,9 @@
 use super::config::{Config, Optimizer};
 use crate::Result;
 use crate::engine::ops::adam::AdamTensors;
-use crate::engine::ops::hybrid_loss::{self, HybridLoss, hybrid_loss};
+use crate::engine::ops::hybrid_loss::{HybridLoss, hybrid_loss};
 use crate::engine::ops::philox::state_tensor;
+use crate::engine::ops::records::{AdamRecord, HybridLossRecord, NoiseRecord};
 use crate::engine::ops::{adam, add, grad_norm, noise_loss};
 use crate::engine::tape::{Backend, Pass, Tape, Work};
 use crate::engine::tensor::{DType, Store, Tensor};
@@ -22,11 +23,11 @@ use crate::nn::{Forward, ModelConfig, Network, ParamSet, Weights};
 pub struct PartInputs {
     /// Clean images `[n, h, w, c]` f32.
     pub images: Tensor,
-    /// `[n, 4]` f32: a, sigma, c_x, c_eps of each image's time.
+    /// `[n, 4]` f32: the [`NoiseRecord`] of each image's time.
     pub coefficients: Tensor,
     /// `[n]` f32: weight of each image's squared error.
     pub weight: Tensor,
-    /// `[n, 8]` f32: coefficients of the hybrid loss, where the network learns a variance; else absent.
+    /// `[n, 8]` f32: the [`HybridLossRecord`] of each image, where the network learns a variance; else absent.
     pub hybrid: Tensor,
     /// `[n]` f32: time as the network reads it.
     pub time: Tensor,
@@ -47,10 +48,10 @@ impl PartInputs {
     pub fn reserve_sized(store: &mut Store, model: &ModelConfig, [n, h, w]: [usize; 3]) -> PartInputs {
         let [_, _, c] = model.sample_dims();
         let learns_variance = model.out_channels() > c;
-        let hybrid = learns_variance.then(|| store.tensor(&[n, hybrid_loss::COEFFICIENTS], DType::F32));
+        let hybrid = learns_variance.then(|| store.tensor(&[n, HybridLossRecord::LEN], DType::F32));
         PartInputs {
             images: store.tensor(&[n, h, w, c], DType::F32),
-            coefficients: store.tensor(&[n, 4], DType::F32),
+            coefficients: store.tensor(&[n, NoiseRecord::LEN], DType::F32),
             weight: store.tensor(&[n], DType::F32),
             hybrid: hybrid.unwrap_or(Tensor::EMPTY),
             time: store.tensor(&[n], DType::F32),
@@ -95,7 +96,8 @@ impl StepTensors {
         let outcome = store.tensor(&[3], DType::F32);
         // From here on all that the host writes for a step, in one piece.
         let parts = part_gradients.map(|gradients| PartTensors { gradients, loss: store.tensor(&[1], DType::F32) });
-        let state = OptimizerState { m, v, ema: average.values, hyper: store.tensor(&[8], DType::F32), outcome };
+        let hyper = store.tensor(&[AdamRecord::LEN], DType::F32);
+        let state = OptimizerState { m, v, ema: average.values, hyper, outcome };
         let inputs = PartInputs::reserve(store, &config.model, config.train.micro_batch());
         StepTensors { weights, average, state, parts, inputs }
     }
@@ -219,7 +221,7 @@ pub struct OptimizerState {
     pub v: Tensor,
     /// Moving average of the weights.
     pub ema: Tensor,
-    /// Numbers that change from step to step: [`AdamHyper::values`](crate::engine::ops::adam::AdamHyper::values).
+    /// Numbers that change from step to step, an [`AdamRecord`].
     pub hyper: Tensor,
     /// Result of an update: norm of the gradients, loss, and 1 if either was not finite. See
     /// [`grad_norm`](crate::engine::ops::grad_norm::grad_norm).

@@ -1,7 +1,6 @@
-//! Random numbers of a run that the host draws: the initial weights and the times of every batch. Each is a function of
-//! the seed, the step and an index.
+//! Random numbers of a run that the host draws: the initial weights, the times of every batch, the hidden labels. Each is
+//! a function of the seed, the step and an index.
 
-use crate::diffusion::TimestepDraw;
 use crate::engine::random::{Philox, RngState, Stream};
 use crate::nn::{Init, ParamSet};
 
@@ -25,17 +24,12 @@ pub fn initial_weights(params: &ParamSet, seed: u64) -> Vec<f32> {
     })
 }
 
-/// The times of a run: each a function of the seed, the step and the image's number in its batch.
-pub fn timestep_draw(seed: u64) -> TimestepDraw {
-    TimestepDraw { philox: timestep_words, seed, stream: TIMES.id() }
-}
-
-fn timestep_words(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let seed = u64::from(key[1]) << 32 | u64::from(key[0]);
-    let state = RngState { seed, step: counter[2], first_image: counter[1] };
-    let mut words = [0; 4];
-    Philox::new(state, TIMES).fill_words(0, 4 * counter[0] as usize, &mut words);
-    words
+/// The uniform word that becomes an image's time: a function of the seed, the step and the image's number in its batch,
+/// independent of how a batch is split and of the device.
+pub fn timestep_word(seed: u64, step: u32, image: u32) -> u32 {
+    let mut word = [0];
+    Philox::new(RngState { seed, step, first_image: image }, TIMES).fill_words(0, 0, &mut word);
+    word[0]
 }
 
 /// Returns true if the label of an image of a batch is hidden, which has the given probability.

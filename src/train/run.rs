@@ -11,7 +11,7 @@ use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
 use crate::report::{Record, read_metrics, sample_sheet, write_run_report};
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,7 +222,7 @@ impl Run<'_> {
         let samples = trainer.sample()?;
         let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
         sheet.write_png(&path)?;
-        if !samples.are_points() {
+        if samples.kind() == SampleKind::Images {
             samples.strip().write_png(&self.dir.strip())?;
         }
         watch(Event::Sheet(&path));

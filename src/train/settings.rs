@@ -2,12 +2,37 @@
 //!
 //! Both go the same way: every key is looked up in the complete configuration, so that an unknown one is refused with
 //! the nearest name, and a value must have the type that stands there.
+//!
+//! Some settings are a choice ([`Choice`]): a sampler, a noise schedule and a loss have settings of their own, which stand beside their
+//! name. A choice is made before the other settings are looked up; settings of the same name keep their value. A file
+//! may also hold settings of a choice that it does not make, which have no effect: it stays valid when another choice
+//! is made on top of it.
 
 use super::config::Config;
+use crate::diffusion::{LossWeighting, NoiseSchedule, Sampler};
 use crate::nn::{ARCHITECTURE, ModelConfig};
 use crate::{Error, Result};
+use serde::Serialize;
 use std::path::Path;
 use toml::{Table, Value};
+
+/// A setting with a fixed number of values, each of which brings other settings into its section.
+struct Choice {
+    section: &'static str,
+    key: &'static str,
+    /// The default settings of every value.
+    variants: fn() -> Vec<Table>,
+}
+
+const CHOICES: [Choice; 3] = [
+    Choice { section: "diffusion", key: "schedule", variants: || tables(&NoiseSchedule::all()) },
+    Choice { section: "sample", key: "sampler", variants: || tables(&Sampler::all()) },
+    Choice { section: "diffusion", key: "loss", variants: || tables(&LossWeighting::all()) },
+];
+
+fn tables(variants: &[impl Serialize]) -> Vec<Table> {
+    variants.iter().map(|variant| Table::try_from(variant).expect("settings are a table")).collect()
+}
 
 impl Config {
     /// Writes the configuration as a complete TOML file.
@@ -24,7 +49,10 @@ impl Config {
         let table: Table = toml::from_str(&text).map_err(|e| Error::format(path, one_line(&e)))?;
         let mut leaves = Vec::new();
         collect_leaves(&mut leaves, "", table);
-        self.with(leaves).map_err(|e| Error::format(path, e.to_string()))
+        let in_file = |e: Error| Error::format(path, e.to_string());
+        let table = self.choose(&leaves).map_err(in_file)?;
+        leaves.retain(|(key, _)| has(&table, key) || !CHOICES.iter().any(|choice| choice.bringer(key).is_some()));
+        self.set_all(table, leaves).map_err(in_file)
     }
 
     /// Changes this configuration by `key=value` settings such as `train.steps=100` or `model.channels=[32, 64]`.
@@ -38,7 +66,8 @@ impl Config {
                 .ok_or_else(|| Error::Config(format!("\"{setting}\": wanted key=value, e.g. train.steps=1000")))?;
             Ok((key.trim().to_owned(), parse_value(value.trim())))
         });
-        self.with(parsed.collect::<Result<_>>()?)
+        let settings: Vec<_> = parsed.collect::<Result<_>>()?;
+        self.set_all(self.choose(&settings)?, settings)
     }
 
     /// Lists every setting with its dotted key, in order.
@@ -52,9 +81,10 @@ impl Config {
         Table::try_from(self).expect("a configuration is a table")
     }
 
-    fn with(&self, settings: Vec<(String, Value)>) -> Result<Config> {
+    /// The configuration as a table that holds every setting which exists once these choices are made.
+    fn choose(&self, settings: &[(String, Value)]) -> Result<Table> {
         let mut table = self.table();
-        // Another architecture has other settings, so it is chosen before they are looked up.
+        // Another architecture replaces the whole section.
         let architecture = settings.iter().rfind(|(key, _)| key.strip_prefix("model.") == Some(ARCHITECTURE));
         if let Some((_, Value::String(name))) = architecture
             && table["model"][ARCHITECTURE].as_str() != Some(name)
@@ -62,11 +92,65 @@ impl Config {
             let config = Config { model: ModelConfig::named(name)?, ..self.clone() };
             table = config.table();
         }
+        for choice in &CHOICES {
+            if let Some((_, Value::String(name))) = settings.iter().rfind(|(key, _)| choice.is(key)) {
+                choice.make(&mut table, name)?;
+            }
+        }
+        Ok(table)
+    }
+
+    /// This configuration with the settings of `table` after these changes.
+    fn set_all(&self, mut table: Table, settings: Vec<(String, Value)>) -> Result<Config> {
         for (key, value) in settings {
             set(&mut table, &key, value)?;
         }
-        table.try_into().map_err(|e: toml::de::Error| Error::Config(one_line(&e)))
+        let mut config: Config = table.try_into().map_err(|e: toml::de::Error| Error::Config(one_line(&e)))?;
+        // No setting says this, so no table holds it.
+        config.sample.diffusers = self.sample.diffusers.clone();
+        Ok(config)
     }
+}
+
+impl Choice {
+    fn is(&self, key: &str) -> bool {
+        key.split_once('.') == Some((self.section, self.key))
+    }
+
+    fn name(&self, variant: &Table) -> String {
+        variant[self.key].as_str().expect("a choice is a name").to_owned()
+    }
+
+    /// The name of the first value that brings the setting.
+    fn bringer(&self, key: &str) -> Option<String> {
+        let (section, setting) = key.split_once('.')?;
+        let brings = |variant: &Table| section == self.section && setting != self.key && variant.contains_key(setting);
+        (self.variants)().iter().find(|variant| brings(variant)).map(|variant| self.name(variant))
+    }
+
+    /// Puts the settings of the value `name` in the place of those of the present value.
+    fn make(&self, table: &mut Table, name: &str) -> Result<()> {
+        let variants = (self.variants)();
+        let Some(variant) = variants.iter().find(|variant| self.name(variant) == name) else {
+            let names: Vec<String> = variants.iter().map(|variant| self.name(variant)).collect();
+            let (section, key) = (self.section, self.key);
+            return Err(Error::Config(format!("{section}.{key} = \"{name}\": there are {}", names.join(", "))));
+        };
+        let section = table[self.section].as_table_mut().expect("a section is a table");
+        let present = section[self.key].as_str().unwrap_or_default().to_owned();
+        let old = variants.iter().find(|variant| self.name(variant) == present).into_iter().flat_map(Table::keys);
+        let kept: Table = old.filter_map(|key| section.remove(key).map(|value| (key.clone(), value))).collect();
+        for (key, value) in variant {
+            let value = if key == self.key { value } else { kept.get(key).unwrap_or(value) };
+            section.insert(key.clone(), value.clone());
+        }
+        Ok(())
+    }
+}
+
+fn has(table: &Table, key: &str) -> bool {
+    let found = key.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
+    found.is_some()
 }
 
 /// Reads a value as TOML, or as a string where it is none: quotes are optional on the command line.
@@ -101,6 +185,12 @@ fn kind(value: &Value) -> &'static str {
 }
 
 fn unknown(table: &Table, key: &str) -> Error {
+    let brought = CHOICES.iter().find_map(|choice| Some((choice, choice.bringer(key)?)));
+    if let Some((Choice { section, key: chosen, .. }, name)) = brought {
+        let present = &table[*section][*chosen];
+        let choice = format!("{section}.{chosen}");
+        return Error::Config(format!("{key} is a setting of {choice} = \"{name}\", but {choice} is {present}"));
+    }
     let mut leaves = Vec::new();
     collect_leaves(&mut leaves, "", table.clone());
     let names = leaves.iter().map(|(name, _)| name.as_str());
@@ -146,6 +236,7 @@ fn one_line(error: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::Langevin;
     use crate::nn::MlpConfig;
 
     fn refused(setting: &str) -> String {
@@ -166,7 +257,7 @@ mod tests {
         assert_eq!(config.data.source, "some/dir");
         let ModelConfig::Unet(unet) = &config.model else { panic!("{:?}", config.model) };
         assert_eq!(unet.channels, [8, 16]);
-        assert_eq!(config.sample.sampler, crate::train::sample_config::SamplerKind::Ddim);
+        assert_eq!(config.sample.sampler, Sampler::Ddim { eta: 0.0 });
     }
 
     #[test]
@@ -183,6 +274,43 @@ mod tests {
         // Naming the architecture that it has anyway changes nothing.
         let small = with(&["model.channels=[8, 16]"]).unwrap();
         assert_eq!(small.with_settings(&["model.architecture=unet".into()]).unwrap(), small);
+    }
+
+    #[test]
+    fn a_sampler_and_a_loss_bring_their_own_settings() {
+        let with = |config: &Config, settings: &[&str]| {
+            config.with_settings(&settings.iter().map(|s| (*s).into()).collect::<Vec<_>>())
+        };
+        // In whatever order they are given.
+        let ddim = with(&Config::default(), &["sample.eta=1", "sample.sampler=ddim"]).unwrap();
+        assert_eq!(ddim.sample.sampler, Sampler::Ddim { eta: 1.0 });
+        assert_eq!(
+            with(&ddim, &["sample.sampler=ddim", "sample.steps=7"]).unwrap().sample.sampler,
+            ddim.sample.sampler
+        );
+        let langevin = with(&ddim, &["sample.sampler=langevin", "sample.langevin_levels=3"]).unwrap();
+        assert_eq!(langevin.sample.sampler, Sampler::Langevin(Langevin { levels: 3, ..Langevin::default() }));
+        let gamma = with(&ddim, &["diffusion.loss=min-snr", "diffusion.min_snr_gamma=2"]).unwrap();
+        assert_eq!(gamma.diffusion.loss, LossWeighting::MinSnr { gamma: 2.0 });
+        let message = with(&ddim, &["sample.variance=learned"]).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "sample.variance is a setting of sample.sampler = \"ddpm\", but sample.sampler is \"ddim\""
+        );
+    }
+
+    #[test]
+    fn a_file_may_hold_settings_of_choices_that_it_does_not_make() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let file = "[diffusion]\nloss = \"simple\"\nmin_snr_gamma = 5.0\n\n[sample]\nsampler = \"ddim\"\neta = 0.5\n\
+                    variance = \"fixed-small\"\nlangevin_levels = 10\n";
+        std::fs::write(&path, file).unwrap();
+        let config = Config::default().with_file(&path).unwrap();
+        assert_eq!(config.sample.sampler, Sampler::Ddim { eta: 0.5 });
+        assert_eq!(config.diffusion.loss, LossWeighting::Simple);
+        std::fs::write(&path, file.replace("eta", "etta")).unwrap();
+        assert!(Config::default().with_file(&path).is_err());
     }
 
     #[test]

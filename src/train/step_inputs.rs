@@ -62,7 +62,7 @@ impl StepInputs {
         let (first, values) = (part * n, self.part.images.numel() / n);
         let coefficients = self.objective.part(step, first..first + n, !self.part.hybrid.is_empty())?;
         let rng = RngState { seed: self.train.seed, step, first_image: first as u32 }.words();
-        let hyper = self.hyper(batch).values();
+        let hyper = self.hyper(batch).record();
         let shown = self.part.labels.map(|_| self.objective.shown_labels(step, first, &batch.labels[first..][..n]));
         let mut list: Vec<(Tensor, &[u8])> = vec![
             (self.part.images, cast_slice(&batch.images[first * values..][..n * values])),
@@ -78,7 +78,7 @@ impl StepInputs {
             list.push((labels, cast_slice(shown)));
         }
         if part == 0 {
-            list.push((self.hyper, cast_slice(&hyper)));
+            list.push((self.hyper, cast_slice(hyper.values())));
             list.extend(self.part_loss.map(|loss| (loss, cast_slice(&[0f32; 1]))));
         }
         session.write_all(&list)

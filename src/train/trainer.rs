@@ -316,7 +316,7 @@ impl Trainer {
             self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
-        let plan = settings.plan(&self.config)?;
+        let plan = self.config.sample_plan()?;
         let request = Request { guidance: settings.guidance, ..Request::new(&plan, settings.n, settings.seed) };
         self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
     }

@@ -133,8 +133,8 @@ fn the_squared_error_is_of_the_first_channels() {
         let (c_x, c_eps) = target.target(&at);
         let right = |i: usize| c_x * f64::from(x[i]) + c_eps * f64::from(eps[i]);
         // Two pixels of two channels, and two more of a variance, which do not count.
-        let said = [0, 1, 9, 9, 2, 3, 9, 9].map(|i| if i == 9 { 100.0 } else { (right(i) + off[i]) as f32 });
-        let error = target.squared_error(&at, [&x, &eps, &said], 2);
+        let out = [0, 1, 9, 9, 2, 3, 9, 9].map(|i| if i == 9 { 100.0 } else { (right(i) + off[i]) as f32 });
+        let error = target.squared_error(&at, [&x, &eps, &out], 2);
         let want = off.iter().map(|o| o * o).sum::<f64>() / 4.0;
         assert!((error - want).abs() <= 1e-5, "{target:?}: {error}, not {want}");
     }

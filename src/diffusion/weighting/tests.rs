@@ -89,7 +89,7 @@ fn one_error_costs_the_same_whatever_the_network_outputs() {
             for weighting in [bound, LossWeighting::Rescaled, LossWeighting::MinSnr { gamma: 5.0 }] {
                 let want = weighting.weight(PredictionTarget::X0, &process, t).unwrap() * e_x * e_x;
                 for target in &TARGETS[..if discrete { 6 } else { 5 }] {
-                    // The outputs that say x_0 = 0.2 and x_0 = 0.2 + e_x of the same z.
+                    // The outputs that imply x_0 = 0.2 and x_0 = 0.2 + e_x of the same z.
                     let [out, off] = [0.2, 0.2 + e_x].map(|x0| {
                         let (c_x, c_eps) = target.target(&at);
                         c_x * x0 + c_eps * (z - a * x0) / sigma
@@ -189,8 +189,9 @@ fn combinations_without_a_meaning_are_refused() {
 #[test]
 fn names_are_those_of_the_configuration() {
     let name = |weighting: LossWeighting| serde_json::to_string(&weighting).unwrap();
-    assert_eq!(name(LossWeighting::VlbLarge), "\"vlb-large\"");
-    assert_eq!(name(LossWeighting::MinSnr { gamma: 5.0 }), "{\"min-snr\":{\"gamma\":5.0}}");
+    assert_eq!(name(LossWeighting::VlbLarge), r#"{"loss":"vlb-large"}"#);
+    assert_eq!(name(LossWeighting::MinSnr { gamma: 3.0 }), r#"{"loss":"min-snr","min_snr_gamma":3.0}"#);
+    assert_eq!(serde_json::from_str::<LossWeighting>(r#"{"loss":"min-snr"}"#).unwrap(), LossWeighting::all()[6]);
     let targets = serde_json::to_string(&TARGETS).unwrap();
     assert_eq!(targets, r#"["x0","epsilon","v","score","score-scaled","mu"]"#);
 }

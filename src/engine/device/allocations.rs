@@ -21,11 +21,6 @@ impl Allocations {
         self.0.iter().map(|(&address, &bytes)| (address, bytes))
     }
 
-    /// Bytes of all that is allocated.
-    pub fn bytes(&self) -> u64 {
-        self.0.values().map(|&bytes| bytes as u64).sum()
-    }
-
     /// Checks that a range lies inside one allocation; an error message if not.
     pub fn check(&self, address: u64, bytes: usize) -> Result<(), String> {
         let inside = self.0.range(..=address).next_back().is_some_and(|(&base, &size)| {

@@ -4,6 +4,7 @@ mod allocations;
 mod backend;
 mod cuda;
 pub mod driver;
+#[cfg(feature = "emulator")]
 mod emu;
 pub mod host_math;
 mod host_memory;
@@ -17,6 +18,7 @@ mod tensor_map;
 pub use backend::Backend;
 pub use cuda::Cuda;
 pub use driver::{Capability, Driver, KernelArg, KernelCall};
+#[cfg(feature = "emulator")]
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use host_memory::HostMemory;
 pub use map_file::map_file;

@@ -1,6 +1,6 @@
 //! Choosing a device by its name on the command line.
 
-use super::{Backend, Capability, Cuda, Device, Emu, EmuOptions, HostMemory};
+use super::{Backend, Capability, Cuda, Device, HostMemory};
 use crate::{Error, Result};
 
 impl Device {
@@ -19,10 +19,7 @@ impl Device {
                 Err(error) => Ok((Device::Cpu, format!("computing on the CPU ({error})"))),
             },
             ("cpu", "") => quiet(Device::Cpu),
-            ("emu", "") => {
-                let note = "the GPU kernels run emulated: exact, and very slow".into();
-                Ok((Device::Gpu(Box::new(Emu::new(EmuOptions::default())?)), note))
-            }
+            ("emu", "") => Ok((emulator()?, "the GPU kernels run emulated: exact, and very slow".into())),
             ("cuda", "") if !spec.ends_with(':') => quiet(cuda(0)?),
             ("cuda", ordinal) if ordinal.bytes().all(|b| b.is_ascii_digit()) => {
                 quiet(cuda(ordinal.parse().map_err(|_| unknown())?)?)
@@ -49,6 +46,18 @@ impl Device {
             Device::Gpu(driver) => Backend::Gpu(Capability::of(driver.compute_capability())),
         }
     }
+}
+
+#[cfg(feature = "emulator")]
+fn emulator() -> Result<Device> {
+    use super::{Emu, EmuOptions};
+    Ok(Device::Gpu(Box::new(Emu::new(EmuOptions::default())?)))
+}
+
+#[cfg(not(feature = "emulator"))]
+fn emulator() -> Result<Device> {
+    let reason = "this program was built without the emulator: cargo build --release --features emulator".into();
+    Err(Error::Device { device: "emu".into(), reason })
 }
 
 #[cfg(test)]

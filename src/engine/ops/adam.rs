@@ -11,11 +11,14 @@
 //! If the norm of the gradients is not finite, nothing is changed.
 
 use crate::engine::device::Memory;
+use crate::engine::ops::records::AdamRecord;
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use bytemuck::{cast_slice, from_bytes};
 
-/// What changes from step to step: the contents of the tensor `hyper`.
+/// Numbers that change from step to step: the tensor `hyper` holds their [`AdamHyper::record`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamHyper {
     /// Learning rate of this step.
@@ -35,15 +38,23 @@ pub struct AdamHyper {
 }
 
 impl AdamHyper {
-    /// The tensor's eight floats: lr, beta1, beta2, eps, decay, c1, c2, ema_decay.
-    pub fn values(self) -> [f32; 8] {
+    /// The numbers as the update reads them, with the corrections of the moments.
+    pub fn record(self) -> AdamRecord {
         let correction = |beta: f32| (1.0 / (1.0 - (beta as f64).powf(self.step as f64))) as f32;
-        let (c1, c2) = (correction(self.beta1), correction(self.beta2));
-        [self.learning_rate, self.beta1, self.beta2, self.epsilon, self.weight_decay, c1, c2, self.ema_decay]
+        AdamRecord {
+            lr: self.learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.epsilon,
+            decay: self.weight_decay,
+            c1: correction(self.beta1),
+            c2: correction(self.beta2),
+            ema_decay: self.ema_decay,
+        }
     }
 }
 
-/// The flat arrays that one step reads and writes, all of n elements.
+/// Flat arrays that one step reads and writes, all of n elements.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamTensors {
     /// Parameters, f32.
@@ -63,57 +74,52 @@ pub struct AdamTensors {
 /// Records one step. `decoupled` selects AdamW; `max_norm` = 0 does not clip.
 ///
 /// # Shapes
-/// `hyper [8]` f32 of [`AdamHyper::values`]; `outcome [3]` f32 of [`grad_norm`](super::grad_norm::grad_norm).
+/// `hyper [LEN]` f32, an [`AdamRecord`]; `outcome [3]` f32 of [`grad_norm`](super::grad_norm::grad_norm).
 pub fn adam(tape: &mut Tape, tensors: AdamTensors, hyper: Tensor, outcome: Tensor, max_norm: f32, decoupled: bool) {
     let AdamTensors { p, m, v, ema, copy, g } = tensors;
     let fits = |t: Tensor| t.numel() == p.numel() && t.dtype() == DType::F32;
-    assert!([p, m, v, ema, g].into_iter().all(fits) && hyper.dims() == [8] && outcome.dims() == [3], "{tensors:?}");
+    assert!(
+        [p, m, v, ema, g].into_iter().all(fits) && hyper.dims() == [AdamRecord::LEN] && outcome.dims() == [3],
+        "{tensors:?}"
+    );
     assert!(copy.is_empty() || (copy.numel() == p.numel() && copy.dtype() == DType::Bf16), "{tensors:?}");
-    tape.push(Adam { tensors, hyper, outcome, max_norm, decoupled });
+    tape.push(Adam { p, m, v, ema, copy, g, hyper, outcome, max_norm, decoupled });
 }
 
-#[derive(Debug)]
-struct Adam {
-    tensors: AdamTensors,
-    hyper: Tensor,
-    outcome: Tensor,
-    max_norm: f32,
-    decoupled: bool,
+op! {
+    struct Adam = "adam" {
+        inout p,     // [n] f32
+        inout m,     // [n] f32
+        inout v,     // [n] f32
+        inout ema,   // [n] f32
+        out copy,    // [n] bf16; may be absent
+        in g,        // [n] f32
+        in hyper,    // [AdamRecord::LEN] f32
+        in outcome,  // [3] f32
+        max_norm: f32,
+        decoupled: bool,
+    }
 }
 
 impl Op for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        let AdamTensors { p, m, v, ema, copy, .. } = self.tensors;
-        vec![p, m, v, ema, copy]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let AdamTensors { p, m, v, ema, g, .. } = self.tensors;
-        vec![p, m, v, ema, g, self.hyper, self.outcome]
-    }
     fn cpu(&self, mem: &mut Memory) {
-        let AdamTensors { p, m, v, ema, g, .. } = self.tensors;
-        let ([p, m, v, ema], [g, hyper, outcome]) = mem.views([p, m, v, ema], [g, self.hyper, self.outcome]);
+        let ([p, m, v, ema], [g, hyper, outcome]) =
+            mem.views([self.p, self.m, self.v, self.ema], [self.g, self.hyper, self.outcome]);
         let &[norm, _, broken] = outcome else { unreachable!("three values") };
         if broken == 0.0 {
             let clip = if self.max_norm > 0.0 { (self.max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            update_cpu([p, m, v, ema], g, hyper, clip, self.decoupled);
+            update_cpu([p, m, v, ema], g, from_bytes(cast_slice(hyper)), clip, self.decoupled);
         }
     }
     fn launch(&self, q: &mut Launches) {
-        let AdamTensors { p, m, v, ema, copy, g } = self.tensors;
-        let n = p.numel();
-        let outs = [p, m, v, ema, copy].map(Into::into);
-        let ins = [g, self.hyper, self.outcome].map(Into::into);
-        let scalars = [(n as u64).into(), self.max_norm.into(), (self.decoupled as i32).into()];
-        q.kernel_named("adam").grid([n.div_ceil(4 * 256), 1, 1]).args(&[&outs[..], &ins, &scalars].concat());
+        let n = self.p.numel();
+        let launch = q.kernel_named("adam").operands(self).grid(flat(n, 4));
+        launch.with([n as u64]).with([self.max_norm]).with([i32::from(self.decoupled)]);
     }
 }
 
-fn update_cpu(state: [&mut [f32]; 4], g: &[f32], hyper: &[f32], clip: f32, decoupled: bool) {
-    let &[lr, beta1, beta2, eps, decay, c1, c2, ema_decay] = hyper else { unreachable!("eight values") };
+fn update_cpu(state: [&mut [f32]; 4], g: &[f32], by: &AdamRecord, clip: f32, decoupled: bool) {
+    let AdamRecord { lr, beta1, beta2, eps, decay, c1, c2, ema_decay } = *by;
     let (shrink, l2) = if decoupled { (lr * decay, 0.0) } else { (0.0, decay) };
     simd::for_chunks(state, [g], |[p, m, v, ema], [g]| {
         for ((((p, m), v), ema), g) in p.iter_mut().zip(m).zip(v).zip(ema).zip(g) {
@@ -154,7 +160,7 @@ mod tests {
             let mut store = Store::new();
             let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[n], DType::F32));
             let copy = if dtype == DType::Bf16 { store.tensor(&[n], dtype) } else { Tensor::EMPTY };
-            let (hyper, outcome) = (store.tensor(&[8], DType::F32), store.tensor(&[3], DType::F32));
+            let (hyper, outcome) = (store.tensor(&[AdamRecord::LEN], DType::F32), store.tensor(&[3], DType::F32));
             let mut session = Session::new(device, &store).unwrap();
             let start: Vec<f32> = (0..n).map(initial).collect();
             session.write(p, &start).unwrap();
@@ -165,7 +171,7 @@ mod tests {
             let mut program = session.load(tape).unwrap();
             for (i, gradient) in gradients.iter().enumerate() {
                 session.write(g, gradient).unwrap();
-                session.write(hyper, &AdamHyper { step: i as u64 + 1, ..HYPER }.values()).unwrap();
+                session.write(hyper, AdamHyper { step: i as u64 + 1, ..HYPER }.record().values()).unwrap();
                 session.run(&mut program).unwrap();
             }
             let state = [p, m, v, ema].map(|t| session.read(t).unwrap());

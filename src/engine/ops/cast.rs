@@ -2,7 +2,7 @@
 //! cast.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// `x` as a tensor of type `dtype`; `x` itself if it has that type already.
@@ -21,34 +21,31 @@ pub fn cast(tape: &mut Tape, x: Tensor, dtype: DType) -> Tensor {
 /// Records the cast of `x` into a given tensor of the other type.
 pub fn cast_into(tape: &mut Tape, y: Tensor, x: Tensor) {
     assert!(y.dtype() != x.dtype() && y.numel() == x.numel(), "cast of {x:?} to {y:?}");
-    tape.push(Cast { y, x });
+    tape.push(Cast { y, x, name: name(y.dtype()) });
 }
 
-#[derive(Debug)]
-struct Cast {
-    y: Tensor,
-    x: Tensor,
+fn name(to: DType) -> &'static str {
+    match to {
+        DType::F32 => "cast_to_f32",
+        DType::Bf16 => "cast_to_bf16",
+        DType::I32 => unreachable!("integers are not cast"),
+    }
+}
+
+op! {
+    struct Cast = self.name {
+        out y,  // any shape
+        in x,   // as y, of the other type
+        name: &'static str,
+    }
 }
 
 impl Op for Cast {
-    fn name(&self) -> &'static str {
-        match self.y.dtype() {
-            DType::F32 => "cast_to_f32",
-            DType::Bf16 => "cast_to_bf16",
-            DType::I32 => unreachable!("integers are not cast"),
-        }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dx = tape.grad_slot(self.x);
         let dy = tape.grad(self.y);
         if !dx.is_empty() {
-            tape.push(Cast { y: dx, x: dy });
+            cast_into(tape, dx, dy);
             tape.accumulate(self.x, dx);
         }
     }
@@ -56,20 +53,18 @@ impl Op for Cast {
         unreachable!("the CPU device stores f32 only");
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.y.numel();
-        let args = [self.y.into(), self.x.into(), (n as u64).into()];
-        q.kernel_named(self.name()).grid([n.div_ceil(8 * 256), 1, 1]).args(&args);
+        q.kernel_named(self.name).operands(self).elementwise(self.y.numel());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::ops::check::{Check, Input};
+    use crate::engine::ops::check::{Check, IMAGES, Input};
     use crate::engine::tensor::DType;
 
     #[test]
     fn there_and_back() {
-        for dims in [[1, 5, 7, 3], [3, 4, 4, 35], [2, 8, 8, 32]] {
+        for dims in IMAGES {
             Check::default().run(
                 &[Input::activation(&dims)],
                 |tape, x| {

@@ -5,10 +5,10 @@
 //! the pixels p.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::avg_pool::slice_blocks;
 use crate::engine::ops::dropout::{DropoutLayer, Mask, dropout_cpu};
 use crate::engine::simd;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::geometry::{channels, image_len};
+use crate::engine::tape::{Launch, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -30,10 +30,34 @@ impl ImageBias {
     pub(super) fn columns(&self, c: usize) -> Range<usize> {
         self.first..self.first + c
     }
+
+    /// Columns of all layers; 0 where there is no bias.
+    pub(super) fn width(&self) -> usize {
+        if self.values.is_empty() { 0 } else { self.values.dim(1) }
+    }
+
+    /// True if there is one for every image and channel of `x`.
+    pub(super) fn fits(&self, x: Tensor) -> bool {
+        let ImageBias { values, first } = *self;
+        let has_columns = values.rank() == 2 && values.dim(0) == x.dim(0) && first + x.last_dim() <= values.dim(1);
+        has_columns && values.dtype() == x.dtype()
+    }
+
+    /// Adds the arguments of both kernels after the operands: pixels and channels of `x`, the columns, dropout.
+    fn arguments(&self, launch: &mut Launch, x: Tensor, dropout: &DropoutLayer) {
+        let c = x.last_dim();
+        launch.with([image_len(x) / c, c, self.width(), self.first]).with([dropout.argument()]);
+    }
+}
+
+impl Operand for ImageBias {
+    fn tensors(&self) -> Vec<Tensor> {
+        vec![self.values]
+    }
 }
 
 impl From<Tensor> for ImageBias {
-    /// That of one layer, `[n, c]`.
+    /// Makes a bias of one layer of its values `[n, c]`.
     fn from(values: Tensor) -> ImageBias {
         ImageBias { values, first: 0 }
     }
@@ -52,40 +76,32 @@ pub fn channel_bias(tape: &mut Tape, x: Tensor, bias: impl Into<ImageBias>) -> T
 /// the activations' type in between.
 ///
 /// # Shapes
-/// Those of [`channel_bias`].
+/// The same as [`channel_bias`].
 pub fn channel_bias_with(
     tape: &mut Tape,
     x: Tensor,
     bias: impl Into<ImageBias>,
     dropout: Option<DropoutLayer>,
 ) -> Tensor {
-    let (bias, c) = (bias.into(), x.last_dim());
-    let fits = bias.values.rank() == 2 && bias.values.dim(0) == x.dim(0) && bias.first + c <= bias.values.dim(1);
-    assert!(fits && bias.values.dtype() == x.dtype(), "bias {bias:?} for {x:?}");
-    assert!(dropout.is_none_or(|layer| (0.0..1.0).contains(&layer.p)), "channel_bias: {dropout:?}");
+    let bias = bias.into();
+    assert!(bias.fits(x), "bias {bias:?} for {x:?}");
+    let dropout = dropout.unwrap_or(DropoutLayer::NONE);
+    assert!(dropout.is_valid(), "channel_bias: {dropout:?}");
     let y = tape.tensor(&x.dims(), x.dtype());
     tape.push(ChannelBiasFwd { y, x, bias, dropout });
     y
 }
 
-#[derive(Debug)]
-struct ChannelBiasFwd {
-    y: Tensor,
-    x: Tensor,
-    bias: ImageBias,
-    dropout: Option<DropoutLayer>,
+op! {
+    struct ChannelBiasFwd = "channel_bias_fwd" {
+        out y,                     // [n, h, w, c]
+        in x,                      // [n, h, w, c]
+        in bias: ImageBias,        // [n, columns]
+        in dropout: DropoutLayer,
+    }
 }
 
 impl Op for ChannelBiasFwd {
-    fn name(&self) -> &'static str {
-        "channel_bias_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.bias.values, rng(&self.dropout)]
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         (operand == self.bias.values).then(|| self.bias.columns(self.x.last_dim()))
     }
@@ -107,47 +123,34 @@ impl Op for ChannelBiasFwd {
         }
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y], [x, b, rng]) = mem.views([self.y], [self.x, self.bias.values, rng(&self.dropout)]);
-        let mask = self.dropout.map(|layer| layer.mask(rng));
+        let ([y], [x, b, rng]) = mem.views([self.y], [self.x, self.bias.values, self.dropout.rng]);
+        let mask = self.dropout.mask(rng);
         forward_cpu(y, x, b, self.bias.values.dim(1), self.bias.columns(self.x.last_dim()), mask);
     }
     fn launch(&self, q: &mut Launches) {
-        let operands = [self.y, self.x, self.bias.values, rng(&self.dropout)].map(Arg::from);
-        let numbers = numbers(self.y, &self.bias, &self.dropout);
-        q.kernel(kernel(&self.dropout, ["channel_bias_fwd", "channel_bias_dropout_fwd"]), self.y.dtype())
-            .grid(slice_blocks(self.y))
-            .args(&[&operands[..], &numbers].concat());
+        let launch = q.kernel(kernel(&self.dropout, ["channel_bias_fwd", "channel_bias_dropout_fwd"]), self.y.dtype());
+        self.bias.arguments(launch.operands(self).grid(channels(self.y)), self.y, &self.dropout);
     }
 }
 
-#[derive(Debug)]
-struct ChannelBiasBwd {
-    /// Absent where nothing is dropped.
-    dx: Tensor,
-    /// May be absent.
-    db: ImageBias,
-    dy: Tensor,
-    dropout: Option<DropoutLayer>,
+op! {
+    struct ChannelBiasBwd = "channel_bias_bwd" {
+        out dx,                    // [n, h, w, c]; absent where nothing is dropped
+        out db: ImageBias,         // [n, columns]; may be absent
+        in dy,                     // [n, h, w, c]
+        in dropout: DropoutLayer,
+    }
 }
 
 impl Op for ChannelBiasBwd {
-    fn name(&self) -> &'static str {
-        "channel_bias_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx, self.db.values]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, rng(&self.dropout)]
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         let is_bias = operand == self.db.values && !operand.is_empty();
         is_bias.then(|| self.db.columns(self.dy.last_dim()))
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dx, db], [dy, rng]) = mem.views([self.dx, self.db.values], [self.dy, rng(&self.dropout)]);
+        let ([dx, db], [dy, rng]) = mem.views([self.dx, self.db.values], [self.dy, self.dropout.rng]);
         let (columns, image) = (self.db.columns(self.dy.last_dim()), dy.len() / self.dy.dim(0));
-        let terms = match self.dropout.map(|layer| layer.mask(rng)) {
+        let terms = match self.dropout.mask(rng) {
             Some(mask) => {
                 dropout_cpu(dx, dy, image, &mask);
                 &*dx
@@ -160,17 +163,13 @@ impl Op for ChannelBiasBwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (n, c) = (self.dy.dim(0), self.dy.last_dim());
-        let pixels = self.dy.numel() / (n * c);
         // A block owns the channels of a row of threads.
         let vector = 16 / self.dy.dtype().bytes();
         let channels = LANES * if c % vector == 0 { vector } else { 1 };
-        let threads = (LANES * pixels.div_ceil(THREAD_PIXELS)).next_power_of_two().clamp(128, 1024);
-        let operands = [self.dx, self.db.values, self.dy, rng(&self.dropout)].map(Arg::from);
-        let numbers = numbers(self.dy, &self.db, &self.dropout);
-        q.kernel(kernel(&self.dropout, ["channel_bias_bwd", "channel_bias_dropout_bwd"]), self.dy.dtype())
-            .grid([c.div_ceil(channels), n, 1])
-            .block(threads)
-            .args(&[&operands[..], &numbers].concat());
+        let threads = (LANES * (image_len(self.dy) / c).div_ceil(THREAD_PIXELS)).next_power_of_two().clamp(128, 1024);
+        let launch = q.kernel(kernel(&self.dropout, ["channel_bias_bwd", "channel_bias_dropout_bwd"]), self.dy.dtype());
+        launch.operands(self).grid([c.div_ceil(channels), n, 1]).block(threads);
+        self.db.arguments(launch, self.dy, &self.dropout);
     }
 }
 
@@ -179,26 +178,9 @@ const LANES: usize = 8;
 /// Pixels of one thread there, where a block can have as many threads: two loads in flight, twice.
 const THREAD_PIXELS: usize = 4;
 
-/// The state of the random numbers, or nothing.
-fn rng(dropout: &Option<DropoutLayer>) -> Tensor {
-    dropout.map_or(Tensor::EMPTY, |layer| layer.rng)
-}
-
 /// The kernel of a pass, which is another one where there is dropout.
-fn kernel(dropout: &Option<DropoutLayer>, [plain, with_dropout]: [&'static str; 2]) -> &'static str {
+fn kernel(dropout: &DropoutLayer, [plain, with_dropout]: [&'static str; 2]) -> &'static str {
     if dropout.is_some() { with_dropout } else { plain }
-}
-
-/// Pixels and channels of `x`, columns of its biases, the first that is `x`'s, and what is dropped.
-fn numbers(x: Tensor, bias: &ImageBias, dropout: &Option<DropoutLayer>) -> [Arg; 7] {
-    let c = x.last_dim();
-    let columns = if bias.values.is_empty() { 0 } else { bias.values.dim(1) };
-    let [pixels, c, columns, first] = [x.numel() / (x.dim(0) * c), c, columns, bias.first].map(Arg::from);
-    let [stream, threshold, scale] = match dropout {
-        Some(layer) => [layer.stream().id().into(), layer.threshold().into(), layer.scale().into()],
-        None => [0u32.into(), 0u32.into(), 1f32.into()],
-    };
-    [pixels, c, columns, first, stream, threshold, scale]
 }
 
 /// Pixels that one task of the forward pass handles.
@@ -213,19 +195,16 @@ fn forward_cpu(y: &mut [f32], x: &[f32], b: &[f32], width: usize, columns: Range
         |(i, ((y, x), b))| {
             let b = &b[columns.clone()];
             y.par_chunks_mut(PIXELS * c).zip(x.par_chunks(PIXELS * c)).enumerate().for_each(|(chunk, (y, x))| {
-                simd::vectorize(
-                    #[inline(always)]
-                    || {
-                        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                            for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
-                                *y = x + b;
-                            }
+                simd::vectorized!(|| {
+                    for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                        for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
+                            *y = x + b;
                         }
-                        if let Some(mask) = mask {
-                            mask.apply(i as u32, chunk * PIXELS * c, y);
-                        }
-                    },
-                )
+                    }
+                    if let Some(mask) = mask {
+                        mask.apply(i as u32, chunk * PIXELS * c, y);
+                    }
+                })
             });
         },
     );
@@ -235,19 +214,16 @@ fn backward_cpu(db: &mut [f32], dy: &[f32], width: usize, columns: Range<usize>)
     let (c, image) = (columns.len(), dy.len() / (db.len() / width));
     db.par_chunks_mut(width).zip(dy.par_chunks(image)).for_each(|(db, dy)| {
         db[columns.clone()].par_chunks_mut(CHANNELS).enumerate().for_each(|(block, db)| {
-            simd::vectorize(
-                #[inline(always)]
-                || {
-                    let mut sum = [0.0; CHANNELS];
-                    let sum = &mut sum[..db.len()];
-                    for dy in dy.chunks_exact(c) {
-                        for (sum, dy) in sum.iter_mut().zip(&dy[block * CHANNELS..]) {
-                            *sum += dy;
-                        }
+            simd::vectorized!(|| {
+                let mut sum = [0.0; CHANNELS];
+                let sum = &mut sum[..db.len()];
+                for dy in dy.chunks_exact(c) {
+                    for (sum, dy) in sum.iter_mut().zip(&dy[block * CHANNELS..]) {
+                        *sum += dy;
                     }
-                    db.copy_from_slice(sum);
-                },
-            )
+                }
+                db.copy_from_slice(sum);
+            })
         });
     });
 }

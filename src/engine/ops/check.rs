@@ -39,6 +39,19 @@ enum Kind {
     Labels,
 }
 
+/// Shapes of images: channels that no vector divides, with a tail and without, and whole vectors.
+pub const IMAGES: [[usize; 4]; 3] = [[1, 5, 7, 3], [3, 4, 4, 35], [2, 8, 8, 32]];
+
+/// Images `[n, h, w, c]` from the value at (image, row, column, channel): for oracles.
+pub fn images([n, h, w, c]: [usize; 4], value: impl Fn(usize, usize, usize, usize) -> f64) -> Vec<f64> {
+    let place = |index: usize| (index / (h * w * c), index / (w * c) % h, index / c % w, index % c);
+    let at = |index: usize| {
+        let (image, i, j, k) = place(index);
+        value(image, i, j, k)
+    };
+    (0..n * h * w * c).map(at).collect()
+}
+
 /// One operand of the op under test.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -132,7 +145,7 @@ impl Input {
 
 /// A device to test on, made anew for each run.
 pub struct Target {
-    /// What to call it in a failure message.
+    /// Name in failure messages.
     pub name: String,
     /// Storage type of activations.
     pub dtype: DType,
@@ -146,7 +159,7 @@ impl Target {
     }
 }
 
-/// Every device that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
+/// Devices that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
 /// answers. The [module](self) documentation says how to choose among them.
 pub fn targets() -> Vec<Target> {
     let mut targets = Vec::new();
@@ -202,12 +215,15 @@ fn named_devices() -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whether tests run on this kind of device, `cpu`, `emu` or `cuda`, if there is one.
+/// True if tests run on this kind of device, `cpu`, `emu` or `cuda`, where there is one.
 pub fn is_wanted(kind: &str) -> bool {
     named_devices().is_none_or(|names| names.iter().any(|name| name == kind))
 }
 
-/// Whether this build has the emulator. Where it is asked for by its name and is not there, the reason is the failure.
+/// True if this build has the emulator.
+///
+/// # Panics
+/// With the reason, if `DDPM_TEST_DEVICES` names the emulator and it is not there.
 fn has_emulator() -> bool {
     match Emu::new(EmuOptions::default()) {
         Ok(_) => true,
@@ -219,8 +235,10 @@ fn has_emulator() -> bool {
     }
 }
 
-/// Whether tests run on a GPU and one answers. Where one is required, or asked for by its name, and none does, the reason
-/// is the failure.
+/// True if tests run on a GPU and one answers.
+///
+/// # Panics
+/// With the reason, if `DDPM_REQUIRE_GPU` or `DDPM_TEST_DEVICES` asks for a GPU and none answers.
 pub fn has_gpu() -> bool {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     let is_required = std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1");
@@ -235,19 +253,19 @@ pub fn has_gpu() -> bool {
     }
 }
 
-/// All shapes of a test whose kernels do a lot of arithmetic; of which ThreadSanitizer, for which a shape takes seconds,
-/// and `DDPM_TEST_SHAPES=few` see the first two: what a test names first should take every path through a kernel and
-/// several turns of its loops.
+/// Shapes of a test whose kernels do a lot of arithmetic: all of them, or the first two under ThreadSanitizer, which takes
+/// seconds for a shape, and under `DDPM_TEST_SHAPES=few`. The first two should take every path through a kernel and several
+/// turns of its loops.
 pub fn few<T, const N: usize>(shapes: [T; N]) -> impl Iterator<Item = T> {
     shapes.into_iter().take(if is_short() { 2 } else { N })
 }
 
-/// Whether tests with many shapes run the first two alone.
+/// True if tests with many shapes run only the first two.
 pub fn is_short() -> bool {
     cfg!(ddpm_emu_sanitize = "thread") || std::env::var("DDPM_TEST_SHAPES").is_ok_and(|v| v == "few")
 }
 
-/// Whether tests that take minutes in all schedules run in all.
+/// True if tests that take minutes in all schedules run in all.
 pub fn is_thorough() -> bool {
     std::env::var("DDPM_TEST_SCHEDULES").is_ok_and(|v| v == "all")
 }
@@ -260,7 +278,7 @@ pub struct Outcome {
     /// Storage type of activations.
     pub dtype: DType,
     pub result: Vec<f32>,
-    /// Of each input that has one.
+    /// Gradients of the inputs that have one.
     pub gradients: Vec<Option<Vec<f32>>>,
     /// The inputs as stored.
     inputs: Vec<Vec<f64>>,
@@ -288,13 +306,13 @@ impl Default for Check {
 }
 
 impl Check {
-    /// The op has kernels of its own for compute capability 9.0: it is run there too, in bf16, and must launch these.
+    /// Runs the op on compute capability 9.0 too, in bf16, for which it has kernels of its own: it must launch these.
     pub fn hopper(self, kernels: &'static [&'static str]) -> Check {
         Check { hopper_kernels: Some(kernels), ..self }
     }
 
-    /// Checks the op that `build` records from the inputs (in order) against `oracle`, which gets the same inputs as
-    /// float64 vectors and returns the result.
+    /// Checks the op that `build` records, given the inputs in order. `oracle` gets the same inputs as float64 vectors and
+    /// returns the correct result.
     pub fn run(
         &self,
         inputs: &[Input],
@@ -307,7 +325,7 @@ impl Check {
         }
     }
 
-    /// What the op gives on every device, for a test that compares it with another.
+    /// Runs the op on every device, for a test that compares it with another.
     pub fn outcomes(&self, inputs: &[Input], build: impl Fn(&mut Tape, &[Tensor]) -> Tensor) -> Vec<Outcome> {
         self.targets().iter().map(|target| self.run_on(target, inputs, &build)).collect()
     }

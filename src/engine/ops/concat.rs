@@ -4,7 +4,8 @@
 //! Kernels that find out where a channel lies can do without `y`: [`join`] names it without storing it.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Backend, Launches, Op, Tape};
+use crate::engine::tape::geometry::{channels_of, image_len};
+use crate::engine::tape::{Backend, Launch, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -38,6 +39,12 @@ pub struct Joined {
     pub second: Tensor,
 }
 
+impl Operand for Joined {
+    fn tensors(&self) -> Vec<Tensor> {
+        self.parts().to_vec()
+    }
+}
+
 impl From<Tensor> for Joined {
     fn from(whole: Tensor) -> Joined {
         Joined { whole, first: whole, second: Tensor::EMPTY }
@@ -45,7 +52,7 @@ impl From<Tensor> for Joined {
 }
 
 impl Joined {
-    /// Whether it is two tensors.
+    /// True if it is two tensors.
     pub fn is_pair(&self) -> bool {
         !self.second.is_empty()
     }
@@ -55,15 +62,15 @@ impl Joined {
         self.first.last_dim()
     }
 
-    /// For an op that writes the gradients of both: [`Tape::grad_sum`] of the whole, with two places to write the sum to.
-    /// Of what has arrived for one of them alone it knows nothing.
+    /// Prepares the gradients of both tensors for an op that writes them: [`Tape::grad_sum`] of the whole, with two places
+    /// for the sum. Contributions to one of the two alone are not in it.
     pub fn grad_sum<const N: usize>(&self, tape: &mut Tape) -> ([Tensor; 2], [Tensor; N]) {
         let (dx, earlier) = tape.grad_sum(self.whole);
         let slots = if self.is_pair() { self.parts().map(|part| tape.grad_slot(part)) } else { [dx, Tensor::EMPTY] };
         (slots, earlier)
     }
 
-    /// Reports what [`Joined::grad_sum`] gave places for.
+    /// Reports the gradients that [`Joined::grad_sum`] gave places for.
     pub fn set_grad(&self, tape: &mut Tape, gradients: [Tensor; 2]) {
         if self.is_pair() {
             tape.set_grad(self.whole, Tensor::EMPTY);
@@ -81,52 +88,39 @@ impl Joined {
 /// `a` and `b` as one operand, which nobody stores: for kernels that take it.
 ///
 /// # Shapes
-/// Those of [`concat()`]. A gradient of the whole that no reader has taken apart is sliced as that of [`concat()`].
+/// The same as [`concat()`]. A gradient of the whole that no reader has taken apart is sliced as that of [`concat()`].
 pub fn join(tape: &mut Tape, a: Tensor, b: Tensor) -> Joined {
     assert!(tape.backend() != Backend::Cpu, "the CPU reads one tensor, not {a:?} and {b:?}");
     let joined = Joined { whole: tape.unstored(&joined_dims(a, b), a.dtype()), first: a, second: b };
-    tape.push(Join(joined));
+    tape.push(Join { whole: joined.whole, parts: joined.parts() });
     joined
 }
 
-/// Launches nothing: it passes the gradient on.
-#[derive(Debug)]
-struct Join(Joined);
+op! {
+    /// Launches nothing: it passes the gradient on.
+    struct Join = "join" {
+        out whole,              // [n, h, w, ca + cb], without bytes
+        in parts: [Tensor; 2],  // [n, h, w, ca], [n, h, w, cb]
+    }
+}
 
 impl Op for Join {
-    fn name(&self) -> &'static str {
-        "join"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.0.whole]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.0.parts().to_vec()
-    }
     fn backward(&self, tape: &mut Tape) {
-        ConcatBwd::record(tape, self.0.whole, self.0.parts());
+        ConcatBwd::record(tape, self.whole, self.parts);
     }
     fn cpu(&self, _: &mut Memory) {}
     fn launch(&self, _: &mut Launches) {}
 }
 
-#[derive(Debug)]
-struct ConcatFwd {
-    y: Tensor,
-    a: Tensor,
-    b: Tensor,
+op! {
+    struct ConcatFwd = "concat_fwd" {
+        out y,  // [n, h, w, ca + cb]
+        in a,   // [n, h, w, ca]
+        in b,   // [n, h, w, cb]
+    }
 }
 
 impl Op for ConcatFwd {
-    fn name(&self) -> &'static str {
-        "concat_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.a, self.b]
-    }
     fn backward(&self, tape: &mut Tape) {
         ConcatBwd::record(tape, self.y, [self.a, self.b]);
     }
@@ -137,20 +131,17 @@ impl Op for ConcatFwd {
         y.par_chunks_mut(PIXELS * (ca + cb)).zip(parts).for_each(|(y, (a, b))| join_cpu(y, a, b, split));
     }
     fn launch(&self, q: &mut Launches) {
-        let split @ [ca, cb] = [self.a.last_dim(), self.b.last_dim()];
-        let n = self.y.dim(0);
-        let pixels = self.y.numel() / n / (ca + cb);
-        let args = [self.y.into(), self.a.into(), self.b.into(), pixels.into(), ca.into(), cb.into()];
-        q.kernel("concat_fwd", self.y.dtype()).grid(blocks(self.y, n, pixels, split)).args(&args);
+        launch(q.kernel_of(self, self.y.dtype()), self.y, [self.a.last_dim(), self.b.last_dim()]);
     }
 }
 
-#[derive(Debug)]
-struct ConcatBwd {
-    da: Tensor,
-    db: Tensor,
-    dy: Tensor,
-    split: [usize; 2],
+op! {
+    struct ConcatBwd = "concat_bwd" {
+        out da,  // [n, h, w, ca]; may be absent
+        out db,  // [n, h, w, cb]; may be absent
+        in dy,   // [n, h, w, ca + cb]
+        split: [usize; 2],
+    }
 }
 
 impl ConcatBwd {
@@ -165,15 +156,6 @@ impl ConcatBwd {
 }
 
 impl Op for ConcatBwd {
-    fn name(&self) -> &'static str {
-        "concat_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.da, self.db]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let [ca, cb] = self.split;
         let ([da, db], [dy]) = mem.views([self.da, self.db], [self.dy]);
@@ -181,11 +163,7 @@ impl Op for ConcatBwd {
         take_slice_cpu(db, dy, ca + cb, ca, cb);
     }
     fn launch(&self, q: &mut Launches) {
-        let [ca, cb] = self.split;
-        let n = self.dy.dim(0);
-        let pixels = self.dy.numel() / n / (ca + cb);
-        let args = [self.da.into(), self.db.into(), self.dy.into(), pixels.into(), ca.into(), cb.into()];
-        q.kernel("concat_bwd", self.dy.dtype()).grid(blocks(self.dy, n, pixels, self.split)).args(&args);
+        launch(q.kernel_of(self, self.dy.dtype()), self.dy, self.split);
     }
 }
 
@@ -199,7 +177,7 @@ fn join_cpu(y: &mut [f32], a: &[f32], b: &[f32], [ca, cb]: [usize; 2]) {
     }
 }
 
-/// Copies the channels `first .. first + len` of every pixel; does nothing if the slice is not wanted.
+/// Copies the channels `first .. first + len` of every pixel; does nothing if `part` is absent.
 fn take_slice_cpu(part: &mut [f32], whole: &[f32], c: usize, first: usize, len: usize) {
     part.par_chunks_mut(PIXELS * len).zip(whole.par_chunks(PIXELS * c)).for_each(|(part, whole)| {
         for (part, whole) in part.chunks_exact_mut(len).zip(whole.chunks_exact(c)) {
@@ -208,11 +186,10 @@ fn take_slice_cpu(part: &mut [f32], whole: &[f32], c: usize, first: usize, len: 
     });
 }
 
-/// One thread moves 16 bytes where both parts allow it, else one element; grid.y counts images.
-fn blocks(whole: Tensor, n: usize, pixels: usize, [ca, cb]: [usize; 2]) -> [usize; 3] {
-    let vector = 16 / whole.dtype().bytes();
-    let per_thread = if ca % vector == 0 && cb % vector == 0 { vector } else { 1 };
-    [(pixels * (ca + cb) / per_thread).div_ceil(256), n, 1]
+/// Geometry and dimensions of both kernels: a thread moves whole vectors where both parts allow it.
+fn launch(kernel: &mut Launch, whole: Tensor, split: [usize; 2]) {
+    let pixels = image_len(whole) / whole.last_dim();
+    kernel.grid(channels_of(whole, &split)).with([pixels]).with(split);
 }
 
 #[cfg(test)]

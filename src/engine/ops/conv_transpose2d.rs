@@ -8,11 +8,11 @@
 //! ```
 //!
 //! where only whole quotients count. These are the products of the convolution that takes `y` to `x`, with the roles
-//! swapped: what it computes backwards is this layer forwards, so kernels and CPU implementation are the convolution's.
+//! swapped: the backward pass of that one is the forward pass of this, so kernels and CPU implementation are the convolution's.
 
 use crate::engine::device::Memory;
 use crate::engine::ops::conv2d::{BwdDbias, BwdDw, BwdDx, Conv2dFwd, Conv2dShape, Layer, Names, Padding};
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// Forwards it is a convolution's data gradient, and the other way round.
@@ -43,7 +43,7 @@ pub fn conv_transpose2d(
     named(tape, x, w, bias, stride, padding, &CONV_TRANSPOSE2D)
 }
 
-/// The same under other names in profiles.
+/// Records the same under other names in profiles.
 pub(super) fn named(
     tape: &mut Tape,
     x: Tensor,
@@ -73,27 +73,31 @@ pub(super) fn named(
     };
     let y = tape.tensor(&[shape.n, shape.h, shape.w, c_out], x.dtype());
     let layer = Layer::new(shape, names).on(tape, x.dtype());
-    tape.push(ConvTranspose2dFwd { adjoint: BwdDx { dx: y, dy: x, w, bias, earlier: Tensor::EMPTY, layer } });
+    tape.push(ConvTranspose2dFwd { y, x, w, bias, layer });
     y
 }
 
-#[derive(Debug)]
-struct ConvTranspose2dFwd {
-    adjoint: BwdDx,
+op! {
+    struct ConvTranspose2dFwd = self.layer.names.bwd_dx {
+        out y,    // [n, out_h, out_w, c_out]
+        in x,     // [n, h, w, c_in]
+        in w,     // [c_in, kh, kw, c_out]
+        in bias,  // [c_out] f32; may be absent
+        layer: Layer,
+    }
+}
+
+impl ConvTranspose2dFwd {
+    /// The data gradient that computes the same.
+    fn adjoint(&self) -> BwdDx {
+        let ConvTranspose2dFwd { y, x, w, bias, layer } = *self;
+        BwdDx { dx: y, dy: x, w, bias, earlier: Tensor::EMPTY, layer }
+    }
 }
 
 impl Op for ConvTranspose2dFwd {
-    fn name(&self) -> &'static str {
-        self.adjoint.name()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        self.adjoint.outputs()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.adjoint.inputs()
-    }
     fn backward(&self, tape: &mut Tape) {
-        let BwdDx { dx: y, dy: x, w, bias, layer, .. } = self.adjoint;
+        let ConvTranspose2dFwd { y, x, w, bias, layer } = *self;
         let dy = tape.grad(y);
         if tape.needs_grad(w) {
             BwdDw::record(tape, w, Tensor::EMPTY, x, dy.into(), layer);
@@ -108,13 +112,13 @@ impl Op for ConvTranspose2dFwd {
         }
     }
     fn cpu(&self, mem: &mut Memory) {
-        self.adjoint.cpu(mem);
+        self.adjoint().cpu(mem);
     }
     fn launch(&self, q: &mut Launches) {
-        self.adjoint.launch(q);
+        self.adjoint().launch(q);
     }
     fn flops(&self) -> u64 {
-        self.adjoint.flops()
+        self.adjoint().flops()
     }
 }
 

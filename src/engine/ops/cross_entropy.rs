@@ -7,11 +7,12 @@
 
 use crate::engine::device::Memory;
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-/// What [`cross_entropy`] computes.
+/// Results of [`cross_entropy`].
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy {
     /// Loss of each row `[n]` f32, in nats.
@@ -22,7 +23,7 @@ pub struct CrossEntropy {
     pub dlogits: Tensor,
 }
 
-/// Mean cross-entropy. If a gradient of `logits` is wanted, it starts here: [`Tape::backward`] may follow.
+/// Records the mean cross-entropy. If `logits` has a gradient, it starts here: [`Tape::backward`] may follow.
 ///
 /// # Shapes
 /// `logits [n, k]` in the storage type, `labels [n]` i32 in `0..k` (the caller checks).
@@ -39,25 +40,17 @@ pub fn cross_entropy(tape: &mut Tape, logits: Tensor, labels: Tensor) -> CrossEn
     CrossEntropy { per_row, mean, dlogits }
 }
 
-#[derive(Debug)]
-struct CrossEntropyFwd {
-    per_row: Tensor,
-    mean: Tensor,
-    dlogits: Tensor,
-    logits: Tensor,
-    labels: Tensor,
+op! {
+    struct CrossEntropyFwd = "cross_entropy_fwd" {
+        out per_row,  // [n] f32
+        out mean,     // [1] f32
+        out dlogits,  // [n, k]
+        in logits,    // [n, k]
+        in labels,    // [n] i32
+    }
 }
 
 impl Op for CrossEntropyFwd {
-    fn name(&self) -> &'static str {
-        "cross_entropy_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.per_row, self.mean, self.dlogits]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.logits, self.labels]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([per_row, mean, dlogits], [logits, labels]) =
             mem.views([self.per_row, self.mean, self.dlogits], [self.logits, self.labels]);
@@ -71,34 +64,30 @@ impl Op for CrossEntropyFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (n, k) = (self.logits.dim(0), self.logits.dim(1));
-        let outs = [self.per_row.into(), self.dlogits.into()];
-        let ins = [self.logits.into(), self.labels.into(), n.into(), k.into()];
         q.kernel("cross_entropy_fwd", self.logits.dtype())
-            .grid([n.div_ceil(8), 1, 1])
-            .args(&[&outs[..], &ins].concat());
-        q.kernel_named("cross_entropy_mean").args(&[self.mean.into(), self.per_row.into(), n.into()]);
+            .grid(flat(32 * n, 1))
+            .with([self.per_row, self.dlogits, self.logits, self.labels])
+            .with([n, k]);
+        q.kernel_named("cross_entropy_mean").with([self.mean, self.per_row]).with([n]);
     }
 }
 
 /// One row: writes the gradient, returns the loss.
 fn row_cpu(dlogits: &mut [f32], logits: &[f32], label: usize, share: f32) -> f32 {
-    simd::vectorize(
-        #[inline(always)]
-        || {
-            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for (power, logit) in dlogits.iter_mut().zip(logits) {
-                *power = simd::exp(logit - most);
-                sum += *power;
-            }
-            let scale = share / sum;
-            for dlogit in dlogits.iter_mut() {
-                *dlogit *= scale;
-            }
-            dlogits[label] -= share;
-            sum.ln() + (most - logits[label])
-        },
-    )
+    simd::vectorized!(|| {
+        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for (power, logit) in dlogits.iter_mut().zip(logits) {
+            *power = simd::exp(logit - most);
+            sum += *power;
+        }
+        let scale = share / sum;
+        for dlogit in dlogits.iter_mut() {
+            *dlogit *= scale;
+        }
+        dlogits[label] -= share;
+        sum.ln() + (most - logits[label])
+    })
 }
 
 #[cfg(test)]

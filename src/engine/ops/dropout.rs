@@ -5,10 +5,10 @@
 //! means not to record the op.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::quad_blocks;
 use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::{image_len, images};
+use crate::engine::tape::{Arg, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -32,24 +32,49 @@ pub struct DropoutLayer {
 }
 
 impl DropoutLayer {
+    /// No dropout, for ops that can do without.
+    pub(super) const NONE: DropoutLayer = DropoutLayer { p: 0.0, rng: Tensor::EMPTY, layer: 0 };
+
+    /// True unless it is [`DropoutLayer::NONE`].
+    pub(super) fn is_some(&self) -> bool {
+        !self.rng.is_empty()
+    }
+
+    /// True if p is a probability below 1.
+    pub(super) fn is_valid(&self) -> bool {
+        (0.0..1.0).contains(&self.p)
+    }
+
     /// p as a fraction of 2^32: words below it drop.
-    pub(super) fn threshold(&self) -> u32 {
+    fn threshold(&self) -> u32 {
         (self.p as f64 * 2f64.powi(32)) as u32
     }
 
-    /// What is kept is multiplied by it.
-    pub(super) fn scale(&self) -> f32 {
+    /// Factor of the elements that are kept.
+    fn scale(&self) -> f32 {
         1.0 / (1.0 - self.p)
     }
 
     /// The stream that a kernel draws its numbers from.
-    pub(super) fn stream(&self) -> Stream {
+    fn stream(&self) -> Stream {
         layer_stream(self.layer)
     }
 
-    /// The mask of the step whose state `rng` holds.
-    pub(super) fn mask(&self, rng: &[f32]) -> Mask {
-        Mask { philox: Philox::from_view(rng, self.stream()), threshold: self.threshold(), scale: self.scale() }
+    /// The mask of the step whose state `rng` holds; none without dropout.
+    pub(super) fn mask(&self, rng: &[f32]) -> Option<Mask> {
+        let philox = || Philox::from_view(rng, self.stream());
+        self.is_some().then(|| Mask { philox: philox(), threshold: self.threshold(), scale: self.scale() })
+    }
+
+    /// The argument of a kernel: its struct `Dropout`.
+    pub(super) fn argument(&self) -> Arg {
+        Arg::Struct(vec![self.stream().id().into(), self.threshold().into(), self.scale().into()])
+    }
+}
+
+impl Operand for DropoutLayer {
+    fn tensors(&self) -> Vec<Tensor> {
+        vec![self.rng]
     }
 }
 
@@ -58,45 +83,38 @@ impl DropoutLayer {
 /// # Shapes
 /// `x` and the result `[n, ..]`. Nothing is saved for backward.
 pub fn dropout(tape: &mut Tape, x: Tensor, p: f32, rng: Tensor, layer: u32) -> Tensor {
-    assert!((0.0..1.0).contains(&p), "dropout with probability {p}");
+    let layer = DropoutLayer { p, rng, layer };
+    assert!(layer.is_valid(), "dropout with probability {p}");
     let y = tape.tensor(&x.dims(), x.dtype());
-    tape.push(Dropout { y, x, layer: DropoutLayer { p, rng, layer }, name: "dropout_fwd" });
+    tape.push(Dropout { y, x, layer, name: "dropout_fwd" });
     y
 }
 
-#[derive(Debug)]
-struct Dropout {
-    y: Tensor,
-    x: Tensor,
-    layer: DropoutLayer,
-    name: &'static str,
+op! {
+    struct Dropout = self.name {
+        out y,                   // [n, ..]
+        in x,                    // as y
+        in layer: DropoutLayer,
+        name: &'static str,
+    }
 }
 
 impl Op for Dropout {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.layer.rng]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dx = tape.grad_slot(self.x);
         tape.push(Dropout { y: dx, x: tape.grad(self.y), name: "dropout_bwd", ..*self });
         tape.accumulate(self.x, dx);
     }
     fn cpu(&self, mem: &mut Memory) {
-        let d = self.x.numel() / self.x.dim(0);
         let ([y], [x, rng]) = mem.views([self.y], [self.x, self.layer.rng]);
-        dropout_cpu(y, x, d, &self.layer.mask(rng));
+        dropout_cpu(y, x, image_len(self.x), &self.layer.mask(rng).expect("a layer that drops"));
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, d) = (self.x.dim(0), self.x.numel() / self.x.dim(0));
-        let operands = [self.y.into(), self.x.into(), self.layer.rng.into(), d.into()];
-        let scalars = [self.layer.stream().id().into(), self.layer.threshold().into(), self.layer.scale().into()];
-        q.kernel("dropout", self.y.dtype()).grid(quad_blocks(n, d)).args(&[&operands[..], &scalars].concat());
+        q.kernel("dropout", self.y.dtype())
+            .operands(self)
+            .grid(images(self.x, 8))
+            .with([image_len(self.x)])
+            .with([self.layer.argument()]);
     }
 }
 
@@ -137,13 +155,10 @@ const CHUNK: usize = 4096;
 pub(super) fn dropout_cpu(y: &mut [f32], x: &[f32], d: usize, mask: &Mask) {
     y.par_chunks_mut(d).zip(x.par_chunks(d)).enumerate().for_each(|(image, (y, x))| {
         y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
-            simd::vectorize(
-                #[inline(always)]
-                || {
-                    y.copy_from_slice(x);
-                    mask.apply(image as u32, chunk * CHUNK, y);
-                },
-            )
+            simd::vectorized!(|| {
+                y.copy_from_slice(x);
+                mask.apply(image as u32, chunk * CHUNK, y);
+            })
         });
     });
 }

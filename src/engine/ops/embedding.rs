@@ -3,11 +3,12 @@
 //! `dtable[r]` is the sum, in order, of `dy[i]` over the images i with that label.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-/// Looks labels up.
+/// Looks up the row of each label.
 ///
 /// # Shapes
 /// `table [rows, dim]`, `labels [n]` i32 in `0..rows` (the caller checks), result `[n, dim]`. Nothing is saved for
@@ -19,23 +20,15 @@ pub fn embedding(tape: &mut Tape, table: Tensor, labels: Tensor) -> Tensor {
     y
 }
 
-#[derive(Debug)]
-struct EmbeddingFwd {
-    y: Tensor,
-    table: Tensor,
-    labels: Tensor,
+op! {
+    struct EmbeddingFwd = "embedding_fwd" {
+        out y,      // [n, dim]
+        in table,   // [rows, dim]
+        in labels,  // [n] i32
+    }
 }
 
 impl Op for EmbeddingFwd {
-    fn name(&self) -> &'static str {
-        "embedding_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.table, self.labels]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dtable = tape.grad_slot(self.table);
         assert!(dtable.dtype() == DType::F32, "the gradient of an embedding table is f32");
@@ -51,28 +44,19 @@ impl Op for EmbeddingFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let [n, dim] = [self.y.dim(0), self.y.dim(1)];
-        let args = [self.y.into(), self.table.into(), self.labels.into(), n.into(), dim.into()];
-        q.kernel(self.name(), self.y.dtype()).grid([(n * dim).div_ceil(256), 1, 1]).args(&args);
+        q.kernel_of(self, self.y.dtype()).grid(flat(n * dim, 1)).with([n, dim]);
     }
 }
 
-#[derive(Debug)]
-struct EmbeddingBwd {
-    dtable: Tensor,
-    dy: Tensor,
-    labels: Tensor,
+op! {
+    struct EmbeddingBwd = "embedding_bwd" {
+        out dtable,  // [rows, dim] f32
+        in dy,       // [n, dim]
+        in labels,   // [n] i32
+    }
 }
 
 impl Op for EmbeddingBwd {
-    fn name(&self) -> &'static str {
-        "embedding_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dtable]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.labels]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let dim = self.dtable.dim(1);
         let ([dtable], [dy, labels]) = mem.views([self.dtable], [self.dy, self.labels]);
@@ -87,9 +71,7 @@ impl Op for EmbeddingBwd {
     }
     fn launch(&self, q: &mut Launches) {
         let [rows, dim] = [self.dtable.dim(0), self.dtable.dim(1)];
-        let n = self.dy.dim(0);
-        let args = [self.dtable.into(), self.dy.into(), self.labels.into(), n.into(), rows.into(), dim.into()];
-        q.kernel(self.name(), self.dy.dtype()).grid([(rows * dim).div_ceil(256), 1, 1]).args(&args);
+        q.kernel_of(self, self.dy.dtype()).grid(flat(rows * dim, 1)).with([self.dy.dim(0), rows, dim]);
     }
 }
 

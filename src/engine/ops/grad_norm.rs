@@ -1,9 +1,10 @@
-//! What came of a step: the Euclidean norm of all gradients, `sqrt(sum of g^2)` over their flat range, which clipping
+//! Outcome of a step: the Euclidean norm of all gradients, `sqrt(sum of g^2)` over their flat range, which clipping
 //! needs, and whether it and the loss are finite, which keeps a broken gradient from the optimiser.
 
 use crate::engine::device::Memory;
 use crate::engine::simd;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::geometry::sum_blocks;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// Records `outcome = [sqrt(sum of g^2), loss, broken]`, where `broken` becomes 1 when the norm or the loss is not finite,
@@ -15,30 +16,22 @@ use crate::engine::tensor::{DType, Tensor};
 pub fn grad_norm(tape: &mut Tape, outcome: Tensor, g: Tensor, loss: Tensor) {
     let f32s = [outcome, g, loss].iter().all(|t| t.dtype() == DType::F32);
     assert!(outcome.dims() == [3] && (loss.is_empty() || loss.numel() == 1) && f32s, "{outcome:?} of {g:?}, {loss:?}");
-    let partial = tape.scratch(&[blocks(g.numel())], DType::F32);
+    let partial = tape.scratch(&[sum_blocks(g.numel(), 4)], DType::F32);
     let counter = tape.counters(1);
     tape.push(GradNorm { outcome, partial, counter, g, loss });
 }
 
-#[derive(Debug)]
-struct GradNorm {
-    outcome: Tensor,
-    partial: Tensor,
-    counter: Tensor,
-    g: Tensor,
-    loss: Tensor,
+op! {
+    struct GradNorm = "grad_norm" {
+        inout outcome,  // [3] f32
+        out partial,    // [blocks] f32, by kernels
+        inout counter,  // [1]
+        in g,           // f32, any shape
+        in loss,        // [1] f32; may be absent
+    }
 }
 
 impl Op for GradNorm {
-    fn name(&self) -> &'static str {
-        "grad_norm"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.outcome, self.partial, self.counter]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.g, self.loss, self.outcome, self.counter]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([outcome], [g, loss]) = mem.views([self.outcome], [self.g, self.loss]);
         outcome[0] = simd::dot(g, g).sqrt() as f32;
@@ -48,16 +41,9 @@ impl Op for GradNorm {
         }
     }
     fn launch(&self, q: &mut Launches) {
-        let outs = [self.outcome, self.partial, self.counter].map(Arg::from);
-        let ins = [self.g.into(), self.loss.into(), (self.g.numel() as u64).into()];
-        let args = [&outs[..], &ins].concat();
-        q.kernel_named("grad_norm").grid([self.partial.numel(), 1, 1]).args(&args);
+        let grid = [self.partial.numel(), 1, 1];
+        q.kernel_named("grad_norm").operands(self).grid(grid).with([self.g.numel() as u64]);
     }
-}
-
-/// A function of the number of elements alone, large enough to fill any GPU.
-fn blocks(n: usize) -> usize {
-    n.div_ceil(4 * 256).clamp(1, 1024)
 }
 
 #[cfg(test)]

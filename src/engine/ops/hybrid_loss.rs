@@ -1,4 +1,4 @@
-//! The loss of a network that also says the variance of a step back, v beside each mean (Nichol and Dhariwal 2021, eq.
+//! The loss of a network that also predicts the variance of a step back, v beside each mean (Nichol and Dhariwal 2021, eq.
 //! 15-16; Ambilduke et al., algorithm 1).
 //!
 //! ```text
@@ -11,101 +11,101 @@
 
 use crate::engine::device::Memory;
 use crate::engine::ops::noise_loss::Loss;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::ops::records::HybridLossRecord;
+use crate::engine::tape::geometry::image_len;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use bytemuck::cast_slice;
 use rayon::prelude::*;
 
-/// Coefficients of one image.
-pub const COEFFICIENTS: usize = 8;
-
-/// What the loss is taken of.
+/// Operands of the loss.
 #[derive(Clone, Copy, Debug)]
 pub struct HybridLoss {
-    /// What the network said `[n, h, w, 2 c]`, means, then v, in the storage type.
+    /// The network's output `[n, h, w, 2 c]`, means, then v, in the storage type.
     pub pred: Tensor,
-    /// What the means should be `[n, h, w, c]` f32.
+    /// Target of the means `[n, h, w, c]` f32.
     pub target: Tensor,
-    /// What the network saw `[n, h, w, c]`, in the storage type.
+    /// The network's input `[n, h, w, c]`, in the storage type.
     pub z: Tensor,
     /// The clean images `[n, h, w, c]` f32, on the 256-level grid of [-1, 1].
     pub x: Tensor,
-    /// `[n, 8]` f32: w, w_vb, p_z, p_out (they make x_0 of z and the mean), share (of x_0 in the posterior's mean),
-    /// log_min, log_max, and 1 where t = 1, else 0.
+    /// A [`HybridLossRecord`] for each image `[n, LEN]` f32.
     pub coefficients: Tensor,
 }
 
-/// Records the loss; if a gradient of the prediction is wanted, it starts here.
+/// Records the loss. If the prediction has a gradient, it starts here: [`Tape::backward`] may follow.
 pub fn hybrid_loss(tape: &mut Tape, of: HybridLoss) -> Loss {
     let HybridLoss { pred, target, z, x, coefficients } = of;
     let [n, h, w, c] = z.dims()[..] else { panic!("images have four dimensions, not {z:?}") };
     assert!(pred.dims() == [n, h, w, 2 * c] && z.dtype() == pred.dtype(), "mean and variance {pred:?} of {z:?}");
     assert!([target, x].iter().all(|t| t.dims() == z.dims() && t.dtype() == DType::F32), "{target:?} and {x:?}");
-    assert!(coefficients.dims() == [n, COEFFICIENTS] && coefficients.dtype() == DType::F32, "{coefficients:?}");
+    assert!(
+        coefficients.dims() == [n, HybridLossRecord::LEN] && coefficients.dtype() == DType::F32,
+        "{coefficients:?}"
+    );
     let per_image = tape.tensor(&[n], DType::F32);
     let total = tape.tensor(&[1], DType::F32);
     let dpred = tape.tensor(&pred.dims(), pred.dtype());
     let counter = tape.counters(1);
-    tape.push(HybridLossFwd { per_image, total, dpred, counter, of });
+    tape.push(HybridLossFwd { per_image, total, dpred, counter, pred, target, z, x, coefficients });
     if tape.needs_grad(pred) {
         tape.seed_grad(pred, dpred);
     }
     Loss { per_image, total, dpred }
 }
 
-#[derive(Debug)]
-struct HybridLossFwd {
-    per_image: Tensor,
-    total: Tensor,
-    dpred: Tensor,
-    counter: Tensor,
-    of: HybridLoss,
+op! {
+    struct HybridLossFwd = "hybrid_loss_fwd" {
+        out per_image,    // [n] f32
+        out total,        // [1] f32
+        out dpred,        // [n, h, w, 2 c]
+        inout counter,    // [1]
+        in pred,          // [n, h, w, 2 c]
+        in target,        // [n, h, w, c] f32
+        in z,             // [n, h, w, c]
+        in x,             // [n, h, w, c] f32
+        in coefficients,  // [n, HybridLossRecord::LEN] f32
+    }
 }
 
 impl Op for HybridLossFwd {
-    fn name(&self) -> &'static str {
-        "hybrid_loss_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.per_image, self.total, self.dpred, self.counter]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.of.pred, self.of.target, self.of.z, self.of.x, self.of.coefficients, self.counter]
-    }
     fn cpu(&self, mem: &mut Memory) {
-        let HybridLoss { pred, target, z, x, coefficients } = self.of;
-        let (c, d) = (z.dim(3), z.numel() / z.dim(0));
-        let ([per_image, total, dpred], [pred, target, z, x, coefficients]) =
-            mem.views([self.per_image, self.total, self.dpred], [pred, target, z, x, coefficients]);
+        let (c, d) = (self.z.dim(3), image_len(self.z));
+        let ([per_image, total, dpred], [pred, target, z, x, coefficients]) = mem.views(
+            [self.per_image, self.total, self.dpred],
+            [self.pred, self.target, self.z, self.x, self.coefficients],
+        );
         let outs = per_image.par_iter_mut().zip(dpred.par_chunks_mut(2 * d));
         let ins = pred.par_chunks(2 * d).zip(target.par_chunks(d)).zip(z.par_chunks(d)).zip(x.par_chunks(d));
-        let ins = ins.zip(coefficients.par_chunks(COEFFICIENTS));
+        let ins = ins.zip(cast_slice::<f32, HybridLossRecord>(coefficients));
         outs.zip(ins).for_each(|((loss, dpred), ((((pred, target), z), x), coefficients))| {
             *loss = image_cpu(dpred, pred, [target, z, x], coefficients, c);
         });
         total[0] = per_image.iter().sum();
     }
     fn launch(&self, q: &mut Launches) {
-        let HybridLoss { pred, target, z, x, coefficients } = self.of;
-        let (n, c, d) = (z.dim(0), z.dim(3), z.numel() / z.dim(0));
-        let outs = [self.per_image, self.total, self.dpred, self.counter].map(Arg::from);
-        let ins = [pred.into(), target.into(), z.into(), x.into(), coefficients.into(), d.into(), c.into()];
-        q.kernel("hybrid_loss_fwd", pred.dtype()).grid([n, 1, 1]).args(&[&outs[..], &ins].concat());
+        let (n, c) = (self.z.dim(0), self.z.dim(3));
+        q.kernel_of(self, self.pred.dtype()).grid([n, 1, 1]).with([image_len(self.z), c]);
     }
 }
 
 /// One image: writes the gradient, returns the loss.
-fn image_cpu(dpred: &mut [f32], pred: &[f32], [target, z, x]: [&[f32]; 3], coefficients: &[f32], c: usize) -> f32 {
-    let &[w, w_vb, p_z, p_out, share, log_min, log_max, decodes] = coefficients else {
-        unreachable!("eight coefficients");
-    };
+fn image_cpu(
+    dpred: &mut [f32],
+    pred: &[f32],
+    [target, z, x]: [&[f32]; 3],
+    coefficients: &HybridLossRecord,
+    c: usize,
+) -> f32 {
+    let HybridLossRecord { w, w_vb, p_z, p_out, share, log_min, log_max, decodes } = *coefficients;
     let range = log_max - log_min;
     let (mut squared, mut bits) = (0.0, 0.0);
     let pixels = dpred.chunks_exact_mut(2 * c).zip(pred.chunks_exact(2 * c));
     for (pixel, (dpred, pred)) in pixels.enumerate() {
         for channel in 0..c {
-            let (i, said) = (pixel * c + channel, pred[channel]);
-            let error = said - target[i];
-            let e = share * (x[i] - p_z * z[i] - p_out * said);
+            let (i, mean) = (pixel * c + channel, pred[channel]);
+            let error = mean - target[i];
+            let e = share * (x[i] - p_z * z[i] - p_out * mean);
             let log_variance = log_min + 0.5 * (pred[c + channel] + 1.0) * range;
             let [value, slope] =
                 if decodes == 0.0 { kl_bits(e, log_variance, log_min) } else { decoder_bits(e, x[i], log_variance) };

@@ -22,7 +22,7 @@ pub fn linear(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor) -> Tensor {
 /// `linear(x, w) + residual`, in one launch.
 ///
 /// # Shapes
-/// Those of [`linear`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+/// The same as [`linear`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
 pub fn linear_add(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, residual: Tensor) -> Tensor {
     assert!(w.rank() == 2 && x.last_dim() == w.dim(1), "linear of {x:?} with weights {w:?}");
     let (c_out, c_in) = (w.dim(0), w.dim(1));

@@ -6,9 +6,9 @@
 //! ```
 
 use crate::engine::device::Memory;
-use crate::engine::ops::avg_pool::slice_blocks;
 use crate::engine::simd;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::geometry::{channels, hwc};
+use crate::engine::tape::{Launch, Launches, Op, Tape, op};
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -59,29 +59,20 @@ impl Windows {
     }
 }
 
-/// What both kernels take after their tensors.
-fn dims(x: Tensor, y: Tensor, windows: Windows) -> [Arg; 8] {
-    let Windows { kernel, stride, pad } = windows;
-    [x.dim(1), x.dim(2), x.dim(3), y.dim(1), y.dim(2), kernel, stride, pad].map(Arg::from)
+/// Adds the arguments of both kernels after the operands.
+fn launch(launch: &mut Launch, x: Tensor, y: Tensor, Windows { kernel, stride, pad }: Windows) {
+    launch.with(hwc(x)).with([y.dim(1), y.dim(2), kernel, stride, pad]);
 }
 
-#[derive(Debug)]
-struct MaxPoolFwd {
-    y: Tensor,
-    x: Tensor,
-    windows: Windows,
+op! {
+    struct MaxPoolFwd = "max_pool_fwd" {
+        out y,  // [n, out_h, out_w, c]
+        in x,   // [n, h, w, c]
+        windows: Windows,
+    }
 }
 
 impl Op for MaxPoolFwd {
-    fn name(&self) -> &'static str {
-        "max_pool_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x]
-    }
     fn backward(&self, tape: &mut Tape) {
         let MaxPoolFwd { y, x, windows } = *self;
         let dx = tape.grad_slot(x);
@@ -90,133 +81,113 @@ impl Op for MaxPoolFwd {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [x]) = mem.views([self.y], [self.x]);
-        forward_cpu(y, x, &self.x.dims(), &self.y.dims(), self.windows);
+        forward_cpu(y, x, hwc(self.x), hwc(self.y), self.windows);
     }
     fn launch(&self, q: &mut Launches) {
-        let (y, x) = (self.y, self.x);
-        let args = [&[y.into(), x.into()][..], &dims(x, y, self.windows)].concat();
-        q.kernel("max_pool_fwd", y.dtype()).grid(slice_blocks(y)).args(&args);
+        launch(q.kernel_of(self, self.y.dtype()).grid(channels(self.y)), self.x, self.y, self.windows);
     }
 }
 
-#[derive(Debug)]
-struct MaxPoolBwd {
-    dx: Tensor,
-    dy: Tensor,
-    x: Tensor,
-    y: Tensor,
-    windows: Windows,
+op! {
+    struct MaxPoolBwd = "max_pool_bwd" {
+        out dx,  // [n, h, w, c]
+        in dy,   // [n, out_h, out_w, c]
+        in x,    // [n, h, w, c]
+        in y,    // [n, out_h, out_w, c]
+        windows: Windows,
+    }
 }
 
 impl Op for MaxPoolBwd {
-    fn name(&self) -> &'static str {
-        "max_pool_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.x, self.y]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dx], [dy, x, y]) = mem.views([self.dx], [self.dy, self.x, self.y]);
-        backward_cpu(dx, [dy, x, y], &self.x.dims(), &self.y.dims(), self.windows);
+        backward_cpu(dx, [dy, x, y], hwc(self.x), hwc(self.y), self.windows);
     }
     fn launch(&self, q: &mut Launches) {
-        let MaxPoolBwd { dx, dy, x, y, windows } = *self;
-        let args = [&[dx.into(), dy.into(), x.into(), y.into()][..], &dims(x, y, windows)].concat();
-        q.kernel("max_pool_bwd", dx.dtype()).grid(slice_blocks(dx)).args(&args);
+        launch(q.kernel_of(self, self.dx.dtype()).grid(channels(self.dx)), self.x, self.y, self.windows);
     }
 }
 
 /// `y [n, out_h, out_w, c]` of `x [n, h, w, c]`, a row of y at a time.
-fn forward_cpu(y: &mut [f32], x: &[f32], x_dims: &[usize], y_dims: &[usize], windows: Windows) {
-    let (&[_, h, w, c], &[_, out_h, out_w, _]) = (x_dims, y_dims) else { unreachable!("images") };
+fn forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3], [out_h, out_w, _]: [usize; 3], windows: Windows) {
     y.par_chunks_mut(out_w * c).enumerate().for_each(|(row, y)| {
         let (image, i) = (row / out_h, row % out_h);
-        simd::vectorize(
-            #[inline(always)]
-            || {
-                for (j, y) in y.chunks_exact_mut(c).enumerate() {
-                    y.fill(f32::NEG_INFINITY);
-                    for u in windows.pixels(i, h) {
-                        for v in windows.pixels(j, w) {
-                            let x = &x[((image * h + u) * w + v) * c..][..c];
-                            for (y, &x) in y.iter_mut().zip(x) {
-                                *y = if x > *y || x.is_nan() { x } else { *y };
-                            }
+        simd::vectorized!(|| {
+            for (j, y) in y.chunks_exact_mut(c).enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                for u in windows.pixels(i, h) {
+                    for v in windows.pixels(j, w) {
+                        let x = &x[((image * h + u) * w + v) * c..][..c];
+                        for (y, &x) in y.iter_mut().zip(x) {
+                            *y = if x > *y || x.is_nan() { x } else { *y };
                         }
                     }
                 }
-            },
-        );
+            }
+        });
     });
 }
 
 /// `dx [n, h, w, c]`, a row at a time: every pixel asks the windows that it lies in whether it is their first maximum.
-fn backward_cpu(dx: &mut [f32], [dy, x, y]: [&[f32]; 3], x_dims: &[usize], y_dims: &[usize], windows: Windows) {
+fn backward_cpu(
+    dx: &mut [f32],
+    [dy, x, y]: [&[f32]; 3],
+    [h, w, c]: [usize; 3],
+    [out_h, out_w, _]: [usize; 3],
+    windows: Windows,
+) {
     /// Channels that are looked at together.
     const LANES: usize = 16;
-    let (&[_, h, w, c], &[_, out_h, out_w, _]) = (x_dims, y_dims) else { unreachable!("images") };
     dx.par_chunks_mut(w * c).enumerate().for_each(|(row, dx)| {
         let (image, u) = (row / h, row % h);
         let pixel = |u: usize, v: usize| &x[((image * h + u) * w + v) * c..][..c];
-        simd::vectorize(
-            #[inline(always)]
-            || {
-                for (v, dx) in dx.chunks_exact_mut(c).enumerate() {
-                    dx.fill(0.0);
-                    for i in windows.of_pixel(u, out_h) {
-                        for j in windows.of_pixel(v, out_w) {
-                            let at = ((image * out_h + i) * out_w + j) * c;
-                            let (dy, y) = (&dy[at..][..c], &y[at..][..c]);
-                            let columns = windows.pixels(j, w);
-                            for first in (0..c).step_by(LANES) {
-                                let channels = first..c.min(first + LANES);
-                                let (dy, y) = (&dy[channels.clone()], &y[channels.clone()]);
-                                let mut won = [0.0; LANES];
-                                for ((won, x), (dy, y)) in
-                                    won.iter_mut().zip(&pixel(u, v)[channels.clone()]).zip(dy.iter().zip(y))
-                                {
-                                    *won = if x == y { *dy } else { 0.0 };
-                                }
-                                for a in windows.pixels(i, h).start..=u {
-                                    for b in columns.start..if a == u { v } else { columns.end } {
-                                        for ((won, x), y) in won.iter_mut().zip(&pixel(a, b)[channels.clone()]).zip(y) {
-                                            *won = if x == y { 0.0 } else { *won };
-                                        }
+        simd::vectorized!(|| {
+            for (v, dx) in dx.chunks_exact_mut(c).enumerate() {
+                dx.fill(0.0);
+                for i in windows.of_pixel(u, out_h) {
+                    for j in windows.of_pixel(v, out_w) {
+                        let at = ((image * out_h + i) * out_w + j) * c;
+                        let (dy, y) = (&dy[at..][..c], &y[at..][..c]);
+                        let columns = windows.pixels(j, w);
+                        for first in (0..c).step_by(LANES) {
+                            let channels = first..c.min(first + LANES);
+                            let (dy, y) = (&dy[channels.clone()], &y[channels.clone()]);
+                            let mut won = [0.0; LANES];
+                            for ((won, x), (dy, y)) in
+                                won.iter_mut().zip(&pixel(u, v)[channels.clone()]).zip(dy.iter().zip(y))
+                            {
+                                *won = if x == y { *dy } else { 0.0 };
+                            }
+                            for a in windows.pixels(i, h).start..=u {
+                                for b in columns.start..if a == u { v } else { columns.end } {
+                                    for ((won, x), y) in won.iter_mut().zip(&pixel(a, b)[channels.clone()]).zip(y) {
+                                        *won = if x == y { 0.0 } else { *won };
                                     }
                                 }
-                                dx[channels].iter_mut().zip(won).for_each(|(dx, won)| *dx += won);
                             }
+                            dx[channels].iter_mut().zip(won).for_each(|(dx, won)| *dx += won);
                         }
                     }
                 }
-            },
-        );
+            }
+        });
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ops::check::{Check, Input};
+    use crate::engine::ops::check::{Check, Input, images};
 
     fn oracle(x: &[f64], [n, h, w, c]: [usize; 4], windows: Windows) -> Vec<f64> {
         let Windows { kernel, stride, pad } = windows;
         let out = |size: usize| (size + 2 * pad - kernel) / stride + 1;
-        let mut y = Vec::new();
-        for image in 0..n {
-            for (i, j) in (0..out(h)).flat_map(|i| (0..out(w)).map(move |j| (i, j))) {
-                for k in 0..c {
-                    let inside = |&(u, v): &(usize, usize)| (pad..pad + h).contains(&u) && (pad..pad + w).contains(&v);
-                    let window = (0..kernel * kernel).map(|t| (i * stride + t / kernel, j * stride + t % kernel));
-                    let values = window.filter(inside).map(|(u, v)| x[((image * h + u - pad) * w + v - pad) * c + k]);
-                    y.push(values.fold(f64::NEG_INFINITY, f64::max));
-                }
-            }
-        }
-        y
+        images([n, out(h), out(w), c], |image, i, j, k| {
+            let inside = |&(u, v): &(usize, usize)| (pad..pad + h).contains(&u) && (pad..pad + w).contains(&v);
+            let window = (0..kernel * kernel).map(|t| (i * stride + t / kernel, j * stride + t % kernel));
+            let values = window.filter(inside).map(|(u, v)| x[((image * h + u - pad) * w + v - pad) * c + k]);
+            values.fold(f64::NEG_INFINITY, f64::max)
+        })
     }
 
     /// Values of which no two of a window are equal, in bf16 either: at a tie differences mean nothing.
@@ -254,7 +225,7 @@ mod tests {
         let x = [[1.0, 3.0, 3.0], [3.0, 2.0, 3.0], [3.0, 3.0, 3.0]].concat();
         let mut dx = [f32::NAN; 9];
         let windows = Windows { kernel: 2, stride: 1, pad: 0 };
-        backward_cpu(&mut dx, [&[1.0, 10.0, 100.0, 1000.0], &x, &[3.0; 4]], &[1, 3, 3, 1], &[1, 2, 2, 1], windows);
+        backward_cpu(&mut dx, [&[1.0, 10.0, 100.0, 1000.0], &x, &[3.0; 4]], [3, 3, 1], [2, 2, 1], windows);
         assert_eq!(dx, [0.0, 11.0, 0.0, 100.0, 0.0, 1000.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! The two ends of a training step: what the network reads and should say, and how wrong it was.
+//! The two ends of a training step: input and target of the network, and the loss of its prediction.
 //!
 //! ```text
 //! noise   z = a x + sigma eps,  target = c_x x + c_eps eps,  eps ~ N(0, I)        (q_sample, and any linear target)
@@ -8,94 +8,79 @@
 //! data. eps is never stored, and the loss and its gradient are one pass.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::quad_blocks;
+use crate::engine::ops::records::NoiseRecord;
 use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::geometry::{image_len, images};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use bytemuck::cast_slice;
 use rayon::prelude::*;
 
 /// The noise eps of training.
 pub const NOISE: Stream = Stream::new(1);
 
-/// Adds noise to clean images. Returns the network's input and what it should predict.
+/// Adds noise to clean images. Returns the input and the target of the network.
 ///
 /// # Shapes
-/// `x [n, h, w, c]` f32; `coefficients [n, 4]` f32: a, sigma, c_x, c_eps; `rng` a tensor of
-/// [`RngState::words`](crate::engine::random::RngState::words). Results: z like x in the tape's type, the target like x in f32.
+/// `x [n, h, w, c]` f32; `coefficients [n, LEN]` f32, a [`NoiseRecord`] for each image; `rng` a tensor of
+/// [`RngState::words`](crate::engine::random::RngState::words). Results: z like x in the tape's type, the target like x in
+/// f32.
 pub fn noise(tape: &mut Tape, x: Tensor, coefficients: Tensor, rng: Tensor) -> (Tensor, Tensor) {
-    assert!(x.dtype() == DType::F32 && coefficients.dims() == [x.dim(0), 4], "{coefficients:?} for images {x:?}");
+    let is_record = coefficients.dims() == [x.dim(0), NoiseRecord::LEN];
+    assert!(x.dtype() == DType::F32 && is_record, "{coefficients:?} for images {x:?}");
     let z = tape.tensor(&x.dims(), tape.dtype());
     let target = tape.tensor(&x.dims(), DType::F32);
     tape.push(NoiseFwd { z, target, x, coefficients, rng });
     (z, target)
 }
 
-#[derive(Debug)]
-struct NoiseFwd {
-    z: Tensor,
-    target: Tensor,
-    x: Tensor,
-    coefficients: Tensor,
-    rng: Tensor,
+op! {
+    struct NoiseFwd = "noise_fwd" {
+        out z,            // [n, h, w, c]
+        out target,       // [n, h, w, c] f32
+        in x,             // [n, h, w, c] f32
+        in coefficients,  // [n, NoiseRecord::LEN] f32
+        in rng,           // [4]
+    }
 }
 
 impl Op for NoiseFwd {
-    fn name(&self) -> &'static str {
-        "noise_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.z, self.target]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.coefficients, self.rng]
-    }
     fn cpu(&self, mem: &mut Memory) {
-        let d = self.x.numel() / self.x.dim(0);
+        let d = image_len(self.x);
         let ([z, target], [x, coefficients, rng]) =
             mem.views([self.z, self.target], [self.x, self.coefficients, self.rng]);
         let philox = Philox::from_view(rng, NOISE);
         let outs = z.par_chunks_mut(d).zip(target.par_chunks_mut(d));
-        let ins = x.par_chunks(d).zip(coefficients.par_chunks(4));
-        outs.zip(ins).enumerate().for_each(|(image, ((z, target), (x, c)))| {
-            noise_cpu(z, target, x, [c[0], c[1], c[2], c[3]], philox, image as u32);
+        let ins = x.par_chunks(d).zip(cast_slice(coefficients));
+        outs.zip(ins).enumerate().for_each(|(image, ((z, target), (x, &c)))| {
+            noise_cpu(z, target, x, c, philox, image as u32);
         });
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, d) = (self.x.dim(0), self.x.numel() / self.x.dim(0));
-        let outs = [self.z.into(), self.target.into()];
-        let ins = [self.x.into(), self.coefficients.into(), self.rng.into(), d.into(), NOISE.id().into()];
-        q.kernel("noise_fwd", self.z.dtype()).grid(quad_blocks(n, d)).args(&[&outs[..], &ins].concat());
+        let (grid, d) = (images(self.x, 4), image_len(self.x));
+        q.kernel_of(self, self.z.dtype()).grid(grid).with([d]).with([NOISE.id()]);
     }
 }
 
 /// One image.
-fn noise_cpu(
-    z: &mut [f32],
-    target: &mut [f32],
-    x: &[f32],
-    [a, sigma, c_x, c_eps]: [f32; 4],
-    philox: Philox,
-    image: u32,
-) {
-    simd::vectorize(
-        #[inline(always)]
-        || {
-            let mut eps = [0.0; 64];
-            let blocks = z.chunks_mut(64).zip(target.chunks_mut(64)).zip(x.chunks(64));
-            for (block, ((z, target), x)) in blocks.enumerate() {
-                let eps = &mut eps[..x.len()];
-                philox.fill_normal(image, 64 * block, eps);
-                for (((z, target), x), eps) in z.iter_mut().zip(target).zip(x).zip(&*eps) {
-                    *z = a * x + sigma * eps;
-                    *target = c_x * x + c_eps * eps;
-                }
+fn noise_cpu(z: &mut [f32], target: &mut [f32], x: &[f32], by: NoiseRecord, philox: Philox, image: u32) {
+    let NoiseRecord { a, sigma, c_x, c_eps } = by;
+    simd::vectorized!(|| {
+        let mut eps = [0.0; 64];
+        let blocks = z.chunks_mut(64).zip(target.chunks_mut(64)).zip(x.chunks(64));
+        for (block, ((z, target), x)) in blocks.enumerate() {
+            let eps = &mut eps[..x.len()];
+            philox.fill_normal(image, 64 * block, eps);
+            for (((z, target), x), eps) in z.iter_mut().zip(target).zip(x).zip(&*eps) {
+                *z = a * x + sigma * eps;
+                *target = c_x * x + c_eps * eps;
             }
-        },
-    );
+        }
+    });
 }
 
-/// What [`loss`] computes.
+/// Results of [`loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
     /// Weighted squared error of each image `[n]` f32.
@@ -106,7 +91,7 @@ pub struct Loss {
     pub dpred: Tensor,
 }
 
-/// Weighted squared error. If a gradient of `pred` is wanted, it starts here: [`Tape::backward`] may follow.
+/// Records the weighted squared error. If `pred` has a gradient, it starts here: [`Tape::backward`] may follow.
 ///
 /// # Shapes
 /// `pred [n, h, w, c]` in the storage type, `target` like it in f32, `weight [n]` f32, which holds every constant
@@ -125,27 +110,19 @@ pub fn loss(tape: &mut Tape, pred: Tensor, target: Tensor, weight: Tensor) -> Lo
     Loss { per_image, total, dpred }
 }
 
-#[derive(Debug)]
-struct LossFwd {
-    per_image: Tensor,
-    total: Tensor,
-    dpred: Tensor,
-    counter: Tensor,
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor,
+op! {
+    struct LossFwd = "loss_fwd" {
+        out per_image,  // [n] f32
+        out total,      // [1] f32
+        out dpred,      // [n, h, w, c]
+        inout counter,  // [1]
+        in pred,        // [n, h, w, c]
+        in target,      // [n, h, w, c] f32
+        in weight,      // [n] f32
+    }
 }
 
 impl Op for LossFwd {
-    fn name(&self) -> &'static str {
-        "loss_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.per_image, self.total, self.dpred, self.counter]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.pred, self.target, self.weight, self.counter]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([per_image, total, dpred], [pred, target, weight]) =
             mem.views([self.per_image, self.total, self.dpred], [self.pred, self.target, self.weight]);
@@ -158,30 +135,25 @@ impl Op for LossFwd {
         total[0] = per_image.iter().sum();
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, d) = (self.pred.dim(0), self.pred.numel() / self.pred.dim(0));
-        let outs = [self.per_image, self.total, self.dpred, self.counter].map(Arg::from);
-        let ins = [self.pred.into(), self.target.into(), self.weight.into(), d.into()];
-        q.kernel("loss_fwd", self.pred.dtype()).grid([n, 1, 1]).args(&[&outs[..], &ins].concat());
+        let grid = [self.pred.dim(0), 1, 1];
+        q.kernel_of(self, self.pred.dtype()).grid(grid).with([image_len(self.pred)]);
     }
 }
 
 /// One image: writes the gradient, returns the loss.
 fn loss_cpu(dpred: &mut [f32], pred: &[f32], target: &[f32], weight: f32) -> f32 {
-    simd::vectorize(
-        #[inline(always)]
-        || {
-            let mut sum = [0.0; 16];
-            let ins = pred.chunks(16).zip(target.chunks(16));
-            for (dpred, (pred, target)) in dpred.chunks_mut(16).zip(ins) {
-                for (((dpred, pred), target), sum) in dpred.iter_mut().zip(pred).zip(target).zip(&mut sum) {
-                    let error = pred - target;
-                    *sum += error * error;
-                    *dpred = 2.0 * weight * error;
-                }
+    simd::vectorized!(|| {
+        let mut sum = [0.0; 16];
+        let ins = pred.chunks(16).zip(target.chunks(16));
+        for (dpred, (pred, target)) in dpred.chunks_mut(16).zip(ins) {
+            for (((dpred, pred), target), sum) in dpred.iter_mut().zip(pred).zip(target).zip(&mut sum) {
+                let error = pred - target;
+                *sum += error * error;
+                *dpred = 2.0 * weight * error;
             }
-            weight * sum.iter().sum::<f32>()
-        },
-    )
+        }
+        weight * sum.iter().sum::<f32>()
+    })
 }
 
 #[cfg(test)]

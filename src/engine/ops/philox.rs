@@ -3,7 +3,8 @@
 use crate::engine::device::Memory;
 use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::{image_len, images};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Store, Tensor};
 use rayon::prelude::*;
 
@@ -15,59 +16,42 @@ pub fn state_tensor(store: &mut Store) -> Tensor {
 /// Fills a new f32 tensor `[n, ..]` with numbers in (0, 1); `rng` is a tensor of [`RngState::words`](crate::engine::random::RngState::words).
 pub fn philox_uniform(tape: &mut Tape, dims: &[usize], rng: Tensor, stream: Stream) -> Tensor {
     let out = tape.tensor(dims, DType::F32);
-    tape.push(PhiloxFill { out, rng, stream, normal: false });
+    tape.push(PhiloxFill { out, rng, stream, normal: false, name: "philox_uniform" });
     out
 }
 
 /// Fills a new f32 tensor `[n, ..]` with standard normals; `rng` is a tensor of [`RngState::words`](crate::engine::random::RngState::words).
 pub fn philox_normal(tape: &mut Tape, dims: &[usize], rng: Tensor, stream: Stream) -> Tensor {
     let out = tape.tensor(dims, DType::F32);
-    tape.push(PhiloxFill { out, rng, stream, normal: true });
+    tape.push(PhiloxFill { out, rng, stream, normal: true, name: "philox_normal" });
     out
 }
 
-#[derive(Debug)]
-struct PhiloxFill {
-    out: Tensor,
-    rng: Tensor,
-    stream: Stream,
-    normal: bool,
+op! {
+    struct PhiloxFill = self.name {
+        out out,  // [n, ..] f32
+        in rng,   // [4]
+        stream: Stream,
+        normal: bool,
+        name: &'static str,
+    }
 }
 
 impl Op for PhiloxFill {
-    fn name(&self) -> &'static str {
-        if self.normal { "philox_normal" } else { "philox_uniform" }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.out]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.rng]
-    }
     fn cpu(&self, mem: &mut Memory) {
-        let d = self.out.numel() / self.out.dim(0);
         let ([out], [rng]) = mem.views([self.out], [self.rng]);
         let philox = Philox::from_view(rng, self.stream);
-        out.par_chunks_mut(d).enumerate().for_each(|(image, out)| {
-            simd::vectorize(
-                #[inline(always)]
-                || match self.normal {
-                    true => philox.fill_normal(image as u32, 0, out),
-                    false => philox.fill_uniform(image as u32, 0, out),
-                },
-            )
+        out.par_chunks_mut(image_len(self.out)).enumerate().for_each(|(image, out)| {
+            simd::vectorized!(|| match self.normal {
+                true => philox.fill_normal(image as u32, 0, out),
+                false => philox.fill_uniform(image as u32, 0, out),
+            })
         });
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, d) = (self.out.dim(0), self.out.numel() / self.out.dim(0));
-        let args = [self.out.into(), self.rng.into(), d.into(), self.stream.id().into()];
-        q.kernel_named(self.name()).grid(quad_blocks(n, d)).args(&args);
+        let launch = q.kernel_named(self.name).operands(self).grid(images(self.out, 4));
+        launch.with([image_len(self.out)]).with([self.stream.id()]);
     }
-}
-
-/// One thread handles the four elements of a counter; grid.y counts images.
-pub(super) fn quad_blocks(n: usize, d: usize) -> [usize; 3] {
-    [d.div_ceil(4 * 256), n, 1]
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@
 //! x_0 = clip(p_z z + p_out out, -limit, limit)
 //! z'  = m_z z + m_x x_0 + m_previous x_0' + m_out out + rho xi,       xi ~ N(0, I), x_0' the step's before
 //! ```
-//! Where the network also says the variance, v beside each mean, rho is multiplied by exp(1/2 ln variance) with
+//! Where the network also predicts the variance, v beside each mean, rho is multiplied by exp(1/2 ln variance) with
 //! `ln variance = f log_max + (1 - f) log_min`, `f = (v + 1) / 2` (Nichol and Dhariwal 2021, eq. 15).
 
 use crate::engine::device::Memory;
-use crate::engine::ops::philox::quad_blocks;
+use crate::engine::ops::records::SamplerRecord;
 use crate::engine::random::{Philox, Stream};
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::{image_len, images};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use bytemuck::{cast_slice, from_bytes};
 use rayon::prelude::*;
 
 /// The noise of a reverse step.
@@ -24,16 +26,18 @@ pub const STEP_NOISE: Stream = Stream::new(3);
 /// `input`, the network's next input, gets z' in the storage type. `input` may be [`Tensor::EMPTY`].
 ///
 /// # Shapes
-/// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, what the network said, in the storage type, and `input [m, h, w, c]`.
+/// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, the network's output, in the storage type, and `input [m, h, w, c]`.
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
-/// the network says the variance: means first. `coefficients [12]` f32: p_z, p_out, limit, m_z, m_x, m_previous, m_out,
-/// rho, log_min, log_max, w_class, w_none; they change from step to step without recording anew. `rng` a
-/// tensor of [`RngState::words`](crate::engine::random::RngState::words), whose first image is the number of the first sample. An
-/// infinite limit does not clip; rho = 0 draws no noise; m_previous = 0 does not read what `x0` held.
+/// the network predicts the variance: means first. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
+/// to step without recording anew. `rng` a tensor of [`RngState::words`](crate::engine::random::RngState::words), whose
+/// first image is the number of the first sample.
 pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
     let ([n, h, w, c], [m, out_h, out_w, k]) = (four(z), four(out));
     assert!(
-        z.dtype() == DType::F32 && z.dims() == x0.dims() && coefficients.dims() == [12] && [h, w] == [out_h, out_w],
+        z.dtype() == DType::F32
+            && z.dims() == x0.dims()
+            && coefficients.dims() == [SamplerRecord::LEN]
+            && [h, w] == [out_h, out_w],
         "step of {z:?} and {x0:?} by {out:?}"
     );
     assert!((m == n || m == 2 * n) && (k == c || k == 2 * c), "the network's output {out:?} for {z:?}");
@@ -45,14 +49,15 @@ fn four(t: Tensor) -> [usize; 4] {
     t.dims().try_into().expect("images have four dimensions")
 }
 
-#[derive(Debug)]
-struct SamplerStep {
-    z: Tensor,
-    input: Tensor,
-    x0: Tensor,
-    out: Tensor,
-    coefficients: Tensor,
-    rng: Tensor,
+op! {
+    struct SamplerStep = "sampler_step" {
+        inout z,          // [n, h, w, c] f32
+        out input,        // [m, h, w, c]; may be absent
+        inout x0,         // [n, h, w, c] f32
+        in out,           // [m, h, w, k]
+        in coefficients,  // [SamplerRecord::LEN] f32
+        in rng,           // [4]
+    }
 }
 
 impl SamplerStep {
@@ -65,43 +70,32 @@ impl SamplerStep {
 }
 
 impl Op for SamplerStep {
-    fn name(&self) -> &'static str {
-        "sampler_step"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.z, self.input, self.x0]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.z, self.x0, self.out, self.coefficients, self.rng]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let (n, c) = (self.z.dim(0), self.z.dim(3));
-        let (d, d_out) = (self.z.numel() / n, self.out.numel() / self.out.dim(0));
+        let (d, d_out) = (image_len(self.z), image_len(self.out));
         let ([z, input, x0], [out, coefficients, rng]) =
             mem.views([self.z, self.input, self.x0], [self.out, self.coefficients, self.rng]);
+        let record: &SamplerRecord = from_bytes(cast_slice(coefficients));
         let philox = Philox::from_view(rng, STEP_NOISE);
         let (with, without) = out.split_at(n * d_out);
         z.par_chunks_mut(d).zip(x0.par_chunks_mut(d)).enumerate().for_each(|(image, (z, x0))| {
             let of_image = |out: &'_ [f32]| image * d_out..(image * d_out + d_out).min(out.len());
             let unconditional = if without.is_empty() { without } else { &without[of_image(without)] };
             let out = NetworkOutput { with: &with[of_image(with)], without: unconditional, channels: c };
-            step_cpu(z, x0, out, coefficients, philox, image as u32);
+            step_cpu(z, x0, out, *record, philox, image as u32);
         });
         input.chunks_exact_mut(z.len()).for_each(|half| half.copy_from_slice(z));
     }
     fn launch(&self, q: &mut Launches) {
-        let (n, c) = (self.z.dim(0), self.z.dim(3));
-        let d = self.z.numel() / n;
-        let outs = [self.z.into(), self.input.into(), self.x0.into()];
-        let ins = [self.out.into(), self.coefficients.into(), self.rng.into()];
-        let dims = [d.into(), c.into(), usize::from(self.is_guided()).into(), usize::from(self.is_learned()).into()];
-        let scalars = [STEP_NOISE.id().into()];
-        let grid = quad_blocks(n, d);
-        q.kernel("sampler_step", self.out.dtype()).grid(grid).args(&[&outs[..], &ins, &dims, &scalars].concat());
+        let (grid, d) = (images(self.z, 4), image_len(self.z));
+        q.kernel_of(self, self.out.dtype())
+            .grid(grid)
+            .with([d, self.z.dim(3), usize::from(self.is_guided()), usize::from(self.is_learned())])
+            .with([STEP_NOISE.id()]);
     }
 }
 
-/// What the network said of one image.
+/// The network's output for one image.
 #[derive(Clone, Copy)]
 struct NetworkOutput<'a> {
     /// `[h, w, c or 2 c]`
@@ -112,68 +106,63 @@ struct NetworkOutput<'a> {
 }
 
 impl NetworkOutput<'_> {
-    /// Writes elements `first..` of the output to `said` and, where the variance is learned, v to `v`.
-    fn read(&self, said: &mut [f32], v: Option<&mut [f32]>, weights: [f32; 2], first: usize) {
+    /// Writes elements `first..` of the output to `pred` and, where the variance is learned, v to `v`.
+    fn read(&self, pred: &mut [f32], v: Option<&mut [f32]>, weights: [f32; 2], first: usize) {
         let Some(v) = v else {
-            said.copy_from_slice(&self.with[first..][..said.len()]);
+            pred.copy_from_slice(&self.with[first..][..pred.len()]);
             if !self.without.is_empty() {
-                guide(said, &self.without[first..][..said.len()], weights);
+                guide(pred, &self.without[first..][..pred.len()], weights);
             }
             return;
         };
         let c = self.channels;
         let place = |e: usize| e / c * 2 * c + e % c;
-        for (k, (said, v)) in said.iter_mut().zip(v).enumerate() {
+        for (k, (pred, v)) in pred.iter_mut().zip(v).enumerate() {
             let at = place(first + k);
-            (*said, *v) = (self.with[at], self.with[at + c]);
+            (*pred, *v) = (self.with[at], self.with[at + c]);
             if !self.without.is_empty() {
-                guide(std::slice::from_mut(said), &self.without[at..][..1], weights);
+                guide(std::slice::from_mut(pred), &self.without[at..][..1], weights);
             }
         }
     }
 }
 
-/// Classifier-free guidance: away from what is said without the label.
-fn guide(said: &mut [f32], without: &[f32], [w_class, w_none]: [f32; 2]) {
-    for (said, without) in said.iter_mut().zip(without) {
-        *said = w_class * *said + w_none * without;
+/// Classifier-free guidance: away from the prediction without the label.
+fn guide(pred: &mut [f32], without: &[f32], [w_class, w_none]: [f32; 2]) {
+    for (pred, without) in pred.iter_mut().zip(without) {
+        *pred = w_class * *pred + w_none * without;
     }
 }
 
 /// One image.
-fn step_cpu(z: &mut [f32], x0: &mut [f32], out: NetworkOutput, coefficients: &[f32], philox: Philox, image: u32) {
-    let &[p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, log_min, log_max, w_class, w_none] = coefficients else {
-        unreachable!("twelve coefficients");
-    };
+fn step_cpu(z: &mut [f32], x0: &mut [f32], out: NetworkOutput, by: SamplerRecord, philox: Philox, image: u32) {
+    let SamplerRecord { p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, .. } = by;
+    let SamplerRecord { log_min, log_max, w_class, w_none, .. } = by;
     let is_learned = out.with.len() == 2 * z.len();
-    simd::vectorize(
-        #[inline(always)]
-        || {
-            let (mut said, mut v, mut xi) = ([0.0; 64], [0.0; 64], [0.0; 64]);
-            for (block, (z, x0)) in z.chunks_mut(64).zip(x0.chunks_mut(64)).enumerate() {
-                let (said, v, xi) = (&mut said[..z.len()], &mut v[..z.len()], &mut xi[..z.len()]);
-                out.read(said, is_learned.then_some(&mut *v), [w_class, w_none], 64 * block);
-                if rho != 0.0 {
-                    philox.fill_normal(image, 64 * block, xi);
-                    for (xi, v) in xi.iter_mut().zip(&*v) {
-                        let f = 0.5 * (v + 1.0);
-                        let deviation =
-                            if is_learned { simd::exp(0.5 * (f * log_max + (1.0 - f) * log_min)) } else { 1.0 };
-                        *xi *= rho * deviation;
-                    }
-                }
-                for (((z, x0), out), xi) in z.iter_mut().zip(x0).zip(&*said).zip(&*xi) {
-                    let clean = p_z * *z + p_out * out;
-                    // Comparisons, not min and max: those would turn a NaN into a plausible pixel.
-                    let clean = if clean > limit { limit } else { clean };
-                    let clean = if clean < -limit { -limit } else { clean };
-                    let previous = if m_previous == 0.0 { 0.0 } else { m_previous * *x0 };
-                    *z = m_z * *z + m_x * clean + previous + m_out * out + xi;
-                    *x0 = clean;
+    simd::vectorized!(|| {
+        let (mut pred, mut v, mut xi) = ([0.0; 64], [0.0; 64], [0.0; 64]);
+        for (block, (z, x0)) in z.chunks_mut(64).zip(x0.chunks_mut(64)).enumerate() {
+            let (pred, v, xi) = (&mut pred[..z.len()], &mut v[..z.len()], &mut xi[..z.len()]);
+            out.read(pred, is_learned.then_some(&mut *v), [w_class, w_none], 64 * block);
+            if rho != 0.0 {
+                philox.fill_normal(image, 64 * block, xi);
+                for (xi, v) in xi.iter_mut().zip(&*v) {
+                    let f = 0.5 * (v + 1.0);
+                    let deviation = if is_learned { simd::exp(0.5 * (f * log_max + (1.0 - f) * log_min)) } else { 1.0 };
+                    *xi *= rho * deviation;
                 }
             }
-        },
-    );
+            for (((z, x0), out), xi) in z.iter_mut().zip(x0).zip(&*pred).zip(&*xi) {
+                let clean = p_z * *z + p_out * out;
+                // Comparisons, not min and max: those would turn a NaN into a plausible pixel.
+                let clean = if clean > limit { limit } else { clean };
+                let clean = if clean < -limit { -limit } else { clean };
+                let previous = if m_previous == 0.0 { 0.0 } else { m_previous * *x0 };
+                *z = m_z * *z + m_x * clean + previous + m_out * out + xi;
+                *x0 = clean;
+            }
+        }
+    });
 }
 
 #[cfg(test)]
@@ -185,7 +174,7 @@ mod tests {
 
     const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
 
-    /// What a step leaves in z (0), the next input (1) and x_0 (2), against the equations in float64.
+    /// Compares z (0), the next input (1) and x_0 (2) after a step with the equations in float64.
     fn check([n, h, w, c]: [usize; 4], c12: [f32; 12], guided: bool, learned: bool) {
         let (dims, d) = ([n, h, w, c], h * w * c);
         let (m, k) = (if guided { 2 * n } else { n }, if learned { 2 * c } else { c });
@@ -248,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_may_say_the_variance() {
+    fn the_network_may_predict_the_variance() {
         let learned = [1.25, -0.75, 1.0, 0.3, 0.6, 0.0, -0.2, 1.0, -5.0, -0.5, 2.0, -1.0];
         check([3, 5, 7, 3], learned, false, true);
         check([1, 5, 7, 1], learned, true, true);

@@ -4,7 +4,8 @@
 
 use crate::engine::device::Memory;
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::sum_blocks;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// `x + gamma y` with a scalar parameter.
@@ -19,24 +20,16 @@ pub fn scale_add(tape: &mut Tape, x: Tensor, gamma: Tensor, y: Tensor) -> Tensor
     z
 }
 
-#[derive(Debug)]
-struct ScaleAddFwd {
-    z: Tensor,
-    x: Tensor,
-    gamma: Tensor,
-    y: Tensor,
+op! {
+    struct ScaleAddFwd = "scale_add_fwd" {
+        out z,     // any shape
+        in x,      // as z
+        in gamma,  // [1] f32
+        in y,      // as z
+    }
 }
 
 impl Op for ScaleAddFwd {
-    fn name(&self) -> &'static str {
-        "scale_add_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.z]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x, self.gamma, self.y]
-    }
     fn backward(&self, tape: &mut Tape) {
         let ScaleAddFwd { z, x, gamma, y } = *self;
         let dz = tape.grad(z);
@@ -48,7 +41,7 @@ impl Op for ScaleAddFwd {
         }
         if tape.needs_grad(gamma) {
             let dgamma = tape.grad_slot(gamma);
-            let partial = tape.scratch(&[partial_blocks(y.numel())], DType::F32);
+            let partial = tape.scratch(&[sum_blocks(y.numel(), 8)], DType::F32);
             tape.push(ScaleAddBwdDgamma { dgamma, partial, dz, y });
             tape.accumulate(gamma, dgamma);
         }
@@ -56,101 +49,54 @@ impl Op for ScaleAddFwd {
     fn cpu(&self, mem: &mut Memory) {
         let ([z], [x, gamma, y]) = mem.views([self.z], [self.x, self.gamma, self.y]);
         let gamma = gamma[0];
-        simd::for_chunks(
-            [z],
-            [x, y],
-            #[inline(always)]
-            |[z], [x, y]| {
-                for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
-                    *z = x + gamma * y;
-                }
-            },
-        );
+        simd::map(z, [x, y], |z, [x, y]| *z = x + gamma * y);
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.z.numel();
-        let args = [self.z.into(), self.x.into(), self.gamma.into(), self.y.into(), (n as u64).into()];
-        q.kernel("scale_add_fwd", self.z.dtype()).grid(blocks(n)).args(&args);
+        q.kernel_of(self, self.z.dtype()).elementwise(self.z.numel());
     }
 }
 
-#[derive(Debug)]
-struct ScaleAddBwdDy {
-    dy: Tensor,
-    dz: Tensor,
-    gamma: Tensor,
+op! {
+    struct ScaleAddBwdDy = "scale_add_bwd_dy" {
+        out dy,    // any shape
+        in dz,     // as dy
+        in gamma,  // [1] f32
+    }
 }
 
 impl Op for ScaleAddBwdDy {
-    fn name(&self) -> &'static str {
-        "scale_add_bwd_dy"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dy]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dz, self.gamma]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dy], [dz, gamma]) = mem.views([self.dy], [self.dz, self.gamma]);
         let gamma = gamma[0];
-        simd::for_chunks(
-            [dy],
-            [dz],
-            #[inline(always)]
-            |[dy], [dz]| {
-                for (dy, dz) in dy.iter_mut().zip(dz) {
-                    *dy = gamma * dz;
-                }
-            },
-        );
+        simd::map(dy, [dz], |dy, [dz]| *dy = gamma * dz);
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.dy.numel();
-        let args = [self.dy.into(), self.dz.into(), self.gamma.into(), (n as u64).into()];
-        q.kernel("scale_add_bwd_dy", self.dy.dtype()).grid(blocks(n)).args(&args);
+        q.kernel_of(self, self.dy.dtype()).elementwise(self.dy.numel());
     }
 }
 
-#[derive(Debug)]
-struct ScaleAddBwdDgamma {
-    dgamma: Tensor,
-    partial: Tensor,
-    dz: Tensor,
-    y: Tensor,
+op! {
+    struct ScaleAddBwdDgamma = "scale_add_bwd_dgamma" {
+        out dgamma,   // [1] f32
+        out partial,  // [blocks] f32, by kernels
+        in dz,        // any shape
+        in y,         // as dz
+    }
 }
 
 impl Op for ScaleAddBwdDgamma {
-    fn name(&self) -> &'static str {
-        "scale_add_bwd_dgamma"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dgamma, self.partial]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dz, self.y]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dgamma], [dz, y]) = mem.views([self.dgamma], [self.dz, self.y]);
         dgamma[0] = simd::dot(dz, y) as f32;
     }
     fn launch(&self, q: &mut Launches) {
         let (n, blocks) = (self.y.numel(), self.partial.numel());
-        let args = [self.partial.into(), self.dz.into(), self.y.into(), (n as u64).into()];
-        q.kernel("scale_add_bwd_dgamma_partial", self.y.dtype()).grid([blocks, 1, 1]).args(&args);
-        let args = [self.dgamma.into(), self.partial.into(), blocks.into()];
-        q.kernel_named("scale_add_bwd_dgamma_total").args(&args);
+        q.kernel("scale_add_bwd_dgamma_partial", self.y.dtype())
+            .grid([blocks, 1, 1])
+            .with([self.partial, self.dz, self.y])
+            .with([n as u64]);
+        q.kernel_named("scale_add_bwd_dgamma_total").with([self.dgamma, self.partial]).with([blocks]);
     }
-}
-
-/// One thread handles 8 elements.
-fn blocks(n: usize) -> [usize; 3] {
-    [n.div_ceil(8 * 256), 1, 1]
-}
-
-/// A function of the number of elements alone, large enough to fill any GPU.
-fn partial_blocks(n: usize) -> usize {
-    n.div_ceil(8 * 256).clamp(1, 1024)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! t has no gradient.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// Times multiplied by a number, as a column beside other inputs.
@@ -32,51 +33,34 @@ pub fn nearest_row(tape: &mut Tape, t: Tensor, rows: usize) -> Tensor {
     row
 }
 
-#[derive(Debug)]
-struct ScaledTimeFwd {
-    y: Tensor,
-    t: Tensor,
-    scale: f32,
+op! {
+    struct ScaledTimeFwd = "scaled_time_fwd" {
+        out y,  // [n, 1]
+        in t,   // [n] f32
+        scale: f32,
+    }
 }
 
 impl Op for ScaledTimeFwd {
-    fn name(&self) -> &'static str {
-        "scaled_time_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.t]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [t]) = mem.views([self.y], [self.t]);
         y.iter_mut().zip(t).for_each(|(y, t)| *y = self.scale * t);
     }
     fn launch(&self, q: &mut Launches) {
         let n = self.t.numel();
-        let args = [self.y.into(), self.t.into(), n.into(), self.scale.into()];
-        q.kernel(self.name(), self.y.dtype()).grid([n.div_ceil(256), 1, 1]).args(&args);
+        q.kernel_of(self, self.y.dtype()).grid(flat(n, 1)).with([n]).with([self.scale]);
     }
 }
 
-#[derive(Debug)]
-struct NearestRowFwd {
-    row: Tensor,
-    t: Tensor,
-    rows: usize,
+op! {
+    struct NearestRowFwd = "nearest_row_fwd" {
+        out row,  // [n] i32
+        in t,     // [n] f32
+        rows: usize,
+    }
 }
 
 impl Op for NearestRowFwd {
-    fn name(&self) -> &'static str {
-        "nearest_row_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.row]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.t]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([row], [t]) = mem.views([self.row], [self.t]);
         let last = (self.rows - 1) as f32;
@@ -87,8 +71,7 @@ impl Op for NearestRowFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let n = self.t.numel();
-        let args = [self.row.into(), self.t.into(), n.into(), self.rows.into()];
-        q.kernel_named(self.name()).grid([n.div_ceil(256), 1, 1]).args(&args);
+        q.kernel_named("nearest_row_fwd").operands(self).grid(flat(n, 1)).with([n, self.rows]);
     }
 }
 

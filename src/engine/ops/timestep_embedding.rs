@@ -8,7 +8,8 @@
 //! or the cosines first; an odd `dim` ends in a zero. t has no gradient.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -27,35 +28,27 @@ pub fn timestep_embedding(tape: &mut Tape, t: Tensor, dim: usize, flip_sin_to_co
     y
 }
 
-#[derive(Debug)]
-struct TimestepEmbeddingFwd {
-    y: Tensor,
-    t: Tensor,
-    flip_sin_to_cos: bool,
-    freq_shift: f32,
+op! {
+    struct TimestepEmbeddingFwd = "timestep_embedding_fwd" {
+        out y,  // [n, dim]
+        in t,   // [n] f32
+        flip_sin_to_cos: bool,
+        freq_shift: f32,
+    }
 }
 
 impl Op for TimestepEmbeddingFwd {
-    fn name(&self) -> &'static str {
-        "timestep_embedding_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.t]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [t]) = mem.views([self.y], [self.t]);
         forward_cpu(y, t, self.flip_sin_to_cos, self.freq_shift);
     }
     fn launch(&self, q: &mut Launches) {
         let [n, dim] = [self.y.dim(0), self.y.dim(1)];
-        let dims = [self.y.into(), self.t.into(), n.into(), dim.into()];
-        let scalars = [(self.flip_sin_to_cos as i32).into(), self.freq_shift.into(), MAX_PERIOD.into()];
         // One thread handles one frequency; the zero of an odd dimension counts as one.
-        let blocks = (n * dim.div_ceil(2)).div_ceil(256);
-        q.kernel(self.name(), self.y.dtype()).grid([blocks, 1, 1]).args(&[&dims[..], &scalars].concat());
+        q.kernel_of(self, self.y.dtype())
+            .grid(flat(n * dim.div_ceil(2), 1))
+            .with([n, dim, usize::from(self.flip_sin_to_cos)])
+            .with([self.freq_shift, MAX_PERIOD]);
     }
 }
 

@@ -11,10 +11,9 @@
 //! ```
 //! Numerator and denominator stay integers, so forward and backward use bitwise the same weights.
 
-use crate::engine::device::Memory;
-use crate::engine::ops::avg_pool::slice_blocks;
+use crate::engine::ops::image_map::ImageMap;
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::Tape;
 use crate::engine::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -23,7 +22,7 @@ use rayon::prelude::*;
 /// # Shapes
 /// `x [n, h, w, c]`, result `[n, 2h, 2w, c]`. Nothing is saved for backward.
 pub fn upsample_nearest(tape: &mut Tape, x: Tensor) -> Tensor {
-    upsample(tape, x, Method::Nearest)
+    NEAREST.record(tape, x, &doubled(x))
 }
 
 /// Doubles height and width by bilinear interpolation with aligned corners.
@@ -31,100 +30,28 @@ pub fn upsample_nearest(tape: &mut Tape, x: Tensor) -> Tensor {
 /// # Shapes
 /// `x [n, h, w, c]`, result `[n, 2h, 2w, c]`. Nothing is saved for backward.
 pub fn upsample_bilinear(tape: &mut Tape, x: Tensor) -> Tensor {
-    upsample(tape, x, Method::Bilinear)
+    BILINEAR.record(tape, x, &doubled(x))
 }
 
-fn upsample(tape: &mut Tape, x: Tensor, method: Method) -> Tensor {
-    let y = tape.tensor(&[x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)], x.dtype());
-    tape.push(UpsampleFwd { y, x, method });
-    y
+fn doubled(x: Tensor) -> [usize; 4] {
+    [x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)]
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Method {
-    Nearest,
-    Bilinear,
-}
+const NEAREST: ImageMap = ImageMap {
+    fwd: "upsample_nearest_fwd",
+    bwd: "upsample_nearest_bwd",
+    scatters: true,
+    forward_cpu: nearest_forward_cpu,
+    backward_cpu: nearest_backward_cpu,
+};
 
-#[derive(Debug)]
-struct UpsampleFwd {
-    y: Tensor,
-    x: Tensor,
-    method: Method,
-}
-
-impl Op for UpsampleFwd {
-    fn name(&self) -> &'static str {
-        match self.method {
-            Method::Nearest => "upsample_nearest_fwd",
-            Method::Bilinear => "upsample_bilinear_fwd",
-        }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x]
-    }
-    fn backward(&self, tape: &mut Tape) {
-        let dx = tape.grad_slot(self.x);
-        tape.push(UpsampleBwd { dx, dy: tape.grad(self.y), method: self.method });
-        tape.accumulate(self.x, dx);
-    }
-    fn cpu(&self, mem: &mut Memory) {
-        let dims = [self.x.dim(1), self.x.dim(2), self.x.dim(3)];
-        let ([y], [x]) = mem.views([self.y], [self.x]);
-        match self.method {
-            Method::Nearest => nearest_forward_cpu(y, x, dims),
-            Method::Bilinear => bilinear_forward_cpu(y, x, dims),
-        }
-    }
-    fn launch(&self, q: &mut Launches) {
-        let (x, y) = (self.x, self.y);
-        // A thread of the nearest kernel owns an input pixel and writes four; the bilinear one owns an output pixel.
-        let owned = match self.method {
-            Method::Nearest => x,
-            Method::Bilinear => y,
-        };
-        let args = [y.into(), x.into(), x.dim(1).into(), x.dim(2).into(), x.dim(3).into()];
-        q.kernel(self.name(), y.dtype()).grid(slice_blocks(owned)).args(&args);
-    }
-}
-
-#[derive(Debug)]
-struct UpsampleBwd {
-    dx: Tensor,
-    dy: Tensor,
-    method: Method,
-}
-
-impl Op for UpsampleBwd {
-    fn name(&self) -> &'static str {
-        match self.method {
-            Method::Nearest => "upsample_nearest_bwd",
-            Method::Bilinear => "upsample_bilinear_bwd",
-        }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy]
-    }
-    fn cpu(&self, mem: &mut Memory) {
-        let dims = [self.dx.dim(1), self.dx.dim(2), self.dx.dim(3)];
-        let ([dx], [dy]) = mem.views([self.dx], [self.dy]);
-        match self.method {
-            Method::Nearest => nearest_backward_cpu(dx, dy, dims),
-            Method::Bilinear => bilinear_backward_cpu(dx, dy, dims),
-        }
-    }
-    fn launch(&self, q: &mut Launches) {
-        let (dx, dy) = (self.dx, self.dy);
-        let args = [dx.into(), dy.into(), dx.dim(1).into(), dx.dim(2).into(), dx.dim(3).into()];
-        q.kernel(self.name(), dx.dtype()).grid(slice_blocks(dx)).args(&args);
-    }
-}
+const BILINEAR: ImageMap = ImageMap {
+    fwd: "upsample_bilinear_fwd",
+    bwd: "upsample_bilinear_bwd",
+    scatters: false,
+    forward_cpu: bilinear_forward_cpu,
+    backward_cpu: bilinear_backward_cpu,
+};
 
 /// `y [n, 2h, 2w, c]` of `x [n, h, w, c]`: each input row becomes two equal output rows.
 fn nearest_forward_cpu(y: &mut [f32], x: &[f32], [_, w, c]: [usize; 3]) {
@@ -142,19 +69,16 @@ fn nearest_forward_cpu(y: &mut [f32], x: &[f32], [_, w, c]: [usize; 3]) {
 fn nearest_backward_cpu(dx: &mut [f32], dy: &[f32], [_, w, c]: [usize; 3]) {
     dx.par_chunks_mut(w * c).zip(dy.par_chunks(4 * w * c)).for_each(|(dx, rows)| {
         let (above, below) = rows.split_at(2 * w * c);
-        simd::vectorize(
-            #[inline(always)]
-            || {
-                let pairs = above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c));
-                for (dx, (above, below)) in dx.chunks_exact_mut(c).zip(pairs) {
-                    let (a, b) = above.split_at(c);
-                    let (d, e) = below.split_at(c);
-                    for k in 0..c {
-                        dx[k] = a[k] + b[k] + d[k] + e[k];
-                    }
+        simd::vectorized!(|| {
+            let pairs = above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c));
+            for (dx, (above, below)) in dx.chunks_exact_mut(c).zip(pairs) {
+                let (a, b) = above.split_at(c);
+                let (d, e) = below.split_at(c);
+                for k in 0..c {
+                    dx[k] = a[k] + b[k] + d[k] + e[k];
                 }
-            },
-        );
+            }
+        });
     });
 }
 
@@ -185,21 +109,18 @@ fn bilinear_forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
         let (image, p) = (row / (2 * h), row % (2 * h));
         let (rows, down) = neighbours(p, h);
         let [above, below] = rows.map(|i| &x[(image * h + i) * w * c..][..w * c]);
-        simd::vectorize(
-            #[inline(always)]
-            || {
-                for (q, y) in y.chunks_exact_mut(c).enumerate() {
-                    let (cols, right) = neighbours(q, w);
-                    let [a, b] = cols.map(|j| &above[j * c..][..c]);
-                    let [d, e] = cols.map(|j| &below[j * c..][..c]);
-                    let upper = [(1.0 - down) * (1.0 - right), (1.0 - down) * right];
-                    let lower = [down * (1.0 - right), down * right];
-                    for k in 0..c {
-                        y[k] = upper[0] * a[k] + upper[1] * b[k] + lower[0] * d[k] + lower[1] * e[k];
-                    }
+        simd::vectorized!(|| {
+            for (q, y) in y.chunks_exact_mut(c).enumerate() {
+                let (cols, right) = neighbours(q, w);
+                let [a, b] = cols.map(|j| &above[j * c..][..c]);
+                let [d, e] = cols.map(|j| &below[j * c..][..c]);
+                let upper = [(1.0 - down) * (1.0 - right), (1.0 - down) * right];
+                let lower = [down * (1.0 - right), down * right];
+                for k in 0..c {
+                    y[k] = upper[0] * a[k] + upper[1] * b[k] + lower[0] * d[k] + lower[1] * e[k];
                 }
-            },
-        );
+            }
+        });
     });
 }
 
@@ -207,31 +128,28 @@ fn bilinear_forward_cpu(y: &mut [f32], x: &[f32], [h, w, c]: [usize; 3]) {
 fn bilinear_backward_cpu(dx: &mut [f32], dy: &[f32], [h, w, c]: [usize; 3]) {
     dx.par_chunks_mut(w * c).enumerate().for_each(|(row, dx)| {
         let (image, i) = (row / h, row % h);
-        simd::vectorize(
-            #[inline(always)]
-            || {
-                dx.fill(0.0);
-                for p in reach(i, h) {
-                    let dy = &dy[(image * 2 * h + p) * 2 * w * c..][..2 * w * c];
-                    let down = hat(p, i, h);
-                    for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
-                        for q in reach(j, w) {
-                            let weight = down * hat(q, j, w);
-                            for (dx, dy) in dx.iter_mut().zip(&dy[q * c..][..c]) {
-                                *dx += weight * dy;
-                            }
+        simd::vectorized!(|| {
+            dx.fill(0.0);
+            for p in reach(i, h) {
+                let dy = &dy[(image * 2 * h + p) * 2 * w * c..][..2 * w * c];
+                let down = hat(p, i, h);
+                for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    for q in reach(j, w) {
+                        let weight = down * hat(q, j, w);
+                        for (dx, dy) in dx.iter_mut().zip(&dy[q * c..][..c]) {
+                            *dx += weight * dy;
                         }
                     }
                 }
-            },
-        );
+            }
+        });
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ops::check::{Check, Input};
+    use crate::engine::ops::check::{Check, Input, images};
 
     const SHAPES: [[usize; 4]; 7] =
         [[1, 5, 7, 3], [3, 4, 4, 35], [2, 8, 8, 32], [1, 1, 1, 4], [2, 1, 3, 8], [1, 2, 2, 1], [1, 3, 16, 33]];
@@ -243,15 +161,8 @@ mod tests {
                 &[Input::activation(&dims)],
                 |tape, x| upsample_nearest(tape, x[0]),
                 |x| {
-                    let mut y = Vec::new();
-                    for i in 0..n {
-                        for p in 0..2 * h {
-                            for q in 0..2 * w {
-                                y.extend_from_slice(&x[0][((i * h + p / 2) * w + q / 2) * c..][..c]);
-                            }
-                        }
-                    }
-                    y
+                    let at = |i: usize, p: usize, q: usize, k: usize| x[0][((i * h + p) * w + q) * c + k];
+                    images([n, 2 * h, 2 * w, c], |i, p, q, k| at(i, p / 2, q / 2, k))
                 },
             );
         }
@@ -270,20 +181,12 @@ mod tests {
                 |tape, x| upsample_bilinear(tape, x[0]),
                 |x| {
                     let at = |i: usize, p: usize, q: usize, k: usize| x[0][((i * h + p) * w + q) * c + k];
-                    let mut y = Vec::new();
-                    for i in 0..n {
-                        for p in 0..2 * h {
-                            for q in 0..2 * w {
-                                let ((r0, r1, down), (c0, c1, right)) = (around(p, h), around(q, w));
-                                for k in 0..c {
-                                    let above = at(i, r0, c0, k) * (1.0 - right) + at(i, r0, c1, k) * right;
-                                    let below = at(i, r1, c0, k) * (1.0 - right) + at(i, r1, c1, k) * right;
-                                    y.push(above * (1.0 - down) + below * down);
-                                }
-                            }
-                        }
-                    }
-                    y
+                    images([n, 2 * h, 2 * w, c], |i, p, q, k| {
+                        let ((r0, r1, down), (c0, c1, right)) = (around(p, h), around(q, w));
+                        let above = at(i, r0, c0, k) * (1.0 - right) + at(i, r0, c1, k) * right;
+                        let below = at(i, r1, c0, k) * (1.0 - right) + at(i, r1, c1, k) * right;
+                        above * (1.0 - down) + below * down
+                    })
                 },
             );
         }

@@ -1,7 +1,7 @@
 //! A 3x3 convolution of an image that is doubled by repeating its pixels, without doubling it.
 //!
 //! Under the nine taps lie only 2x2 different pixels of the small image: of three rows of the doubled one, two are the same.
-//! Which two, the parity of the output's row says:
+//! Which two depends on the parity of the output's row:
 //!
 //! ```text
 //! even   y[2i]     = w0 x[i - 1] + (w1 + w2) x[i]
@@ -19,7 +19,7 @@ use crate::engine::device::Memory;
 use crate::engine::ops::conv_transpose2d;
 use crate::engine::ops::conv2d::{Names, Padding, conv2d};
 use crate::engine::ops::upsample::upsample_nearest;
-use crate::engine::tape::{Backend, Launches, Op, Tape};
+use crate::engine::tape::{Backend, Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use rayon::prelude::*;
 use std::ops::RangeInclusive;
@@ -55,22 +55,14 @@ fn wide_weights(tape: &mut Tape, w: Tensor) -> Tensor {
     wide
 }
 
-#[derive(Debug)]
-struct WeightsFwd {
-    wide: Tensor,
-    w: Tensor,
+op! {
+    struct WeightsFwd = "upsample_conv2d_weights_fwd" {
+        out wide,  // [c_in, 4, 4, c_out]
+        in w,      // [c_out, 3, 3, c_in]
+    }
 }
 
 impl Op for WeightsFwd {
-    fn name(&self) -> &'static str {
-        "upsample_conv2d_weights_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.wide]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.w]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dw = tape.weight_grad_slot(self.w);
         tape.push(WeightsBwd { dw, dwide: tape.grad(self.wide) });
@@ -82,27 +74,18 @@ impl Op for WeightsFwd {
     }
     fn launch(&self, q: &mut Launches) {
         let (c_in, c_out) = (self.w.dim(3), self.w.dim(0));
-        let args = [self.wide.into(), self.w.into(), c_in.into(), c_out.into()];
-        q.kernel(self.name(), self.w.dtype()).grid(squares(c_in, c_out)).args(&args);
+        q.kernel_of(self, self.w.dtype()).grid(squares(c_in, c_out)).with([c_in, c_out]);
     }
 }
 
-#[derive(Debug)]
-struct WeightsBwd {
-    dw: Tensor,
-    dwide: Tensor,
+op! {
+    struct WeightsBwd = "upsample_conv2d_weights_bwd" {
+        out dw,    // [c_out, 3, 3, c_in] f32
+        in dwide,  // [c_in, 4, 4, c_out] f32
+    }
 }
 
 impl Op for WeightsBwd {
-    fn name(&self) -> &'static str {
-        "upsample_conv2d_weights_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dw]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dwide]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dw], [dwide]) = mem.views([self.dw], [self.dwide]);
         narrow_cpu(dw, dwide, [self.dw.dim(3), self.dw.dim(0)]);
@@ -110,8 +93,8 @@ impl Op for WeightsBwd {
     fn launch(&self, q: &mut Launches) {
         assert!(self.dw.dtype() == DType::F32 && self.dwide.dtype() == DType::F32, "gradients of weights are f32");
         let (c_in, c_out) = (self.dw.dim(3), self.dw.dim(0));
-        let args = [self.dw.into(), self.dwide.into(), c_in.into(), c_out.into()];
-        q.kernel_named(self.name()).grid(squares(c_in, c_out)).args(&args);
+        let launch = q.kernel_named("upsample_conv2d_weights_bwd").operands(self);
+        launch.grid(squares(c_in, c_out)).with([c_in, c_out]);
     }
 }
 
@@ -152,26 +135,22 @@ fn narrow_cpu(dw: &mut [f32], dwide: &[f32], [c_in, c_out]: [usize; 2]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ops::check::{Check, Input, few};
+    use crate::engine::ops::check::{Check, Input, few, images};
 
     /// The definition: every tap of every pixel of the doubled image.
     fn oracle(x: &[Vec<f64>], [n, h, w, c_in]: [usize; 4], c_out: usize) -> Vec<f64> {
-        let mut y = Vec::new();
-        for (image, u, v) in (0..n * 4 * h * w).map(|i| (i / (4 * h * w), i / (2 * w) % (2 * h), i % (2 * w))) {
-            for o in 0..c_out {
-                let mut sum = x[2][o];
-                for (r, q) in (0..9).map(|tap| (tap / 3, tap % 3)) {
-                    let (row, column) = ((u + r).wrapping_sub(1), (v + q).wrapping_sub(1));
-                    if row < 2 * h && column < 2 * w {
-                        let pixel = (image * h + row / 2) * w + column / 2;
-                        let weights = &x[1][((o * 3 + r) * 3 + q) * c_in..][..c_in];
-                        sum += x[0][pixel * c_in..][..c_in].iter().zip(weights).map(|(x, w)| x * w).sum::<f64>();
-                    }
+        images([n, 2 * h, 2 * w, c_out], |image, u, v, o| {
+            let mut sum = x[2][o];
+            for (r, q) in (0..9).map(|tap| (tap / 3, tap % 3)) {
+                let (row, column) = ((u + r).wrapping_sub(1), (v + q).wrapping_sub(1));
+                if row < 2 * h && column < 2 * w {
+                    let pixel = (image * h + row / 2) * w + column / 2;
+                    let weights = &x[1][((o * 3 + r) * 3 + q) * c_in..][..c_in];
+                    sum += x[0][pixel * c_in..][..c_in].iter().zip(weights).map(|(x, w)| x * w).sum::<f64>();
                 }
-                y.push(sum);
             }
-        }
-        y
+            sum
+        })
     }
 
     fn check(check: Check, dims: [usize; 4], c_out: usize) {
@@ -196,7 +175,7 @@ mod tests {
         check(Check::default().hopper(kernels), [2, 8, 8, 72], 64);
     }
 
-    /// What the CPU would compute in the GPU's way.
+    /// The CPU computes in this way only here.
     #[test]
     fn wide_weights_are_what_kernels_make_of_them() {
         for (c_in, c_out) in [(3, 5), (33, 40)] {

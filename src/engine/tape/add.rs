@@ -4,7 +4,7 @@
 
 use crate::engine::device::Memory;
 use crate::engine::simd;
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// Residual addition `a + b`.
@@ -34,23 +34,15 @@ pub fn axpy_acc(tape: &mut Tape, y: Tensor, x: Tensor, scale: f32) {
     tape.push(AxpyAcc { y, x, scale });
 }
 
-#[derive(Debug)]
-struct AddFwd {
-    sum: Tensor,
-    a: Tensor,
-    b: Tensor,
+op! {
+    struct AddFwd = "add_fwd" {
+        out sum,  // any shape
+        in a,     // as sum
+        in b,     // as sum
+    }
 }
 
 impl Op for AddFwd {
-    fn name(&self) -> &'static str {
-        "add_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.sum]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.a, self.b]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dy = tape.grad(self.sum);
         tape.accumulate(self.a, dy);
@@ -58,104 +50,56 @@ impl Op for AddFwd {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [a, b]) = mem.views([self.sum], [self.a, self.b]);
-        simd::for_chunks(
-            [y],
-            [a, b],
-            #[inline(always)]
-            |[y], [a, b]| {
-                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                    *y = a + b;
-                }
-            },
-        );
+        simd::map(y, [a, b], |y, [a, b]| *y = a + b);
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.sum.numel();
-        let args = [self.sum.into(), self.a.into(), self.b.into(), (n as u64).into()];
-        q.kernel("add_fwd", self.sum.dtype()).grid(blocks(n)).args(&args);
+        q.kernel_of(self, self.sum.dtype()).elementwise(self.sum.numel());
     }
 }
 
-#[derive(Debug)]
-struct AddAcc {
-    y: Tensor,
-    x: Tensor,
+op! {
+    struct AddAcc = "add_acc" {
+        inout y,  // any shape
+        in x,     // as y
+    }
 }
 
 impl Op for AddAcc {
-    fn name(&self) -> &'static str {
-        "add_acc"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.y, self.x]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [x]) = mem.views([self.y], [self.x]);
-        axpy_cpu(y, x, 1.0);
+        simd::map(y, [x], |y, [x]| *y += x);
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.y.numel();
-        q.kernel("add_acc", self.y.dtype()).grid(blocks(n)).args(&[self.y.into(), self.x.into(), (n as u64).into()]);
+        q.kernel_of(self, self.y.dtype()).elementwise(self.y.numel());
     }
 }
 
-#[derive(Debug)]
-struct AxpyAcc {
-    y: Tensor,
-    x: Tensor,
-    scale: f32,
+op! {
+    struct AxpyAcc = "axpy_acc" {
+        inout y,  // f32, any shape
+        in x,     // as y
+        scale: f32,
+    }
 }
 
 impl Op for AxpyAcc {
-    fn name(&self) -> &'static str {
-        "axpy_acc"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.y, self.x]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [x]) = mem.views([self.y], [self.x]);
-        axpy_cpu(y, x, self.scale);
+        simd::map(y, [x], |y, [x]| *y += self.scale * x);
     }
     fn launch(&self, q: &mut Launches) {
-        let n = self.y.numel();
-        let args = [self.y.into(), self.x.into(), (n as u64).into(), self.scale.into()];
-        q.kernel_named("axpy_acc").grid(blocks(n)).args(&args);
+        q.kernel_named("axpy_acc").operands(self).elementwise(self.y.numel()).with([self.scale]);
     }
-}
-
-fn axpy_cpu(y: &mut [f32], x: &[f32], scale: f32) {
-    simd::for_chunks(
-        [y],
-        [x],
-        #[inline(always)]
-        |[y], [x]| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y += scale * x;
-            }
-        },
-    );
-}
-
-/// One thread handles 8 elements.
-fn blocks(n: usize) -> [usize; 3] {
-    [n.div_ceil(8 * 256), 1, 1]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ops::check::{Check, Input};
+    use crate::engine::ops::check::{Check, IMAGES, Input};
 
     #[test]
     fn sum_and_its_gradients() {
-        for dims in [[1, 5, 7, 3], [3, 4, 4, 35], [2, 8, 8, 32]] {
+        for dims in IMAGES {
             Check::default().run(
                 &[Input::activation(&dims), Input::activation(&dims).scaled(0.5)],
                 |tape, x| add(tape, x[0], x[1]),

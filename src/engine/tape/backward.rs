@@ -7,7 +7,7 @@ use crate::engine::tensor::{DType, Tensor};
 use std::ops::Range;
 
 impl Tape {
-    /// dL/dy of an op's output, inside [`Op::backward`], or of a watched input afterwards.
+    /// dL/dy of an op's output, inside [`Op::backward`](super::Op::backward), or of a watched input afterwards.
     pub fn grad(&self, y: Tensor) -> Tensor {
         let dy = self.arrived(y);
         assert!(!self.waiting.has(dy), "the gradient of {y:?} is still to be summed");

@@ -1,6 +1,8 @@
 //! Kernel launches as data: an op emits them once, a session resolves tensors to addresses and replays the list.
 
 use crate::engine::device::{Capability, TensorMap};
+use crate::engine::tape::declaration::Declaration;
+use crate::engine::tape::geometry::{THREADS, flat};
 use crate::engine::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -100,6 +102,24 @@ impl Launch {
         self
     }
 
+    /// Adds all operands of an op to the arguments, as declared.
+    pub fn operands(&mut self, op: &dyn Declaration) -> &mut Launch {
+        self.args.extend(op.operands().into_iter().map(|(_, tensor)| Arg::Tensor(tensor)));
+        self
+    }
+
+    /// Geometry and last argument of a kernel of `n` elements that `kernels/common/elementwise.cuh` shares out: 8 for a
+    /// thread, which is 16 bytes of bf16.
+    pub fn elementwise(&mut self, n: usize) -> &mut Launch {
+        self.grid(flat(n, 8)).with([n as u64])
+    }
+
+    /// Adds arguments. A kernel's order is: outputs, inputs, saved values, dimensions, scalars.
+    pub fn with<const N: usize>(&mut self, args: [impl Into<Arg>; N]) -> &mut Launch {
+        self.args.extend(args.map(Into::into));
+        self
+    }
+
     /// Checks that a GPU takes a grid of this size.
     ///
     /// # Errors
@@ -111,12 +131,6 @@ impl Launch {
             }
         }
         Ok(())
-    }
-
-    /// The arguments, in the kernel's order: outputs, inputs, saved values, dimensions, scalars.
-    pub fn args(&mut self, args: &[Arg]) -> &mut Launch {
-        self.args = args.to_vec();
-        self
     }
 }
 
@@ -142,12 +156,17 @@ impl Launches {
         self.kernel_named(&format!("{name}_{}", dtype.suffix()))
     }
 
+    /// Adds a launch of the kernel that has the op's name, for the storage type `dtype`, with all operands as arguments.
+    pub fn kernel_of(&mut self, op: &dyn Declaration, dtype: DType) -> &mut Launch {
+        self.kernel(op.name(), dtype).operands(op)
+    }
+
     /// Adds a launch of a kernel by its whole name.
     pub fn kernel_named(&mut self, name: &str) -> &mut Launch {
         self.list.push(Launch {
             kernel: name.into(),
             grid: [1; 3],
-            block: 256,
+            block: THREADS as u32,
             smem_bytes: 0,
             args: Vec::new(),
             tile_efficiency: None,

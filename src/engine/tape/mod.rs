@@ -12,7 +12,9 @@
 pub mod add;
 mod backward;
 mod cpu;
+mod declaration;
 mod executor;
+pub mod geometry;
 mod gpu;
 mod gradients;
 mod launch;
@@ -27,6 +29,8 @@ use crate::Result;
 pub use crate::engine::device::Backend;
 use crate::engine::device::{Capability, Memory};
 use crate::engine::tensor::{DType, Place, Tensor};
+pub(crate) use declaration::op;
+pub use declaration::{Declaration, Operand, Role};
 pub use executor::Later;
 pub use gradients::PartSum;
 use gradients::{Gradient, Waiting};
@@ -40,14 +44,8 @@ use std::ops::Range;
 use std::sync::Arc;
 pub use work::{Pass, Work};
 
-/// One node of a tape: a computation with fixed operands.
-pub trait Op: Debug + Send {
-    /// The op's name in profiles and error messages, e.g. `group_norm_fwd`.
-    fn name(&self) -> &'static str;
-    /// Every tensor that is written: results, values saved for backward, scratch.
-    fn outputs(&self) -> Vec<Tensor>;
-    /// Every tensor that is read. A tensor updated in place is an input and an output.
-    fn inputs(&self) -> Vec<Tensor>;
+/// One node of a tape: a computation with fixed operands, which its [`Declaration`] lists.
+pub trait Op: Declaration + Debug + Send {
     /// Columns of an operand (indices of its last dimension) that the op touches; none if it touches all.
     fn columns(&self, _operand: Tensor) -> Option<Range<usize>> {
         None

@@ -2,7 +2,7 @@
 //! for several tensors in one launch.
 
 use crate::engine::device::Memory;
-use crate::engine::tape::{Arg, Launches, Op, PartSum, Tape};
+use crate::engine::tape::{Arg, Launches, Op, PartSum, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 
 /// Records these sums. They have no gradient: what they make is one.
@@ -12,45 +12,45 @@ pub fn sum_parts(tape: &mut Tape, sums: Vec<PartSum>) {
         let is_f32 = total.dtype() == DType::F32 && parts.dtype() == DType::F32;
         assert!(fits && is_f32, "the sum {total:?} of {parts:?}");
     }
-    tape.push(SumParts { sums });
+    let (totals, parts) = sums.into_iter().map(|sum| (sum.total, sum.parts)).unzip();
+    tape.push(SumParts { totals, parts });
 }
 
-#[derive(Debug)]
-struct SumParts {
-    sums: Vec<PartSum>,
+op! {
+    struct SumParts = "sum_parts" {
+        out totals: Vec<Tensor>,  // f32, of any shapes
+        in parts: Vec<Tensor>,    // [count, numel of the total] f32
+    }
+}
+
+impl SumParts {
+    fn sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
+        self.totals.iter().copied().zip(self.parts.iter().copied())
+    }
 }
 
 impl Op for SumParts {
-    fn name(&self) -> &'static str {
-        "sum_parts"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        self.sums.iter().map(|sum| sum.total).collect()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.sums.iter().map(|sum| sum.parts).collect()
-    }
     fn shape(&self) -> Option<String> {
-        let values: usize = self.sums.iter().map(|sum| sum.total.numel()).sum();
-        Some(format!("{} sums, {values} values", self.sums.len()))
+        let values: usize = self.totals.iter().map(Tensor::numel).sum();
+        Some(format!("{} sums, {values} values", self.totals.len()))
     }
     fn cpu(&self, mem: &mut Memory) {
-        for sum in &self.sums {
-            let ([total], [parts]) = mem.views([sum.total], [sum.parts]);
+        for (total, parts) in self.sums() {
+            let ([total], [parts]) = mem.views([total], [parts]);
             forward_cpu(total, parts);
         }
     }
     fn launch(&self, q: &mut Launches) {
-        for sums in self.sums.chunks(MAX_SUMS) {
+        for sums in self.sums().collect::<Vec<_>>().chunks(MAX_SUMS) {
             let (mut table, mut blocks) = (Vec::new(), 0);
-            for &PartSum { total, parts } in sums {
+            for &(total, parts) in sums {
                 table.extend([total, parts].map(Arg::from));
                 table.extend([total.numel(), parts.dim(0), blocks].map(Arg::from));
                 blocks += total.numel().div_ceil(SUM_BLOCK);
             }
             // An entry that is not used: as many bytes of zeros.
             table.extend(vec![Arg::U64(0); 4 * (MAX_SUMS - sums.len())]);
-            q.kernel_named("sum_parts").grid([blocks, 1, 1]).block(256).args(&[Arg::Struct(table), sums.len().into()]);
+            q.kernel_named("sum_parts").grid([blocks, 1, 1]).with([Arg::Struct(table)]).with([sums.len()]);
         }
     }
 }

@@ -2,33 +2,37 @@ use super::*;
 use crate::engine::device::{Capability, Device, Emu, EmuOptions};
 use crate::engine::tensor::Store;
 
-/// `y = 2 x`, of which the gradient adds up to two earlier contributions.
-#[derive(Debug)]
-struct Double {
-    y: Tensor,
-    x: Tensor,
+op! {
+    /// `y = 2 x`, of which the gradient adds up to two earlier contributions.
+    struct Double = "double_fwd" {
+        out y,
+        in x,
+    }
 }
 
-#[derive(Debug)]
-struct DoubleBwd {
-    dx: Tensor,
-    dy: Tensor,
-    earlier: [Tensor; 2],
+op! {
+    struct DoubleBwd = "double_bwd" {
+        out dx,
+        in dy,
+        in earlier: [Tensor; 2],
+    }
 }
 
-/// `sum = total of x[first..]`, of which the gradient is written into those columns.
-#[derive(Debug)]
-struct Tail {
-    sum: Tensor,
-    x: Tensor,
-    columns: Range<usize>,
+op! {
+    /// `sum = total of x[first..]`, of which the gradient is written into those columns.
+    struct Tail = "tail_fwd" {
+        out sum,
+        in x,
+        columns: Range<usize>,
+    }
 }
 
-#[derive(Debug)]
-struct TailBwd {
-    dx: Tensor,
-    dsum: Tensor,
-    columns: Range<usize>,
+op! {
+    struct TailBwd = "tail_bwd" {
+        out dx,
+        in dsum,
+        columns: Range<usize>,
+    }
 }
 
 fn double(tape: &mut Tape, x: Tensor) -> Tensor {
@@ -38,15 +42,6 @@ fn double(tape: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for Double {
-    fn name(&self) -> &'static str {
-        "double_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dy = tape.grad(self.y);
         let (dx, earlier) = tape.grad_sum(self.x);
@@ -61,15 +56,6 @@ impl Op for Double {
 }
 
 impl Op for DoubleBwd {
-    fn name(&self) -> &'static str {
-        "double_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.earlier[0], self.earlier[1]]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dx], [dy, first, second]) = mem.views([self.dx], [self.dy, self.earlier[0], self.earlier[1]]);
         for (i, dx) in dx.iter_mut().enumerate() {
@@ -80,15 +66,6 @@ impl Op for DoubleBwd {
 }
 
 impl Op for Tail {
-    fn name(&self) -> &'static str {
-        "tail_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.sum]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x]
-    }
     fn backward(&self, tape: &mut Tape) {
         let dsum = tape.grad(self.sum);
         let dx = tape.grad_columns(self.x, self.columns.clone());
@@ -102,15 +79,6 @@ impl Op for Tail {
 }
 
 impl Op for TailBwd {
-    fn name(&self) -> &'static str {
-        "tail_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dsum]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dx], [dsum]) = mem.views([self.dx], [self.dsum]);
         dx[self.columns.clone()].fill(dsum[0]);

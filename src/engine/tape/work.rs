@@ -137,6 +137,7 @@ mod tests {
     use crate::engine::ops::adam::{AdamTensors, adam};
     use crate::engine::ops::attention::attention;
     use crate::engine::ops::conv2d::{Padding, conv2d};
+    use crate::engine::ops::records::AdamRecord;
     use crate::engine::ops::silu::silu;
     use crate::engine::tape::Tape;
     use crate::engine::tensor::{DType, Store};
@@ -191,7 +192,7 @@ mod tests {
     fn what_is_updated_in_place_moves_twice() {
         let mut store = Store::new();
         let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[1000], DType::F32));
-        let (hyper, outcome) = (store.tensor(&[8], DType::F32), store.tensor(&[3], DType::F32));
+        let (hyper, outcome) = (store.tensor(&[AdamRecord::LEN], DType::F32), store.tensor(&[3], DType::F32));
         let copy = store.tensor(&[1000], DType::Bf16);
         let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
         adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, outcome, 1.0, true);

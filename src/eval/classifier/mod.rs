@@ -136,7 +136,7 @@ impl Classifier {
     /// Predicts the classes of images `[n, h, w, c]` in [-1, 1] of the training data's size.
     ///
     /// # Errors
-    /// What the device reports.
+    /// A failing device.
     ///
     /// # Panics
     /// If the values do not form images.

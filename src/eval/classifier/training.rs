@@ -6,6 +6,7 @@ use crate::data::{Batch, Dataset, Loader};
 use crate::engine::ops::adam::{AdamHyper, AdamTensors, adam};
 use crate::engine::ops::cross_entropy::cross_entropy;
 use crate::engine::ops::grad_norm::grad_norm;
+use crate::engine::ops::records::AdamRecord;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ParamSet, Weights};
@@ -34,7 +35,7 @@ impl Training {
             m,
             v,
             average,
-            hyper: store.tensor(&[8], DType::F32),
+            hyper: store.tensor(&[AdamRecord::LEN], DType::F32),
             outcome: store.tensor(&[3], DType::F32),
         }
     }
@@ -78,7 +79,7 @@ impl Training {
                 step: i + 1,
                 ema_decay: 0.0,
             };
-            session.write(self.hyper, &hyper.values())?;
+            session.write(self.hyper, hyper.record().values())?;
             session.run(&mut update)?;
             progress(i + 1, steps);
         }

@@ -1,7 +1,7 @@
 //! `ho-ablation`: the bound against the simple loss, μ against ε, learned against fixed variance.
 
 use crate::data::Split;
-use crate::diffusion::PredictionTarget;
+use crate::diffusion::{LossWeighting, PredictionTarget};
 use crate::experiment::ambilduke::networks::Network;
 use crate::experiment::context::Context;
 use crate::experiment::definition::Experiment;
@@ -13,7 +13,6 @@ use crate::experiment::settings::Need;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Table, digits};
 use crate::train::Config;
-use crate::train::config::Loss;
 use crate::train::validation::MeanLoss;
 use anyhow::{Context as _, Result};
 
@@ -59,8 +58,8 @@ impl Training {
             config.diffusion.target = PredictionTarget::Mu;
         }
         config.diffusion.loss = match self {
-            Training::Bound | Training::MuBound => Loss::Vlb,
-            Training::Simple | Training::MuSimple | Training::Learned => Loss::Simple,
+            Training::Bound | Training::MuBound => LossWeighting::Vlb,
+            Training::Simple | Training::MuSimple | Training::Learned => LossWeighting::Simple,
         };
         // A step over many times divides the network's μ by a small number: without clipping its errors grow without end.
         config.sample.clip_x0 = true;

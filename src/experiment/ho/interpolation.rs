@@ -1,6 +1,7 @@
 //! `ho-interpolation`: two images mixed at several noise levels and decoded.
 
 use super::model::{config, test_images};
+use crate::diffusion::SamplePlan;
 use crate::diffusion::interpolation::interpolate;
 use crate::engine::random::RngState;
 use crate::experiment::context::Context;
@@ -10,7 +11,6 @@ use crate::experiment::page::Page;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::grid;
 use crate::sample::Request;
-use crate::train::sample_config::SamplePlan;
 use anyhow::Result;
 
 /// Two images mixed at several noise levels and decoded.
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_way_back_begins_at_the_time_of_the_mixture() {
         let config = crate::train::Config::default();
-        let plan = config.sample.plan(&config).unwrap();
+        let plan = config.sample_plan().unwrap();
         for (t, steps) in [(1000.0, 1000), (125.0, 125), (1.0, 1), (0.5, 0)] {
             let part = from_time(&plan, t);
             assert_eq!([part.times.len(), part.steps.len()], [steps; 2]);

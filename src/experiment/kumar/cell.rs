@@ -2,12 +2,11 @@
 
 use super::targets;
 use crate::data::points::{POINTS, PointSet};
-use crate::diffusion::PredictionTarget;
+use crate::diffusion::{LossWeighting, NoiseSchedule, PredictionTarget};
 use crate::experiment::context::Context;
 use crate::experiment::images::open;
 use crate::experiment::page::Page;
 use crate::nn::{MlpConfig, ModelConfig};
-use crate::train::config::{Loss, NoiseSchedule};
 use crate::train::{Config, LoadedModel, RunDir};
 use anyhow::Result;
 use std::path::Path;
@@ -90,11 +89,10 @@ impl Cell {
         let steps = epochs(context) * (TRAIN_POINTS / BATCH) as u64;
         let mut config = Config { model: ModelConfig::Mlp(MlpConfig::default()), ..Config::default() };
         config.data.source = self.set.name().into();
-        config.diffusion.schedule = NoiseSchedule::VpCosine;
+        config.diffusion.schedule = NoiseSchedule::vp_cosine(t_min, t_max);
         config.diffusion.target = self.target;
-        config.diffusion.t_min = t_min;
-        config.diffusion.t_max = t_max;
-        config.diffusion.loss = if self.training == Training::Nelbo { Loss::Nelbo } else { Loss::Unweighted };
+        config.diffusion.loss =
+            if self.training == Training::Nelbo { LossWeighting::Nelbo } else { LossWeighting::Unweighted };
         config.train.steps = steps;
         config.train.batch_size = BATCH;
         config.train.learning_rate = 1e-3;

@@ -153,7 +153,8 @@ impl Sums {
 pub(super) fn samples(context: &mut Context, model: &mut LoadedModel, n: usize, steps: usize) -> Result<Vec<f32>> {
     context.check_stop()?;
     let sample = SampleConfig { steps, ..model.config().sample.clone() };
-    let (plan, seed) = (sample.plan(model.config())?, context.settings().seed);
+    let (plan, seed) =
+        (sample.plan(&model.config().diffusion, model.config().learns_variance())?, context.settings().seed);
     let samples = model.sample(Request::new(&plan, n, seed), &mut |done, total| {
         context.progress(done as u64, total as u64);
     })?;

@@ -11,7 +11,7 @@ use crate::report::{Plot, Table, digits};
 use anyhow::Result;
 use std::f64::consts::PI;
 
-/// What the variational bound makes of the squared error of each prediction target.
+/// The weights by which the variational bound counts the squared error of each prediction target.
 pub const SNR_WEIGHTS: Experiment = Experiment {
     name: "snr-weights",
     about: "What the variational bound makes of the squared error of each prediction target",

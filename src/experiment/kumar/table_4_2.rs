@@ -3,11 +3,12 @@
 use super::cell::{BOUND_RANGE, Training};
 use super::targets;
 use crate::data::{Dataset, Split};
-use crate::diffusion::{LossWeighting, PredictionTarget, Process};
+use crate::diffusion::{LossWeighting, NoiseSchedule, PredictionTarget, Process};
 use crate::engine::random::RngState;
+use crate::eval::features::Features;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;
-use crate::eval::{Features, Moments};
+use crate::eval::moments::Moments;
 use crate::experiment::context::Context;
 use crate::experiment::definition::Experiment;
 use crate::experiment::images::{Draw, dataset, draw, images_at, load};
@@ -16,7 +17,6 @@ use crate::experiment::settings::Need;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::{Table, digits, grid};
 use crate::sample::Samples;
-use crate::train::config::Loss;
 use crate::train::{Config, LoadedModel, presets};
 use anyhow::{Context as _, Result, bail};
 
@@ -74,8 +74,9 @@ fn config(context: &Context, target: PredictionTarget, training: Training) -> Re
     let mut config = presets::get("cifar-thesis")?.with_settings(&settings)?;
     config.diffusion.target = target;
     if training == Training::Nelbo {
-        config.diffusion.loss = Loss::Nelbo;
-        [config.diffusion.t_min, config.diffusion.t_max] = BOUND_RANGE;
+        config.diffusion.loss = LossWeighting::Nelbo;
+        let [t_min, t_max] = BOUND_RANGE;
+        config.diffusion.schedule = NoiseSchedule::vp_cosine(t_min, t_max);
     }
     Ok(config)
 }

@@ -1,7 +1,8 @@
 //! Presets of the further networks: the plain encoder-decoders of a student report, and the networks of a thesis.
 
-use super::super::config::{Config, DataConfig, DiffusionConfig, NoiseSchedule, Precision, TrainConfig};
+use super::super::config::{Config, DataConfig, DiffusionConfig, Precision, TrainConfig};
 use super::super::sample_config::SampleConfig;
+use crate::diffusion::NoiseSchedule;
 use crate::nn::{Activation, MlpConfig, ModelConfig, Pool, ResnetUnetConfig, SkipNetConfig, TimeVector};
 
 const MNIST: &str = "data/mnist";
@@ -12,7 +13,7 @@ const CIFAR10: &str = "data/cifar10";
 fn plain(model: SkipNetConfig, source: &str, timesteps: usize, patience: u64) -> Config {
     Config {
         model: ModelConfig::SkipNet(model),
-        diffusion: DiffusionConfig { timesteps, ..DiffusionConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::linear(timesteps, 1e-4), ..DiffusionConfig::default() },
         data: DataConfig { source: source.into(), ..DataConfig::default() },
         train: TrainConfig {
             // 50 epochs of 48,000 digits, and 60 epochs of 40,000 photographs.
@@ -78,7 +79,7 @@ fn without_norms() -> SkipNetConfig {
 pub fn cifar_thesis() -> Config {
     Config {
         model: ModelConfig::ResnetUnet(ResnetUnetConfig::default()),
-        diffusion: DiffusionConfig { schedule: NoiseSchedule::VpCosine, ..DiffusionConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::vp_cosine(0.001, 0.999), ..DiffusionConfig::default() },
         data: DataConfig { source: CIFAR10.into(), ..DataConfig::default() },
         train: TrainConfig {
             steps: 100_000,
@@ -95,7 +96,7 @@ pub fn cifar_thesis() -> Config {
 pub fn points_2d() -> Config {
     Config {
         model: ModelConfig::Mlp(MlpConfig::default()),
-        diffusion: DiffusionConfig { schedule: NoiseSchedule::VpCosine, ..DiffusionConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::vp_cosine(0.001, 0.999), ..DiffusionConfig::default() },
         data: DataConfig { source: "clusters".into(), ..DataConfig::default() },
         train: TrainConfig {
             // 100 epochs of 40,000 points.

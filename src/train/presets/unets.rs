@@ -1,8 +1,8 @@
 //! Presets of the U-Nets.
 
 use super::super::config::{Config, DataConfig, DiffusionConfig, LrSchedule, TrainConfig};
-use super::super::sample_config::{SampleConfig, SamplerKind};
-use crate::diffusion::{Reduction, Variance};
+use super::super::sample_config::SampleConfig;
+use crate::diffusion::{NoiseSchedule, Reduction, Sampler, Variance};
 use crate::nn::{Downsample, Layout, ModelConfig, Shortcut, UNetConfig, Upsample};
 
 pub fn quickstart() -> Config {
@@ -29,7 +29,7 @@ pub fn quickstart() -> Config {
             sample_every: 500,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { n: 64, sampler: SamplerKind::Ddim, steps: 50, eta: 1.0, ..SampleConfig::default() },
+        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
         ..Config::default()
     }
 }
@@ -59,7 +59,7 @@ pub fn mnist_small() -> Config {
             sample_every: 1000,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { n: 64, sampler: SamplerKind::Ddim, steps: 50, eta: 1.0, ..SampleConfig::default() },
+        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
         ..Config::default()
     }
 }
@@ -95,7 +95,7 @@ pub fn mnist_123() -> Config {
             dropout: 0.1,
             ..UNetConfig::default()
         }),
-        diffusion: DiffusionConfig { beta_start: 1e-3, ..DiffusionConfig::default() },
+        diffusion: DiffusionConfig { schedule: NoiseSchedule::linear(1000, 1e-3), ..DiffusionConfig::default() },
         data: DataConfig { source: "data/mnist".into(), classes: vec![1, 2, 3], ..DataConfig::default() },
         train: TrainConfig {
             steps: 60_000,
@@ -126,7 +126,7 @@ pub fn mnist_123_learned() -> Config {
     // The paper sums the squared error of an image and weighs the bound, a mean, by 1000.
     config.diffusion.reduction = Reduction::Sum;
     config.diffusion.vb_weight = 1000.0;
-    config.sample.variance = Variance::Learned;
+    config.sample.sampler = Sampler::Ancestral { variance: Variance::Learned };
     config
 }
 

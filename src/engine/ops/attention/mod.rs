@@ -8,20 +8,23 @@
 //! dq = scale ds k        dk = scale ds^T q
 //! ```
 //!
-//! What is saved for backward is `lse`, the logarithm of the sum of `exp(s)` over a row: `p` is computed again from it.
+//! Saved for backward is `lse`, the logarithm of the sum of `exp(s)` over a row: `p` is computed again from it.
 //! On a GPU `p` never leaves the processor (see `kernels/attention.cu`); on the CPU a task holds a block of its rows
 //! going forward, and that of one image and head going backward. Hopper has kernels of its own for bf16
 //! (`kernels/attention/`), which `hopper` chooses.
 
 mod cpu;
 mod hopper;
+mod shape;
 mod tiles;
 
 use crate::Result;
 use crate::engine::device::{Capability, Memory};
-use crate::engine::tape::{Launches, Op, Tape};
+use crate::engine::tape::geometry::flat;
+use crate::engine::tape::{Declaration, Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use hopper::{BackwardPlan, Plans};
+use shape::Shape;
 use tiles::{Tiles, check_tiles};
 
 /// Self-attention in `heads` heads with `dk` dimensions for queries and keys and `dv` for values.
@@ -49,55 +52,17 @@ fn record(tape: &mut Tape, qkv: Tensor, shape: Shape, hopper: Plans) -> (Tensor,
     (out, lse)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    n: usize,
-    l: usize,
-    heads: usize,
-    dk: usize,
-    dv: usize,
-}
-
-impl Shape {
-    /// Columns of `qkv`.
-    fn width(&self) -> usize {
-        self.heads * (2 * self.dk + self.dv)
+op! {
+    struct AttentionFwd = "attention_fwd" {
+        out out,  // [n, l, heads dv]
+        out lse,  // [n, heads, l] f32
+        in qkv,   // [n, l, heads (2 dk + dv)]
+        shape: Shape,
+        hopper: Plans,
     }
-
-    /// Where the queries, keys and values of a head begin among the columns of `qkv`.
-    fn columns(&self, head: usize) -> [usize; 3] {
-        [head * self.dk, (self.heads + head) * self.dk, 2 * self.heads * self.dk + head * self.dv]
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.dk as f32).sqrt()
-    }
-
-    /// Operations of products over `dims` head dimensions in all.
-    fn product_flops(&self, dims: usize) -> u64 {
-        2 * (self.n * self.heads * self.l) as u64 * (self.l * dims) as u64
-    }
-}
-
-#[derive(Debug)]
-struct AttentionFwd {
-    out: Tensor,
-    lse: Tensor,
-    qkv: Tensor,
-    shape: Shape,
-    hopper: Plans,
 }
 
 impl Op for AttentionFwd {
-    fn name(&self) -> &'static str {
-        "attention_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.out, self.lse]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.qkv]
-    }
     fn backward(&self, tape: &mut Tape) {
         let &AttentionFwd { out, lse, qkv, shape, hopper: Plans { bwd: hopper, .. } } = self;
         let dout = tape.grad(out);
@@ -123,7 +88,8 @@ impl Op for AttentionFwd {
             .grid([self.shape.n * heads * tiles.per_head, dv.div_ceil(tiles.width), 1])
             .block(32 * tiles.warps)
             .smem(tiles.shared_bytes)
-            .args(&[self.out.into(), self.lse.into(), self.qkv.into(), l.into(), heads.into(), dk.into(), dv.into()]);
+            .operands(self)
+            .with([l, heads, dk, dv]);
     }
     fn check_launch(&self) -> Result<()> {
         match self.hopper.fwd {
@@ -136,42 +102,35 @@ impl Op for AttentionFwd {
     }
 }
 
-#[derive(Debug)]
-struct AttentionBwd {
-    dqkv: Tensor,
-    /// `ds` for Hopper's kernels, if they keep it; `delta` for the others.
-    scratch: Tensor,
-    dout: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    shape: Shape,
-    hopper: Option<BackwardPlan>,
+op! {
+    struct AttentionBwd = "attention_bwd" {
+        out dqkv,     // as qkv
+        /// `ds` for Hopper's kernels, if they keep it; `delta`, `[n, heads, l]`, for the others.
+        out scratch,
+        in dout,      // as out
+        in qkv,       // [n, l, heads (2 dk + dv)]
+        in out,       // [n, l, heads dv]
+        in lse,       // [n, heads, l] f32
+        shape: Shape,
+        hopper: Option<BackwardPlan>,
+    }
 }
 
 impl Op for AttentionBwd {
-    fn name(&self) -> &'static str {
-        "attention_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dqkv, self.scratch]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dout, self.qkv, self.out, self.lse]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dqkv], [dout, qkv, out, lse]) = mem.views([self.dqkv], [self.dout, self.qkv, self.out, self.lse]);
         cpu::backward(dqkv, dout, qkv, out, lse, self.shape);
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.hopper {
-            return plan.launch(q, self);
+            return plan.launch(q, [self.dqkv, self.scratch], [self.dout, self.qkv, self.out, self.lse]);
         }
         let Shape { n, l, heads, dk, dv } = self.shape;
         let dtype = self.qkv.dtype();
-        let args =
-            [self.scratch.into(), self.dout.into(), self.out.into(), n.into(), l.into(), heads.into(), dv.into()];
-        q.kernel("attention_bwd_delta", dtype).grid([(n * l * heads).div_ceil(8), 1, 1]).args(&args);
+        q.kernel("attention_bwd_delta", dtype)
+            .grid(flat(32 * n * l * heads, 1))
+            .with([self.scratch, self.dout, self.out])
+            .with([n, l, heads, dv]);
         let tiles = Tiles::backward(&self.shape, dtype);
         let (dk_slabs, dv_slabs) = (dk.div_ceil(tiles.width), dv.div_ceil(tiles.width));
         for (kernel, slabs) in [("attention_bwd_dq", dk_slabs), ("attention_bwd_dkv", dk_slabs + dv_slabs)] {
@@ -179,17 +138,8 @@ impl Op for AttentionBwd {
                 .grid([n * heads * tiles.per_head, slabs, 1])
                 .block(32 * tiles.warps)
                 .smem(tiles.shared_bytes)
-                .args(&[
-                    self.dqkv.into(),
-                    self.dout.into(),
-                    self.qkv.into(),
-                    self.lse.into(),
-                    self.scratch.into(),
-                    l.into(),
-                    heads.into(),
-                    dk.into(),
-                    dv.into(),
-                ]);
+                .with([self.dqkv, self.dout, self.qkv, self.lse, self.scratch])
+                .with([l, heads, dk, dv]);
         }
     }
     fn check_launch(&self) -> Result<()> {

@@ -67,7 +67,7 @@ fn heads_of_hopper_match_the_oracle() {
     check_hopper(1, 66, 1, 256, &["attention_fwd_sm90_256", "attention_bwd_dkv_sm90_256", "attention_bwd_dq_sm90_256"]);
 }
 
-/// What only `attention.cu` computes, and narrow heads of many tokens.
+/// Heads that `attention.cu` alone computes, and narrow heads of many tokens.
 #[test]
 fn other_heads_match_the_oracle_on_hopper() {
     let check_kernels = |l: usize, dk: usize, dv: usize, kernels| {

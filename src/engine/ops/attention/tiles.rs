@@ -1,6 +1,6 @@
 //! How `kernels/attention.cu` cuts a head into blocks.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::tensor::DType;
 use crate::{Error, Result};
 
@@ -16,7 +16,7 @@ pub struct Tiles {
     pub shared_bytes: usize,
 }
 
-/// What every supported GPU gives to a block.
+/// Shared memory that every supported GPU gives to a block.
 pub const SHARED_BYTES: usize = 99 * 1024;
 
 impl Tiles {
@@ -47,7 +47,7 @@ impl Tiles {
     }
 }
 
-/// Whether a block has room for the tiles of such heads.
+/// Checks that a block has room for the tiles of such heads.
 pub fn check_tiles(op: &'static str, tiles: fn(&Shape, DType) -> Tiles, s: &Shape, dtype: DType) -> Result<()> {
     let taken = |dtype| tiles(s, dtype).shared_bytes;
     if taken(dtype) <= SHARED_BYTES {

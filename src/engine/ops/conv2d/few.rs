@@ -1,8 +1,8 @@
 //! 3x3 convolutions of same size to few output channels, and the gradients of their weights: `kernels/conv2d/few.cu`.
 
-use super::Conv2dShape;
-use super::layer::Splits;
-use crate::engine::tape::{Arg, Launches};
+use super::shape::Conv2dShape;
+use super::splits::Splits;
+use crate::engine::tape::Launches;
 use crate::engine::tensor::{DType, Tensor};
 
 /// Output channels at most, and what the input channels are a multiple of: as the kernel has them.
@@ -16,7 +16,7 @@ const HALO_BYTES: usize = (TILE + 2) * (TILE + 2) * CHANNELS * 2;
 const FWD_SMEM_BYTES: usize = 2 * (HALO_BYTES + 9 * OUTPUTS * CHANNELS * 2);
 const BWD_DW_SMEM_BYTES: usize = 2 * (HALO_BYTES + TILE * TILE * OUTPUTS * 2);
 
-/// Whether the kernels take a layer.
+/// Returns true if the kernels can compute a layer.
 pub fn takes(s: &Conv2dShape, dtype: DType) -> bool {
     let is_same_size = [s.stride, s.pad_top, s.pad_left, s.pad_bottom, s.pad_right] == [1; 5] && [s.kh, s.kw] == [3; 2];
     dtype == DType::Bf16 && is_same_size && s.c_out <= OUTPUTS && s.c_in.is_multiple_of(CHANNELS)
@@ -24,15 +24,15 @@ pub fn takes(s: &Conv2dShape, dtype: DType) -> bool {
 
 /// Computes `y` from `x`, weights, bias and residual.
 pub fn launch_fwd(q: &mut Launches, s: &Conv2dShape, y: Tensor, operands: [Tensor; 4]) {
-    let tensors = [y].into_iter().chain(operands).map(Arg::from);
-    let dims = [s.h, s.w, s.c_in, s.c_out].map(Arg::from);
     let [rows, columns] = tiles(s);
     q.kernel_named("conv2d_fwd_few")
         .grid([columns, rows, s.n])
         .block(THREADS)
         .smem(FWD_SMEM_BYTES)
         .wanted(wanted(s))
-        .args(&tensors.chain(dims).collect::<Vec<_>>());
+        .with([y])
+        .with(operands)
+        .with([s.h, s.w, s.c_in, s.c_out]);
 }
 
 /// How the tiles are split over the blocks of the weight gradient, which own some input channels each.
@@ -51,13 +51,13 @@ pub fn splits(s: &Conv2dShape) -> Splits {
 /// Computes what each split finds of `dw`, and of `dbias` unless that is absent, from `dy` and `x`.
 pub fn launch_bwd_dw(q: &mut Launches, s: &Conv2dShape, operands: [Tensor; 4]) {
     let splits = splits(s);
-    let dims = [s.n, s.h, s.w, s.c_in, s.c_out, splits.pixels / (TILE * TILE)].map(Arg::from);
     q.kernel_named("conv2d_bwd_dw_few")
         .grid([s.c_in / CHANNELS, splits.count, 1])
         .block(THREADS)
         .smem(BWD_DW_SMEM_BYTES)
         .wanted(wanted(s))
-        .args(&operands.map(Arg::from).into_iter().chain(dims).collect::<Vec<_>>());
+        .with(operands)
+        .with([s.n, s.h, s.w, s.c_in, s.c_out, splits.pixels / (TILE * TILE)]);
 }
 
 /// Rows and columns of an image's tiles.

@@ -18,15 +18,16 @@ mod few;
 pub mod hopper;
 mod layer;
 mod shape;
+mod splits;
 
 use crate::engine::device::Memory;
 use crate::engine::ops::concat::{Joined, joined_dims};
-use crate::engine::tape::{Arg, Launches, Op, Tape};
+use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use hopper::Plans;
 pub(super) use layer::{Layer, Names};
-use layer::{Splits, dims, phase_pixels, phases, sum_later, weight_columns};
 pub use shape::Conv2dShape;
+use splits::{Splits, sum_later};
 
 /// Zeros around the image, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub fn conv2d(tape: &mut Tape, x: Tensor, w: Tensor, bias: Tensor, stride: usize
 /// `conv2d(x, w) + residual`, in one launch.
 ///
 /// # Shapes
-/// Those of [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
+/// As [`conv2d`]; `residual` as the result, of the same type, or absent. Its gradient is that of the result, shared.
 /// `x` may be two tensors [joined](crate::engine::ops::concat::join), of which [`reads_joined`] says whether it can.
 pub fn conv2d_add(
     tape: &mut Tape,
@@ -93,8 +94,8 @@ pub fn conv2d_planned(tape: &mut Tape, x: Tensor, w: Tensor, stride: usize, padd
     Conv2dFwd { y, x: x.into(), w, bias: Tensor::EMPTY, residual: Tensor::EMPTY, layer }.record(tape)
 }
 
-/// Whether [`conv2d_add`] can read `a` and `b` [joined](crate::engine::ops::concat::join): the kernels for Hopper can, where they
-/// take the shape and the channels of `a` are whole blocks of 64.
+/// Returns true if [`conv2d_add`] can read `a` and `b` [joined](crate::engine::ops::concat::join): the kernels for Hopper
+/// can, for shapes that they compute, if the channels of `a` are whole blocks of 64.
 pub fn reads_joined(tape: &Tape, [a, b]: [Tensor; 2], w: Tensor, stride: usize, padding: Padding) -> bool {
     let shape = shape_of(&joined_dims(a, b), w, stride, padding);
     Layer::new(shape, &CONV2D).on(tape, a.dtype()).hopper.read_joined(a.last_dim())
@@ -122,15 +123,17 @@ fn shape_of(x: &[usize], w: Tensor, stride: usize, padding: Padding) -> Conv2dSh
 const CONV2D: Names =
     Names { fwd: "conv2d_fwd", bwd_dx: "conv2d_bwd_dx", bwd_dw: "conv2d_bwd_dw", bwd_dbias: "conv2d_bwd_dbias" };
 
-/// `y = conv(x, w) + bias + residual`; bias and residual may be absent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Conv2dFwd {
-    pub y: Tensor,
-    pub x: Joined,
-    pub w: Tensor,
-    pub bias: Tensor,
-    pub residual: Tensor,
-    pub layer: Layer,
+op! {
+    /// `y = conv(x, w) + bias + residual`; bias and residual may be absent.
+    #[derive(Clone, Copy)]
+    pub(super) struct Conv2dFwd = self.layer.names.fwd {
+        out y,         // [n, out_h, out_w, c_out]
+        in x: Joined,  // [n, h, w, c_in]
+        in w,          // [c_out, kh, kw, c_in]
+        in bias,       // [c_out] f32; may be absent
+        in residual,   // as y; may be absent
+        layer: Layer,
+    }
 }
 
 impl Conv2dFwd {
@@ -152,15 +155,6 @@ impl Conv2dFwd {
 }
 
 impl Op for Conv2dFwd {
-    fn name(&self) -> &'static str {
-        self.layer.names.fwd
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.x.first, self.x.second, self.w, self.bias, self.residual]
-    }
     fn backward(&self, tape: &mut Tape) {
         let Conv2dFwd { y, x, w, bias, residual, layer } = *self;
         let dy = tape.grad(y);
@@ -189,41 +183,34 @@ impl Op for Conv2dFwd {
             return plan.launch(q, self.y, self.x, [self.w, self.bias, self.residual]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.fwd);
-        let operands = [self.y, self.x.first, self.w, self.bias, self.residual].map(Arg::from);
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
+            .with([self.y, self.x.first, self.w, self.bias, self.residual])
+            .with(s.dims())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
             .tiles(tile.side(), s.out_pixels(), s.c_out)
             .block(tile.threads())
-            .smem(tile.smem_bytes())
-            .args(&[&operands[..], &dims(s)].concat());
+            .smem(tile.smem_bytes());
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
-/// `dx`; to it are added the `earlier` contributions to the same gradient, or for the forward pass of a transposed
-/// convolution a bias. Either may be absent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BwdDx {
-    pub dx: Tensor,
-    pub dy: Tensor,
-    pub w: Tensor,
-    pub bias: Tensor,
-    pub earlier: Tensor,
-    pub layer: Layer,
+op! {
+    /// `dx`; to it are added the `earlier` contributions to the same gradient, or for the forward pass of a transposed
+    /// convolution a bias. Either may be absent.
+    #[derive(Clone, Copy)]
+    pub(super) struct BwdDx = self.layer.names.bwd_dx {
+        out dx,      // [n, h, w, c_in]
+        in dy,       // [n, out_h, out_w, c_out]
+        in w,        // [c_out, kh, kw, c_in]
+        in bias,     // [c_in] f32; may be absent
+        in earlier,  // as dx; may be absent
+        layer: Layer,
+    }
 }
 
 impl Op for BwdDx {
-    fn name(&self) -> &'static str {
-        self.layer.names.bwd_dx
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dx]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.w, self.bias, self.earlier]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dx], [dy, w, bias, earlier]) = mem.views([self.dx], [self.dy, self.w, self.bias, self.earlier]);
         cpu::backward_data(dx, dy, w, bias, &self.layer.shape);
@@ -234,33 +221,34 @@ impl Op for BwdDx {
             return plan.launch(q, self.dx, self.dy.into(), [self.w, self.bias, self.earlier]);
         }
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
-        let operands = [self.dx, self.dy, self.w, self.bias, self.earlier].map(Arg::from);
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
-            .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
-            .tiles(tile.side(), phase_pixels(s), s.c_in)
+            .operands(self)
+            .with(s.dims())
+            .grid([s.phase_pixels().div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), s.phases()])
+            .tiles(tile.side(), s.phase_pixels(), s.c_in)
             .block(tile.threads())
-            .smem(tile.smem_bytes())
-            .args(&[&operands[..], &dims(s)].concat());
+            .smem(tile.smem_bytes());
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
-/// `dw`, and `dbias` from the same pass over `dy`, or what each split of the pixels finds of them; `dbias` may be absent.
-#[derive(Debug)]
-pub(super) struct BwdDw {
-    dw: Tensor,
-    dbias: Tensor,
-    dy: Tensor,
-    x: Joined,
-    layer: Layer,
+op! {
+    /// `dw`, and `dbias` from the same pass over `dy`, or what each split of the pixels finds of them; `dbias` may be absent.
+    pub(super) struct BwdDw = self.layer.names.bwd_dw {
+        out dw,        // [c_out, kh, kw, c_in] f32, or [splits, numel]
+        out dbias,     // [c_out] f32, or [splits, c_out]; may be absent
+        in dy,         // [n, out_h, out_w, c_out]
+        in x: Joined,  // [n, h, w, c_in]
+        layer: Layer,
+    }
 }
 
 impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
     pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Joined, layer: Layer) {
-        let splits = Splits::of_weights(&layer);
+        let splits = layer.weight_splits();
         let totals = [tape.weight_grad_slot(w), tape.grad_slot(bias)];
         let [dw, dbias] = totals.map(|total| splits.destination(tape, total));
         tape.push(BwdDw { dw, dbias, dy, x, layer });
@@ -271,15 +259,6 @@ impl BwdDw {
 }
 
 impl Op for BwdDw {
-    fn name(&self) -> &'static str {
-        self.layer.names.bwd_dw
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dw, self.dbias]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy, self.x.first, self.x.second]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dw, dbias], [dy, x]) = mem.views([self.dw, self.dbias], [self.dy, self.x.first]);
         cpu::backward_weights(dw, dy, x, &self.layer.shape);
@@ -295,28 +274,30 @@ impl Op for BwdDw {
         if let Some(plan) = &layer.hopper.bwd_dw {
             return plan.launch(q, [*dw, *dbias], *dy, *x);
         }
-        let (s, tile, splits) = (&layer.shape, layer.bwd_dw, Splits::of_weights(layer));
-        let operands = [*dw, *dbias, *dy, x.first].map(Arg::from);
-        let columns = weight_columns(s, dy.dtype());
+        let (s, tile, splits) = (&layer.shape, layer.bwd_dw, layer.weight_splits());
+        let columns = s.weight_columns(dy.dtype());
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
+            .with([*dw, *dbias, *dy, x.first])
+            .with(s.dims())
+            .with([splits.pixels])
             .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])
             .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)
             .block(tile.threads())
-            .smem(tile.smem_bytes())
-            .args(&[&operands[..], &dims(s), &[splits.pixels.into()]].concat());
+            .smem(tile.smem_bytes());
     }
     fn flops(&self) -> u64 {
         self.layer.shape.flops()
     }
 }
 
-/// `dbias` where the weights get no gradient, or where `dy` is not what that reads pixel by pixel; or what each split of
-/// the pixels finds of it.
-#[derive(Debug)]
-pub(super) struct BwdDbias {
-    dbias: Tensor,
-    dy: Tensor,
-    name: &'static str,
+op! {
+    /// `dbias` where the weights get no gradient, or where `dy` is not what that reads pixel by pixel; or what each split of
+    /// the pixels finds of it.
+    pub(super) struct BwdDbias = self.name {
+        out dbias,  // [c] f32, or [splits, c]
+        in dy,      // [.., c]
+        name: &'static str,
+    }
 }
 
 impl BwdDbias {
@@ -331,24 +312,15 @@ impl BwdDbias {
 }
 
 impl Op for BwdDbias {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.dbias]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![self.dy]
-    }
     fn cpu(&self, mem: &mut Memory) {
         let ([dbias], [dy]) = mem.views([self.dbias], [self.dy]);
         cpu::backward_bias(dbias, dy);
     }
     fn launch(&self, q: &mut Launches) {
-        let BwdDbias { dbias, dy, .. } = *self;
+        let dy = self.dy;
         let (c, splits) = (dy.last_dim(), Splits::of_bias(dy));
-        let args = [dbias.into(), dy.into(), (dy.numel() / c).into(), c.into(), splits.pixels.into()];
-        q.kernel("conv2d_bwd_dbias", dy.dtype()).grid([c.div_ceil(64), splits.count, 1]).block(256).args(&args);
+        let launch = q.kernel("conv2d_bwd_dbias", dy.dtype()).operands(self).grid([c.div_ceil(64), splits.count, 1]);
+        launch.with([dy.numel() / c, c, splits.pixels]);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Group normalisation on the CPU: the images in parallel, each in chunks of whole pixels that stay in the second-level
 //! cache from one pass to the next.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::ops::dropout::Mask;
 use crate::engine::simd;
 use rayon::prelude::*;
 
-/// What both passes read.
+/// Inputs that both passes read.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
     pub x: &'a [f32],
@@ -30,7 +30,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the backward pass writes; all but dx may be empty.
+/// Gradients that the backward pass writes; all but dx may be empty.
 pub(super) struct Gradients<'a> {
     pub dx: &'a mut [f32],
     /// `[n, columns]`, as the bias.

@@ -20,14 +20,16 @@
 //! constant: it joins the mean, `x - (mean - b)`, and no loop over pixels knows of it.
 
 mod cpu;
+mod shape;
 mod slabs;
 
 use crate::engine::device::Memory;
 use crate::engine::ops::channel_bias::ImageBias;
 use crate::engine::ops::concat::Joined;
 use crate::engine::ops::dropout::DropoutLayer;
-use crate::engine::tape::{Arg, Backend, Launches, Op, Tape};
+use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+use shape::Shape;
 use slabs::Slabs;
 use std::ops::Range;
 
@@ -38,7 +40,7 @@ pub struct Norm {
     pub groups: usize,
     /// Is added to the variance.
     pub eps: f32,
-    /// Whether SiLU follows.
+    /// True if SiLU follows.
     pub silu: bool,
 }
 
@@ -82,12 +84,10 @@ pub fn group_norm_with(
     let (n, c) = (x.dim(0), x.last_dim());
     assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
     assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
-    if let Some(ImageBias { values, first }) = bias {
-        let fits = values.rank() == 2 && values.dim(0) == n && first + c <= values.dim(1);
-        assert!(fits && values.dtype() == x.dtype(), "group_norm: bias {values:?} from column {first} on for {x:?}");
-    }
-    assert!(dropout.is_none_or(|layer| (0.0..1.0).contains(&layer.p)), "group_norm: {dropout:?}");
-    let can_read = !of.is_pair() || dropout.is_none() && reads_joined(tape, of.first, of.second);
+    assert!(bias.is_none_or(|bias| bias.fits(x)), "group_norm: {bias:?} for {x:?}");
+    let dropout = dropout.unwrap_or(DropoutLayer::NONE);
+    assert!(dropout.is_valid(), "group_norm: {dropout:?}");
+    let can_read = !of.is_pair() || !dropout.is_some() && reads_joined(tape, of.first, of.second);
     assert!(can_read, "group_norm: {of:?}, {dropout:?}");
     let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
     let y = tape.tensor(&x.dims(), x.dtype());
@@ -97,34 +97,13 @@ pub fn group_norm_with(
     y
 }
 
-/// Whether the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b` begin a
-/// vector.
+/// Returns true if the norm can read `a` and `b` [joined](super::concat::join): kernels can, if the first channels of `b`
+/// begin a vector.
 pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
     tape.backend() != Backend::Cpu && a.dtype() == b.dtype() && (a.last_dim() * a.dtype().bytes()).is_multiple_of(16)
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    n: usize,
-    pixels: usize,
-    c: usize,
-    groups: usize,
-    silu: bool,
-}
-
-impl Shape {
-    /// Elements of an image.
-    fn image(&self) -> usize {
-        self.pixels * self.c
-    }
-
-    /// Floats of an image's statistics.
-    fn stats_width(&self, with_bias: bool) -> usize {
-        2 * self.groups + if with_bias { self.c } else { 0 }
-    }
-}
-
-/// What both passes read.
+/// Operands that both passes read.
 #[derive(Clone, Copy, Debug)]
 struct Operands {
     x: Joined,
@@ -132,56 +111,58 @@ struct Operands {
     bias: ImageBias,
     gamma: Tensor,
     beta: Tensor,
-    dropout: Option<DropoutLayer>,
+    dropout: DropoutLayer,
     shape: Shape,
 }
 
 impl Operands {
-    /// The state of the random numbers, or nothing.
-    fn rng(&self) -> Tensor {
-        self.dropout.map_or(Tensor::EMPTY, |layer| layer.rng)
-    }
-
     /// In the kernels' order.
-    fn tensors(&self) -> [Tensor; 6] {
-        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.rng()]
+    fn list(&self) -> [Tensor; 6] {
+        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.dropout.rng]
     }
 
     fn bias_columns(&self) -> Range<usize> {
         self.bias.columns(self.shape.c)
     }
 
-    /// Of the bias or its gradient: the columns that are this layer's.
+    /// Columns of the bias, or of its gradient, that belong to this layer.
     fn columns(&self, operand: Tensor, dbias: Tensor) -> Option<Range<usize>> {
         let is_bias = operand.place == self.bias.values.place || operand.place == dbias.place;
         (is_bias && !operand.is_empty()).then(|| self.bias_columns())
     }
 
-    /// What both kernels get of dimensions, dropout and bias, with the op's own scalars where they belong.
-    fn scalars(&self, slabs: &Slabs, own: &[Arg]) -> Vec<Arg> {
-        let Shape { pixels, c, groups, silu, .. } = self.shape;
-        let columns = if self.bias.values.is_empty() { 0 } else { self.bias.values.last_dim() };
-        let dims = [pixels, c, self.x.split(), groups, slabs.groups, columns, self.bias.first].map(Arg::from);
-        let dropout: [Arg; 3] = match self.dropout {
-            Some(layer) => [layer.stream().id().into(), layer.threshold().into(), layer.scale().into()],
-            None => [0u32.into(), 0u32.into(), 1f32.into()],
-        };
-        [&dims[..], own, &[(silu as i32).into()], &dropout].concat()
+    /// Dimensions of both kernels.
+    fn dims(&self, slabs: &Slabs) -> [usize; 7] {
+        let Shape { pixels, c, groups, .. } = self.shape;
+        [pixels, c, self.x.split(), groups, slabs.groups, self.bias.width(), self.bias.first]
+    }
+
+    /// Last arguments of both kernels: activation and dropout.
+    fn after(&self) -> [Arg; 2] {
+        [i32::from(self.shape.silu).into(), self.dropout.argument()]
     }
 
     /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
     fn kernel(&self, [plain, joined, with_dropout]: [&'static str; 3]) -> &'static str {
-        match self.dropout {
-            Some(_) => with_dropout,
-            None if self.x.is_pair() => joined,
-            None => plain,
+        if self.dropout.is_some() {
+            with_dropout
+        } else if self.x.is_pair() {
+            joined
+        } else {
+            plain
         }
     }
 
-    /// Of [`Operands::tensors`]; on the CPU `x` is one tensor.
+    /// Views of [`Operands::list`] on the CPU, where `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
-        let mask = self.dropout.map(|layer| layer.mask(rng));
+        let mask = self.dropout.mask(rng);
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
+    }
+}
+
+impl Operand for Operands {
+    fn tensors(&self) -> Vec<Tensor> {
+        self.list().to_vec()
     }
 }
 
@@ -189,24 +170,16 @@ impl Operands {
 const FORWARD: [&str; 3] = ["group_norm_fwd", "group_norm_joined_fwd", "group_norm_dropout_fwd"];
 const BACKWARD: [&str; 3] = ["group_norm_bwd", "group_norm_joined_bwd", "group_norm_dropout_bwd"];
 
-#[derive(Debug)]
-struct GroupNormFwd {
-    y: Tensor,
-    stats: Tensor,
-    of: Operands,
-    eps: f32,
+op! {
+    struct GroupNormFwd = "group_norm_fwd" {
+        out y,             // [n, .., c]
+        out stats,         // [n, 2 groups], with a bias [n, 2 groups + c], f32
+        in of: Operands,
+        eps: f32,
+    }
 }
 
 impl Op for GroupNormFwd {
-    fn name(&self) -> &'static str {
-        "group_norm_fwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![self.y, self.stats]
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.of.tensors().to_vec()
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         self.of.columns(operand, Tensor::EMPTY)
     }
@@ -239,53 +212,39 @@ impl Op for GroupNormFwd {
         tape.accumulate(beta, dbeta);
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y, stats], inputs) = mem.views([self.y, self.stats], self.of.tensors());
+        let ([y, stats], inputs) = mem.views([self.y, self.stats], self.of.list());
         cpu::forward(y, stats, self.of.on_cpu(inputs), self.of.shape, self.eps);
     }
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.y.dtype(), self.of.kernel(FORWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
-        let tensors = [&[self.y, self.stats][..], &self.of.tensors()].concat();
-        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
-        args.extend(self.of.scalars(&slabs, &[self.eps.into()]));
-        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+        let launch = slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).operands(self);
+        launch.with(self.of.dims(&slabs)).with([self.eps]).with(self.of.after());
     }
 }
 
-#[derive(Debug)]
-struct GroupNormBwd {
-    /// As `x`, one tensor or two.
-    dx: [Tensor; 2],
-    dbias: Tensor,
-    dgamma: Tensor,
-    dbeta: Tensor,
-    /// `[n, c, 2]`: the sums over the pixels of an image, by kernels.
-    channel_sums: Tensor,
-    /// One for each slab of channels: its blocks, of all images, count themselves.
-    counters: Tensor,
-    dy: Tensor,
-    stats: Tensor,
-    of: Operands,
-    /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
-    earlier: [Tensor; 2],
+op! {
+    struct GroupNormBwd = "group_norm_bwd" {
+        out dx: [Tensor; 2],      // as x, one tensor or two
+        out dbias,                // [n, columns]; may be absent
+        out dgamma,               // [c] f32; may be absent
+        out dbeta,                // [c] f32; may be absent
+        inout channel_sums,       // [n, c, 2] f32: the sums over the pixels of an image, by kernels
+        inout counters,           // one for each slab of channels: its blocks, of all images, count themselves
+        in dy,                    // [n, .., c]
+        in of: Operands,
+        in stats,                 // as the forward pass writes them
+        /// Gradients of all of x that have arrived before, which are added to dx; either may be absent.
+        in earlier: [Tensor; 2],
+    }
 }
 
 impl Op for GroupNormBwd {
-    fn name(&self) -> &'static str {
-        "group_norm_bwd"
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        [&self.dx[..], &[self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters]].concat()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        // The last block reads what all have written.
-        [&[self.dy][..], &self.of.tensors(), &[self.stats], &self.earlier, &[self.channel_sums, self.counters]].concat()
-    }
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
         self.of.columns(operand, self.dbias)
     }
     fn cpu(&self, mem: &mut Memory) {
-        let [x, none, bias, gamma, beta, rng] = self.of.tensors();
+        let [x, none, bias, gamma, beta, rng] = self.of.list();
         let [first, second] = self.earlier;
         let ([dx, dbias, dgamma, dbeta], [dy, x, none, bias, gamma, beta, rng, stats, first, second]) = mem.views(
             [self.dx[0], self.dbias, self.dgamma, self.dbeta],
@@ -298,12 +257,9 @@ impl Op for GroupNormBwd {
     fn launch(&self, q: &mut Launches) {
         let (dtype, kernel) = (self.dy.dtype(), self.of.kernel(BACKWARD));
         let slabs = Slabs::new(self.of.shape, dtype);
-        let outputs = [self.dbias, self.dgamma, self.dbeta, self.channel_sums, self.counters, self.dy];
-        let tensors = [&self.dx[..], &outputs, &self.of.tensors(), &[self.stats], &self.earlier].concat();
-        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::from).collect();
-        args.push(self.of.shape.n.into());
-        args.extend(self.of.scalars(&slabs, &[]));
-        slabs.launch(q.kernel(kernel, dtype), self.of.shape.n).args(&args);
+        let n = self.of.shape.n;
+        let launch = slabs.launch(q.kernel(kernel, dtype), n).operands(self);
+        launch.with([n]).with(self.of.dims(&slabs)).with(self.of.after());
     }
 }
 

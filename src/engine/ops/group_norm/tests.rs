@@ -84,7 +84,7 @@ const SHAPES: [([usize; 4], usize); 8] = [
     ([1, 2, 1, 1056], 1),
 ];
 
-/// Of a large shape fewer elements of the gradients are compared with differences.
+/// Compares fewer elements of the gradients with differences where the shape is large.
 fn checked(dims: [usize; 4]) -> Check {
     Check { samples: if dims.iter().product::<usize>() > 10_000 { 6 } else { 48 }, ..Check::default() }
 }
@@ -142,7 +142,7 @@ fn with_dropout_matches_the_oracle() {
     }
 }
 
-/// What has arrived before the norm's own gradient, from none, one or two other consumers of x, is added by its kernel.
+/// The norm's kernel adds the gradients that arrived before its own, from none, one or two other consumers of x.
 #[test]
 fn earlier_gradients_are_added_on_the_way() {
     let others = |tape: &mut Tape, x: Tensor, count: usize| {
@@ -266,8 +266,7 @@ fn every_schedule_gives_the_same_bits() {
         ..EmuOptions::default()
     };
     if Emu::new(EmuOptions::default()).is_err() {
-        println!("skipped: built without the emulator");
-        return;
+        crate::skip!("this build has no emulator");
     }
     for (dims, groups) in few([([5, 4, 4, 32], 16), ([3, 3, 5, 35], 7)]) {
         let run = |options| {

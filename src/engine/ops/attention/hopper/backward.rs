@@ -1,11 +1,16 @@
 //! The gradients: `attention_bwd_dkv_sm90`, then one of two kernels for the queries.
 
-use super::*;
+use super::groups::{BOX, BOX_BYTES, Groups, MOST_STAGES, out_boxes, qkv_boxes, wave_efficiency};
+use crate::engine::device::TensorMap;
+use crate::engine::ops::attention::shape::Shape;
+use crate::engine::ops::conv2d::hopper::{MULTIPROCESSORS, SHARED_BYTES, THREADS};
+use crate::engine::tape::{Arg, Launches, Tape};
+use crate::engine::tensor::{DType, Tensor};
 
 /// Tokens that the kernels have room for, whatever the width of a head.
 const MOST_TOKENS: usize = 1024;
 
-/// How the gradient of the queries is had.
+/// Way in which the gradient of the queries is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queries {
     /// From `ds`, which the first kernel leaves in memory: `attention_bwd_dq_sm90`.
@@ -14,7 +19,7 @@ pub enum Queries {
     Again,
 }
 
-/// Two launches.
+/// Plan of the two launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackwardPlan {
     pub dkv_kernel: &'static str,
@@ -24,7 +29,7 @@ pub struct BackwardPlan {
     pub(super) groups: Groups,
     /// Blocks that share the keys of a group.
     pub splits: usize,
-    /// Of the rings of queries and of their gradients.
+    /// Stages of the rings of queries and of their gradients.
     pub dkv_stages: usize,
     pub dkv_smem_bytes: usize,
     pub dq_stages: usize,
@@ -40,7 +45,7 @@ impl BackwardPlan {
         BackwardPlan::by(queries, s, dtype)
     }
 
-    /// With the queries' gradient had in this way.
+    /// Plans with the queries' gradient computed in this way.
     pub fn by(queries: Queries, s: &Shape, dtype: DType) -> Option<BackwardPlan> {
         let groups = Groups::new(s, dtype)?;
         if s.l > MOST_TOKENS {
@@ -113,8 +118,9 @@ impl BackwardPlan {
         [in_dkv + s.product_flops(s.dk + s.dv), in_dq + s.product_flops(s.dk)]
     }
 
-    pub fn launch(&self, q: &mut Launches, op: &AttentionBwd) {
-        let (s, &AttentionBwd { dqkv, scratch: ds, dout, qkv, out, lse, .. }) = (&self.shape, op);
+    /// Launches both kernels; `ds` is that of [`BackwardPlan::ds`].
+    pub fn launch(&self, q: &mut Launches, [dqkv, ds]: [Tensor; 2], [dout, qkv, out, lse]: [Tensor; 4]) {
+        let s = &self.shape;
         let keeps_ds = self.queries == Queries::FromScores;
         let ds = match self.queries {
             Queries::FromScores => {
@@ -125,29 +131,24 @@ impl BackwardPlan {
         };
         let [dqkv, qkv] = [dqkv, qkv].map(|t| Arg::TensorMap(t, qkv_boxes(s)));
         let rows = [Arg::TensorMap(dout, out_boxes(s)), qkv.clone(), dout.into(), out.into(), lse.into()];
-        let numbers =
-            [s.l.into(), s.heads.into(), i32::from(keeps_ds).into(), self.splits.into(), self.dkv_stages.into()];
         q.kernel_named(self.dkv_kernel)
             .grid([self.groups.count * self.splits, 1, 1])
             .block(THREADS)
             .smem(self.dkv_smem_bytes)
             .wanted(self.groups.wanted(s, BOX, BOX))
-            .args(&[&[dqkv.clone(), ds.clone()], &rows[..], &numbers].concat());
+            .with([dqkv.clone(), ds.clone()])
+            .with(rows.clone())
+            .with([s.l, s.heads, usize::from(keeps_ds), self.splits, self.dkv_stages]);
         let wanted = self.groups.wanted(s, self.groups.queries(), BOX);
         let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
         match self.queries {
-            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).args(&[
-                dqkv,
-                ds,
-                qkv,
-                s.n.into(),
-                s.l.into(),
-                s.heads.into(),
-                self.dq_stages.into(),
+            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).with([dqkv, ds, qkv]).with([
+                s.n,
+                s.l,
+                s.heads,
+                self.dq_stages,
             ]),
-            Queries::Again => dq
-                .wanted(wanted)
-                .args(&[&[dqkv], &rows[..], &[s.l.into(), s.heads.into(), self.dq_stages.into()]].concat()),
+            Queries::Again => dq.wanted(wanted).with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
         };
     }
 }

@@ -1,6 +1,28 @@
 //! A convolution as a matrix product, rows of pixels by output channels, whose left operand is gathered patch by
 //! patch. The forward pass is one such product; the gradient of the input is `stride^2` of them, one for each phase
 //! of an input pixel relative to the stride, because each phase meets its own subset of the filter's taps.
+//!
+//! The plain algorithm (implicit im2col):
+//!
+//! ```text
+//! for each row (n, y, x) of the grid, for each output channel j:
+//!     y[row, j] = bias[j] + sum over taps and channels of  src[n, y step + ty, x step + tx, channel] * w[tap, channel, j]
+//! ```
+//!
+//! Departures from that, each for speed; the order of every sum stays that of the formula, so the result is the same
+//! bits whichever way is taken:
+//!
+//! 1. The reduction `k = (tap, channel)` runs in blocks of [`KB`] = 16 numbers, a cache line, padded with zeros at its end.
+//!    Rows are packed in strips of as many as a register tile has ([`TileSize`]), so that the inner loop reads both operands
+//!    from front to back.
+//! 2. Weights are packed once for all rows, in panels as wide as a register tile.
+//! 3. Many rows (from [`MANY_ROWS`] on): each task packs its own rows into scratch memory of a quarter of a megabyte, half
+//!    of a small second-level cache, and multiplies them with all panels; nothing is packed twice, and tasks do not wait for
+//!    each other.
+//! 4. Long reductions are cut at [`DEPTH_BLOCK`]; later pieces go on from the sums that the earlier ones stored.
+//! 5. Few rows: tasks of whole rows would leave cores without work. All patches are packed first, then the tiles of the
+//!    result are divided among the tasks: by panels where there are at least 8 of them, else each panel is cut so that there
+//!    are about 16 tasks, a few for each core of a small machine.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -8,7 +30,7 @@ use rayon::prelude::*;
 use super::tile::{self, KB, Sums, TileSize, Tiled};
 use crate::engine::simd::{scratch, vectorize};
 
-/// Which source pixels meet in the rows of a product: row `(n, y, x)` of a grid `[n, h, w]` reads, for each tap
+/// The left operand of a product, gathered from source pixels: row `(n, y, x)` of a grid `[n, h, w]` reads, for each tap
 /// `(ty, tx)`, the `c` channels of source pixel `(n, y * step + ty, x * step + tx)`, or zeros outside of the source.
 pub struct Patches<'a> {
     pub src: &'a [f32], // [n, src_h, src_w, c]
@@ -177,10 +199,10 @@ pub fn pack_rows<'a>(packed: &mut [f32], depth: usize, cols: usize, row: impl Fn
     });
 }
 
-/// Reduction steps that are packed at once when the patches are packed by the task that uses them.
+/// Reduction steps that a task packs at once: 6 kB for each row, which every panel reads again.
 const DEPTH_BLOCK: usize = 1536;
 
-/// Rows of the product from which on each task takes a range of rows for itself.
+/// Rows of the product from which on each task takes a range of rows for itself: two or more strips for each of 16 tasks.
 const MANY_ROWS: usize = 384;
 
 /// `y [rows, cols] = patches * right + bias`, `right` packed, `bias` empty or `[cols]`.
@@ -204,7 +226,7 @@ pub fn product(y: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], co
 fn product_by_rows(y: &mut [f32], patches: &Patches, right: &[f32], bias: &[f32], cols: usize) {
     let size = TileSize::tall();
     let block = DEPTH_BLOCK.min(patches.packed_depth());
-    // As many rows as fill a quarter of a megabyte, but enough tasks to share out evenly.
+    // As many rows as fill a quarter of a megabyte, but enough tasks for an even division.
     let strips = ((1 << 16) / (block * size.rows)).max(2).min(patches.rows().div_ceil(16 * size.rows));
     let rows = strips * size.rows;
     y.par_chunks_mut(rows * cols).enumerate().for_each(|(task, y)| {

@@ -185,8 +185,8 @@ struct Run {
     count: usize,
 }
 
-/// Whether images of this size gain: below four tiles the transforms of the filters outweigh the
-/// products. The size of the batch has no say in it, so that an image's result does not depend on its batch.
+/// Returns true if images of this size gain: below four tiles the transforms of the filters outweigh the products. The
+/// size of the batch does not count, so that an image's result does not depend on its batch.
 pub fn suits(s: &Conv2dShape) -> bool {
     let tiles = Tiling::new(1, s.out_h(), s.out_w()).tiles();
     (s.kh, s.kw, s.stride) == (TAPS, TAPS, 1) && s.c_in >= 16 && s.c_out >= 16 && tiles >= 4

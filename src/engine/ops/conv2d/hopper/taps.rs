@@ -1,17 +1,24 @@
 //! Forward pass and input gradient: `kernels/conv2d/taps_sm90.cu`.
 
-use super::super::layer::dims;
-use super::*;
-use crate::engine::tape::Launches;
+use super::limits::{
+    CHANNEL_BLOCK, L2_BYTES_PER_CYCLE, MACS_PER_CYCLE, MAX_STAGES, MULTIPROCESSORS, ROW, SHARED_BYTES, THREADS,
+    flattened, is_pointwise, takes,
+};
+use super::pixels::{Grid, PixelTile, input_args};
+use crate::engine::device::TensorMap;
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::conv2d::shape::Conv2dShape;
+use crate::engine::tape::{Arg, Launches};
+use crate::engine::tensor::{DType, Tensor};
 
-/// Which product.
+/// Pass of a convolution that these kernels compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     Forward,
     InputGradient,
 }
 
-/// What a block computes at a time: so many output channels of so many pixels.
+/// Tile that a block computes at a time: output channels by pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Block {
     channels: usize,
@@ -25,6 +32,55 @@ struct Block {
 impl Block {
     const fn new(channels: usize, pixels: usize, cluster: usize, kernels: [&'static str; 2]) -> Block {
         Block { channels, pixels, cluster, kernels }
+    }
+}
+
+/// Tiles of up to so many results (64 pixels a warpgroup) are starved: reading the operands out of shared memory takes as
+/// long as multiplying them.
+const STARVED_RESULTS: usize = 64 * 128;
+/// Time of the products of a starved tile, in percent of the tensor cores' own: the reads do not overlap them wholly.
+const STARVED_PERCENT: usize = 115;
+/// Cycles from the first copy of a tile to its first product: the latency of the L2 cache, and barriers.
+const FILL_CYCLES: usize = 800;
+/// Results that a block writes in a cycle, as far as the other warpgroup's products do not hide it.
+const RESULTS_PER_CYCLE: usize = 32;
+
+impl Block {
+    /// Estimated cycles of one tile of one phase, given the products and loads of all phases.
+    fn tile_cycles(&self, macs: usize, bytes: usize, phases: usize) -> usize {
+        let results = self.channels * self.pixels;
+        let percent = if results <= STARVED_RESULTS { STARVED_PERCENT } else { 100 };
+        let products = macs / MACS_PER_CYCLE * percent / 100;
+        products.max(bytes / L2_BYTES_PER_CYCLE) / phases + FILL_CYCLES + results / RESULTS_PER_CYCLE
+    }
+}
+
+/// One of the two passes as a matrix product over taps and channels.
+struct Product {
+    shape: Conv2dShape,
+    pass: Pass,
+    channels_in: usize,
+    channels_out: usize,
+    /// Pixels read from one to the next along a row of the result.
+    input_stride: usize,
+    /// Results of one phase.
+    grid: Grid,
+    phases: usize,
+    /// Taps of a column that one phase has, which share a copy of the pixels.
+    taps_of_copy: usize,
+}
+
+impl Product {
+    fn new(s: &Conv2dShape, pass: Pass) -> Product {
+        let (channels_in, channels_out, input_stride, grid, phases) = match pass {
+            Pass::Forward => (s.c_in, s.c_out, s.stride, Grid { n: s.n, h: s.out_h(), w: s.out_w() }, 1),
+            Pass::InputGradient => {
+                let grid = Grid { n: s.n, h: s.h.div_ceil(s.stride), w: s.w.div_ceil(s.stride) };
+                (s.c_out, s.c_in, 1, grid, s.stride * s.stride)
+            }
+        };
+        let taps_of_copy = s.kh.div_ceil(s.stride);
+        Product { shape: *s, pass, channels_in, channels_out, input_stride, grid, phases, taps_of_copy }
     }
 }
 
@@ -72,14 +128,14 @@ pub struct TapsPlan {
 }
 
 impl TapsPlan {
-    /// The plan of a pass, or nothing if the shape is none of these kernels' or mostly padding in their tiles.
+    /// Returns the plan of a pass; `None` if these kernels cannot compute the shape, or it is mostly padding in their tiles.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
         // The first among equals: the larger tile, a block by itself.
         let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))?;
         (!best.is_padding()).then_some(best)
     }
 
-    /// The best plan of each kernel.
+    /// Returns the best plan of each kernel.
     pub fn all(s: &Conv2dShape, dtype: DType, pass: Pass) -> Vec<TapsPlan> {
         let every_phase_has_taps = pass == Pass::Forward || s.kh.min(s.kw) >= s.stride;
         if !takes(s, dtype) || !every_phase_has_taps {
@@ -95,61 +151,72 @@ impl TapsPlan {
         BLOCKS.iter().filter_map(best).collect()
     }
 
+    /// The fastest plan of one kernel for one shape, by an estimate:
+    ///
+    /// ```text
+    /// for each tile of pixels that a box can hold:
+    ///     shared memory   as many stages of pixels and weights as fit, else no plan
+    ///     products        tile x taps x input channels / rate of the tensor cores
+    ///     loads           pixels with their halo + weights / share of the L2 cache
+    ///     cycles          waves of tiles x (max(products, loads) + start and end of a tile)
+    /// the tile with the fewest cycles; of equal ones, the one that loads least
+    /// ```
+    ///
+    /// Departures from that:
+    ///
+    /// 1. A tile that is mostly padding loses against any other: kernels with smaller tiles take such shapes.
+    /// 2. The input gradient of a strided convolution is computed in `stride x stride` phases, each with its own share of
+    ///    the taps. A tile of it is one phase's: it costs the products of all phases divided by their number, and there
+    ///    are that many times as many tiles.
+    /// 3. A box of pixels serves all taps of a column that one phase has: it is higher by their number less one.
+    /// 4. The blocks of a cluster each load their part of the weights and share it, so a block pays for one part. The
+    ///    tiles are made up to whole clusters.
+    /// 5. Small tiles are slower than their products alone: [`STARVED_PERCENT`].
     fn of_block(s: &Conv2dShape, pass: Pass, block: &Block) -> Option<TapsPlan> {
-        let (channels_in, channels_out, input_stride, grid, phases) = match pass {
-            Pass::Forward => (s.c_in, s.c_out, s.stride, Grid { n: s.n, h: s.out_h(), w: s.out_w() }, 1),
-            Pass::InputGradient => {
-                let grid = Grid { n: s.n, h: s.h.div_ceil(s.stride), w: s.w.div_ceil(s.stride) };
-                (s.c_out, s.c_in, 1, grid, s.stride * s.stride)
-            }
-        };
-        let taps_of_copy = s.kh.div_ceil(s.stride);
-        // Over all phases: each tap belongs to one.
-        let (taps, copies) = (s.kh * s.kw, s.kw * s.stride.min(s.kh));
-        let k_blocks = channels_in.div_ceil(64);
-        let channel_tiles = channels_out.div_ceil(block.channels);
-        let plan = |tile: PixelTile| {
-            let box_rows = tile.rows + taps_of_copy - 1;
-            let pixel_bytes =
-                ((block.pixels.max(tile.pixels()) + (taps_of_copy - 1) * tile.line()) * ROW).next_multiple_of(1024);
-            let weight_bytes = block.channels * ROW;
-            let (pixel_stages, weight_stages) =
-                stages(SHARED_BYTES - fixed_bytes(block), pixel_bytes, weight_bytes, taps_of_copy)?;
-            if tile.count(grid) < block.cluster {
-                return None;
-            }
-            let tiles = tile.count(grid).next_multiple_of(block.cluster) * channel_tiles;
-            let bytes = k_blocks * (copies * box_rows * tile.line() * ROW + taps * weight_bytes / block.cluster);
-            let macs = k_blocks * taps * 64 * block.channels * block.pixels;
-            // All phases of a tile, in turn: the taps are shared out among them.
-            let waves = (tiles * phases).div_ceil(MULTIPROCESSORS);
-            // At 64 pixels a warpgroup, reading the operands takes as long as multiplying them.
-            let starved = if block.channels * block.pixels <= 64 * 128 { 115 } else { 100 };
-            let products = macs / MACS_PER_CYCLE * starved / 100;
-            let each = products.max(bytes / L2_BYTES_PER_CYCLE) / phases + overhead_cycles(block);
-            Some(TapsPlan {
-                kernel: block.kernels[(pass == Pass::InputGradient) as usize],
-                pass,
-                shape: *s,
-                channels: block.channels,
-                cluster: block.cluster,
-                tile,
-                pixel_stages,
-                weight_stages,
-                box_rows,
-                smem_bytes: fixed_bytes(block) + pixel_stages * pixel_bytes + weight_stages * weight_bytes,
-                tiles: tiles * phases,
-                blocks: (tiles * phases).min(MULTIPROCESSORS), // an even number of both
-                loaded_bytes: (tiles * bytes) as u64,
-                macs: (tiles * macs) as u64,
-                cycles: waves * each,
-            })
-        };
-        let tiles = PixelTile::candidates(grid, block.pixels, input_stride, taps_of_copy > 1);
-        tiles.filter_map(plan).min_by_key(|plan| (plan.is_padding(), plan.cycles, plan.loaded_bytes))
+        let product = Product::new(s, pass);
+        let tiles = PixelTile::candidates(product.grid, block.pixels, product.input_stride, product.taps_of_copy > 1);
+        let plans = tiles.filter_map(|tile| TapsPlan::of_tile(&product, block, tile));
+        plans.min_by_key(|plan| (plan.is_padding(), plan.cycles, plan.loaded_bytes))
     }
 
-    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    fn of_tile(product: &Product, block: &Block, tile: PixelTile) -> Option<TapsPlan> {
+        let &Product { shape: s, pass, channels_in, channels_out, grid, phases, taps_of_copy, .. } = product;
+        if tile.count(grid) < block.cluster {
+            return None;
+        }
+        let box_rows = tile.rows + taps_of_copy - 1;
+        let box_pixels = block.pixels.max(tile.pixels()) + (taps_of_copy - 1) * tile.line();
+        let pixel_bytes = (box_pixels * ROW).next_multiple_of(1024);
+        let weight_bytes = block.channels * ROW;
+        let (pixel_stages, weight_stages) =
+            stages(SHARED_BYTES - fixed_bytes(block), pixel_bytes, weight_bytes, taps_of_copy)?;
+
+        let tiles = tile.count(grid).next_multiple_of(block.cluster) * channels_out.div_ceil(block.channels);
+        // Of all phases together: each tap belongs to one.
+        let (taps, copies) = (s.kh * s.kw, s.kw * s.stride.min(s.kh));
+        let k_blocks = channels_in.div_ceil(CHANNEL_BLOCK);
+        let bytes = k_blocks * (copies * box_rows * tile.line() * ROW + taps * weight_bytes / block.cluster);
+        let macs = k_blocks * taps * CHANNEL_BLOCK * block.channels * block.pixels;
+        Some(TapsPlan {
+            kernel: block.kernels[(pass == Pass::InputGradient) as usize],
+            pass,
+            shape: s,
+            channels: block.channels,
+            cluster: block.cluster,
+            tile,
+            pixel_stages,
+            weight_stages,
+            box_rows,
+            smem_bytes: fixed_bytes(block) + pixel_stages * pixel_bytes + weight_stages * weight_bytes,
+            tiles: tiles * phases,
+            blocks: (tiles * phases).min(MULTIPROCESSORS), // an even number of both
+            loaded_bytes: (tiles * bytes) as u64,
+            macs: (tiles * macs) as u64,
+            cycles: (tiles * phases).div_ceil(MULTIPROCESSORS) * block.tile_cycles(macs, bytes, phases),
+        })
+    }
+
+    /// Returns true if more than two thirds of the products are padding: then kernels with smaller tiles do better.
     fn is_padding(&self) -> bool {
         self.macs > 3 * self.shape.flops() / 2
     }
@@ -165,17 +232,20 @@ impl TapsPlan {
         let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
         let (pixels, split) = input_args(input, boxes);
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, weight_rows]).swizzle_128();
-        let operands = [&[out.into()], &pixels[..], &[Arg::TensorMap(w, weights), bias.into(), addend.into()]].concat();
-        let tile = [columns, images, rows, self.pixel_stages, self.weight_stages].map(Arg::from);
         q.kernel_named(self.kernel)
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
-            .args(&[&operands[..], &dims(s), &[split], &tile].concat());
+            .with([out])
+            .with(pixels)
+            .with([Arg::TensorMap(w, weights), bias.into(), addend.into()])
+            .with(s.dims())
+            .with([split])
+            .with([columns, images, rows, self.pixel_stages, self.weight_stages]);
     }
 
-    /// The part of the multiprocessors' turns that have a tile to compute.
+    /// Fraction of the multiprocessors' turns that have a tile to compute.
     pub fn wave_efficiency(&self) -> f64 {
         self.tiles as f64 / self.tiles.next_multiple_of(MULTIPROCESSORS) as f64
     }
@@ -184,12 +254,6 @@ impl TapsPlan {
 /// `TapsShared` of the kernel.
 fn fixed_bytes(block: &Block) -> usize {
     (2 * 64 * ROW + 4 * block.pixels + (2 * 2 * MAX_STAGES + 1) * 8).next_multiple_of(1024)
-}
-
-/// What a tile costs beyond its products: filling the pipeline, and the way of the results to memory, of which the other
-/// warpgroup's products hide a part.
-fn overhead_cycles(block: &Block) -> usize {
-    800 + block.channels * block.pixels / 32
 }
 
 /// Stages of the two rings, so that loads are as many taps ahead as they can be: `taps` is how many a copy serves.

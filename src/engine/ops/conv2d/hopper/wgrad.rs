@@ -1,7 +1,14 @@
 //! Weight gradient: `kernels/conv2d/wgrad_sm90.cu`.
 
-use super::*;
-use crate::engine::tape::Launches;
+use super::limits::{
+    L2_BYTES_PER_CYCLE, MACS_PER_CYCLE, MAX_STAGES, MULTIPROCESSORS, ROW, SHARED_BYTES, THREADS, flattened,
+    is_pointwise, takes,
+};
+use super::pixels::{Grid, PixelTile, input_args};
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::conv2d::shape::Conv2dShape;
+use crate::engine::tape::{Arg, Launches};
+use crate::engine::tensor::{DType, Tensor};
 
 /// How the weight gradient of one shape runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +18,7 @@ pub struct WgradPlan {
     pub shape: Conv2dShape,
     /// Output channels of a block.
     pub channels: usize,
-    /// What the blocks of the grid's second axis share out: see the kernel.
+    /// Groups of atoms that the blocks of the grid's second axis divide among themselves: see the kernel.
     pub atom_groups: usize,
     pub tile: PixelTile,
     /// Rows of the box of `x`.
@@ -32,13 +39,13 @@ pub struct WgradPlan {
     pub cycles: usize,
 }
 
-/// What a block computes of the gradient: so many output channels by so many atoms (64 input channels under one tap).
+/// Part of the gradient that a block computes: output channels by atoms (64 input channels under one tap).
 #[derive(Clone, Copy, Debug)]
 struct Block {
     kernel: &'static str,
     channels: usize,
     atoms: usize,
-    /// Whether three atoms are the taps of a column of a 3x3 kernel, which share a copy of `x`.
+    /// True if three atoms are the taps of a column of a 3x3 kernel, which share a copy of `x`.
     column: bool,
 }
 
@@ -74,7 +81,7 @@ impl WgradPlan {
         BLOCKS.iter().filter_map(|block| WgradPlan::of_block(&shape, block)).collect()
     }
 
-    /// Whether more than two thirds of the products are of padding: then kernels with smaller tiles do better.
+    /// Returns true if more than two thirds of the products are padding: then kernels with smaller tiles do better.
     fn is_padding(&self) -> bool {
         self.macs > 3 * self.shape.flops() / 2
     }
@@ -84,16 +91,17 @@ impl WgradPlan {
         let (s, PixelTile { columns, images, rows }) = (&self.shape, self.tile);
         let dy = Arg::TensorMap(dy, self.tile.boxes([s.n, s.out_h(), s.out_w(), s.c_out], rows, 1));
         let (x, split) = input_args(x, |c| self.tile.boxes([s.n, s.h, s.w, c], self.box_rows, s.stride));
-        let operands = [&[dw.into(), dbias.into(), dy], &x[..]].concat();
         let dims = [s.n, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()];
-        let tile = [columns, images, rows, self.stages, self.split_tiles];
-        let (dims, tile) = (dims.map(Arg::from), tile.map(Arg::from));
         q.kernel_named(self.kernel)
             .grid([s.c_out.div_ceil(self.channels), self.atom_groups, self.splits])
             .block(THREADS)
             .smem(self.smem_bytes)
             .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64)
-            .args(&[&operands[..], &dims, &[split], &tile].concat());
+            .with([dw.into(), dbias.into(), dy])
+            .with(x)
+            .with(dims)
+            .with([split])
+            .with([columns, images, rows, self.stages, self.split_tiles]);
     }
 
     /// Thread blocks.

@@ -1,4 +1,5 @@
-//! What a convolution adds to its result, a residual or the earlier contributions to a gradient, against ops of their own.
+//! Compares what a convolution adds to its result, a residual or the earlier contributions to a gradient, with separate
+//! ops.
 
 use super::*;
 use crate::engine::ops::add::add;

@@ -6,13 +6,13 @@ use crate::engine::device::Capability;
 use crate::engine::ops::check::Target;
 use crate::engine::ops::concat::{concat, join};
 
-/// What has reached gradients before that of the norm.
+/// Contributions that reached the gradients before that of the norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Earlier {
     Nothing,
     /// Something for the two together.
     Whole,
-    /// That, and something for the first alone.
+    /// The whole, and another for the first tensor alone.
     WholeAndFirst,
 }
 
@@ -163,7 +163,7 @@ fn no_launch_joins_or_parts() {
     assert!(tape.plan().bytes < 5 * image as u64, "y, two gradients, statistics and sums");
 }
 
-/// What the norm alone reads shares no memory with what it writes.
+/// Tensors that the norm alone reads share no memory with those that it writes.
 #[test]
 fn both_tensors_live_until_they_are_read() {
     let mut store = Store::new();

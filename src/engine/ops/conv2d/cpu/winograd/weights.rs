@@ -55,7 +55,7 @@ fn panel_len(tiles: usize) -> usize {
     POINTS * (tiles * TileSize::short().cols + SKEW)
 }
 
-/// Whether a panel is made of whole strips, as it is wherever there are vectors.
+/// Returns true if a panel consists of whole strips, as it does on every processor with vectors.
 pub fn suits_weights() -> bool {
     let size = TileSize::short();
     size.cols.is_multiple_of(size.rows)

@@ -1,5 +1,7 @@
 use super::layers::{MODELS, shapes};
 use super::*;
+use crate::engine::ops::conv2d::hopper::limits::MAX_STAGES;
+use crate::engine::ops::conv2d::hopper::pixels::PixelTile;
 
 /// The layers of the benchmark models that have the channels and the pixels for tiles.
 fn layers() -> Vec<Conv2dShape> {
@@ -20,7 +22,7 @@ fn every_layer_of_the_benchmark_models_has_a_plan() {
     }
 }
 
-/// What the kernels and the hardware demand, of every kernel's plan for every layer.
+/// Every kernel's plan for every layer meets the demands of the kernels and of the hardware.
 #[test]
 fn plans_are_possible() {
     let odd = [conv3x3(3, 12, [40, 200]), conv3x3(1, 28, [72, 136]), conv(5, [7, 9], [72, 48], [3, 3], 2)];

@@ -42,8 +42,8 @@ struct dim3 {
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
-// What a tensor copy moves: a box of a tensor in global memory. The fields of HostTensorMap in src/engine/device/emu.rs, in the
-// same order; dimensions from the innermost outwards. `strides[i]` are the bytes from one index of dimension i + 1 to the
+// What a tensor copy moves: a box of a tensor in global memory. The fields of TensorMap in src/launch.rs, in the same
+// order; dimensions from the innermost outwards. `strides[i]` are the bytes from one index of dimension i + 1 to the
 // next.
 struct alignas(64) TensorMap {
   char* data;

@@ -1,4 +1,4 @@
-#include "engine.h"
+#include "emulator/engine.h"
 
 #include <sys/mman.h>
 

@@ -1,5 +1,5 @@
-// The table of exported kernels and how one is launched: by name through emu_launch, which src/engine/device/emu.rs calls, or
-// directly from C++ through emu::launch, to step through a kernel in a debugger.
+// The table of exported kernels and how one is launched: by name through emu_launch, which src/bridge.rs calls, or directly
+// from C++ through emu::launch, to step through a kernel in a debugger.
 #pragma once
 #include "engine.h"
 

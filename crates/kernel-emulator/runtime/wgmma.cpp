@@ -5,7 +5,7 @@
 // the emulator's hottest loop.
 #include <immintrin.h>
 
-#include "hopper.h"
+#include "emulator/hopper.h"
 
 // Bounds of what is read in shared memory are checked once for each operand; the rest is memory of this file.
 #define HOT __attribute__((no_sanitize("address", "undefined")))

@@ -1,5 +1,5 @@
 // Transaction barriers and tensor copies: the host bodies of mbar_* and tma_* in common/hopper.cuh.
-#include "hopper.h"
+#include "emulator/hopper.h"
 
 namespace emu {
 

@@ -1,4 +1,4 @@
-#include "launch.h"
+#include "emulator/launch.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -114,14 +114,14 @@ std::string name_of(Parameter parameter) {
   }
 }
 
-// A launch as src/engine/device/emu.rs describes it: same fields, same order.
-struct Launch {
+// A launch as src/bridge.rs describes it: same fields, same order.
+struct LaunchRequest {
   const char* kernel;
   void** args;                  // [count] addresses of the values
   const Parameter* parameters;  // [count] what they are
   size_t count, shared_bytes;
   uint64_t seed;
-  uint32_t grid[3], block;
+  uint32_t grid[3], block[3];
   Schedule schedule;
   AsyncCopies async;
   uint32_t os_threads, compute_capability[2];
@@ -133,7 +133,7 @@ bool needs_hopper(const Kernel& kernel) {
   return all >= last && !strcmp(kernel.file + all - last, suffix);
 }
 
-std::string launch_by_name(const Launch& launch) {
+std::string launch_by_name(const LaunchRequest& launch) {
   static std::mutex one_launch_at_a_time;  // static shared memory is not per OS thread in a sanitizer's build
   std::unique_lock<std::mutex> lock(one_launch_at_a_time, std::defer_lock);
   if (EMU_ASAN || EMU_TSAN) lock.lock();
@@ -151,7 +151,8 @@ std::string launch_by_name(const Launch& launch) {
       return "parameter " + std::to_string(i) + " is " + name_of(kernel->parameters[i]) + ", the launch gives " +
              name_of(launch.parameters[i]);
   const dim3 grid(launch.grid[0], launch.grid[1], launch.grid[2]);
-  return run_grid({kernel->call, launch.args, grid, dim3(launch.block), kernel->cluster, launch.shared_bytes},
+  const dim3 block(launch.block[0], launch.block[1], launch.block[2]);
+  return run_grid({kernel->call, launch.args, grid, block, kernel->cluster, launch.shared_bytes},
                   {launch.schedule, launch.async, launch.seed, launch.os_threads});
 }
 
@@ -162,7 +163,7 @@ std::string launch_by_name(const Launch& launch) {
 extern "C" {
 
 // Launches a kernel and waits for it. Returns 0, or 1 with the reason in `error`.
-int emu_launch(const emu::Launch* launch, char* error, size_t error_bytes) {
+int emu_launch(const emu::LaunchRequest* launch, char* error, size_t error_bytes) {
   const std::string text = emu::launch_by_name(*launch);
   snprintf(error, error_bytes, "%s", text.c_str());
   return !text.empty();

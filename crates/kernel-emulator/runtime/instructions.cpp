@@ -1,5 +1,5 @@
 // The host bodies of common/mma.cuh, and of stmatrix.
-#include "intrinsics.h"
+#include "emulator/intrinsics.h"
 
 namespace emu {
 

@@ -1,0 +1,190 @@
+//! Stages that show that the program is right.
+
+use super::{Done, Stop, TINY, Work, fail, output, require};
+use crate::Device;
+use crate::process::{Streams, run_read};
+use std::fs;
+use std::process::Command;
+
+pub fn device(work: &Work) -> Done {
+    output(Command::new("uname").arg("-srm"))?;
+    let processor = fs::read_to_string("/proc/cpuinfo")?;
+    println!("{}", processor.lines().find(|line| line.starts_with("model name")).unwrap_or_default());
+    if run_read(&mut Command::new("nvidia-smi"), Streams::Both).is_err() {
+        println!("no nvidia-smi");
+    }
+    let text = output(&mut work.ddpm(["devices"]))?;
+    work.fact("devices", &output(&mut work.ddpm(["devices", "--json"]))?)?;
+    let name = if work.on_gpu() { "cuda:0" } else { work.device.name() };
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap_or_default();
+    work.note(line.split_once(' ').map_or("", |(_, rest)| rest.trim_start()))?;
+    if work.on_gpu() {
+        require(runs_machine_code(line), "the GPU does not run machine code that was in the program")?;
+    }
+    let ceilings = output(&mut work.ddpm(["bench", "ceilings", "--device", work.device.name()]))?;
+    Ok(work.fact("ceilings", &ceilings)?)
+}
+
+/// Returns true for machine code that was in the program, not made by the driver of its PTX.
+fn runs_machine_code(line: &str) -> bool {
+    let code = line.rsplit_once(" runs sm_").map_or("", |(_, code)| code);
+    !code.is_empty() && code.bytes().all(|b| b.is_ascii_digit())
+}
+
+pub fn robustness(work: &Work) -> Done {
+    let mut without_gpu = work.ddpm(["bench", "train", "--steps", "1", "--warmup", "0"]);
+    let (_, text) = run_read(without_gpu.args(TINY).env("CUDA_VISIBLE_DEVICES", ""), Streams::Both)?;
+    let falls_back = text.lines().any(|line| line.starts_with("computing on the CPU ("));
+    require(falls_back && text.contains(r#""device":"cpu "#), "without a GPU it does not say that it uses the CPU")?;
+    if work.device == Device::Cpu {
+        return Ok(());
+    }
+    let mut too_large = work.ddpm(["bench", "train", "--device", work.device.name(), "--set"]);
+    if work.device == Device::Emu {
+        too_large.arg("train.batch_size=512").env("DDPM_EMU", "memory=60000000");
+    } else {
+        too_large.arg("train.batch_size=1000000");
+    }
+    let (status, text) = run_read(&mut too_large, Streams::Both)?;
+    require(!status.success(), "a batch that cannot fit was accepted")?;
+    require(text.lines().any(proposes_a_batch), "no error names the bytes and the batch that would fit")
+}
+
+/// Returns true for the error `...out of memory: N bytes wanted, N of N free; train.batch_size = N would fit...`.
+fn proposes_a_batch(line: &str) -> bool {
+    let Some(mut rest) = line.strip_prefix("error: ").and_then(|line| line.split_once("out of memory: ")).map(|s| s.1)
+    else {
+        return false;
+    };
+    [" bytes wanted, ", " of ", " free; train.batch_size = ", " would fit"].iter().all(|after_number| {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.strip_prefix(after_number).map(|after| rest = after).is_some()
+    })
+}
+
+/// Passed and failed tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+impl Counts {
+    /// Adds those of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let number_before = |word: &str| {
+            let words: Vec<&str> = result.split([' ', ';']).collect();
+            words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse::<u64>().ok())
+        };
+        self.passed += number_before("passed").unwrap_or(0);
+        self.failed += number_before("failed").unwrap_or(0);
+    }
+}
+
+/// Runs test executables, each with its arguments, and notes how many tests passed. Fails if one of them does.
+pub fn run_tests(work: &Work, tests: Vec<Command>) -> Done {
+    let mut counts = Counts::default();
+    let mut failed = Vec::new();
+    for mut test in tests {
+        let (status, text) = run_read(&mut test, Streams::Both)?;
+        text.lines().for_each(|line| counts.add(line));
+        work.note(format!("{} passed, {} failed", counts.passed, counts.failed))?;
+        if !status.success() {
+            failed.push(format!("{:?}: {status}", test.get_program()));
+        }
+    }
+    require(failed.is_empty(), &failed.join("\n"))
+}
+
+pub fn wrappers(work: &Work) -> Done {
+    if work.device == Device::Cpu {
+        return Err(super::skip("there are no kernels on the CPU"));
+    }
+    let mut test = work.test("wrappers");
+    if work.on_gpu() {
+        test.env("DDPM_WRITE_GOLDEN", work.results.join("wrappers.txt"));
+    }
+    run_tests(work, vec![test])
+}
+
+pub fn ops(work: &Work) -> Done {
+    let mut test = work.test("unit");
+    if !work.on_gpu() {
+        test.arg("ops::");
+    }
+    run_tests(work, vec![test])
+}
+
+pub fn parity(work: &Work) -> Done {
+    run_tests(work, vec![work.test("whole_step")])
+}
+
+pub fn program(work: &Work) -> Done {
+    // The others run on the CPU whatever the device.
+    let names: &[&str] = match work.device {
+        Device::Emu => &["golden_schedulers"],
+        _ => &["golden_forward", "golden_schedulers", "train", "cli"],
+    };
+    run_tests(work, names.iter().map(|name| work.test(name)).collect())
+}
+
+pub fn determinism(work: &Work) -> Done {
+    let steps: u32 = if work.device == Device::Emu { 6 } else { 200 };
+    let settings: &[&str] =
+        if work.on_gpu() { &["--set", "train.lr_schedule=constant", "--set", "sample.n=0"] } else { &TINY };
+    let train = |name: &str, steps_now: u32, more: &[&str]| {
+        let mut command = work.ddpm(["train", "--device", work.device.name(), "--out", name]);
+        command.args(settings).args(["--set", "train.warmup_steps=0"]).args(more);
+        command.args(["--set", &format!("train.steps={steps_now}")]);
+        command.args(["--set", &format!("train.checkpoint_every={}", steps / 2)]);
+        let trained = command.output()?;
+        require(trained.status.success(), &String::from_utf8_lossy(&trained.stderr))
+    };
+    for name in ["first", "second", "resumed"] {
+        if fs::exists(name)? {
+            fs::remove_dir_all(name)?;
+        }
+    }
+    train("first", steps, &[])?;
+    train("second", steps, &[])?;
+    train("resumed", steps / 2, &[])?;
+    train("resumed", steps, &["--resume"])?;
+    let path = |run: &str| format!("{run}/checkpoints/step-{steps:08}.safetensors");
+    let checkpoint = |run: &str| fs::read(path(run)).map_err(|error| fail(format!("{}: {error}", path(run))));
+    let first = checkpoint("first")?;
+    for other in ["second", "resumed"] {
+        require(checkpoint(other)? == first, &format!("{} and {} differ", path("first"), path(other)))?;
+    }
+    output(Command::new("sha256sum").arg(path("first")))?;
+    work.note(format!("{steps} steps: two runs and a resumed one are equal")).map_err(Stop::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_counts_are_read() {
+        let mut counts = Counts::default();
+        counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.05s");
+        counts.add("test result: FAILED. 3 passed; 2 failed; 0 ignored");
+        counts.add("12 passed; 3 failed");
+        assert_eq!(counts, Counts { passed: 15, failed: 2 });
+    }
+
+    #[test]
+    fn machine_code_and_what_the_driver_compiled() {
+        assert!(runs_machine_code("cuda:0   NVIDIA H200 (cuda:0), 150,000 MB, runs sm_90"));
+        assert!(!runs_machine_code("cuda:0   NVIDIA B200 (cuda:0), 150,000 MB, runs sm_100 compiled from compute_80"));
+        assert!(!runs_machine_code("cuda:0   there is no such GPU"));
+    }
+
+    #[test]
+    fn the_error_that_proposes_a_batch() {
+        let error = "error: device emu: out of memory: 70 bytes wanted, 1 of 60 free; train.batch_size = 8 would fit";
+        assert!(proposes_a_batch(error));
+        assert!(!proposes_a_batch("error: out of memory: 70 bytes wanted, 1 of 60 free"));
+        assert!(!proposes_a_batch(&error.replace("error: ", "warning: ")));
+    }
+}
