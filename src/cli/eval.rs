@@ -35,7 +35,7 @@ const DEFAULT_N: usize = 5000;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A run, a checkpoint or a diffusers model folder, or a folder of images
+    /// A run, a checkpoint or a diffusers model folder, or a folder or .npz of images
     #[arg(required_unless_present = "topline")]
     samples: Option<PathBuf>,
     /// Evaluate one half of the real data against the other: what the best model would reach
@@ -246,8 +246,9 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         Ok(Real { train: data::open(&source, Split::Train, &options)?, source, options })
     };
     let Some(path) = &args.samples else { return Ok((Subject::Half, real(source()?, adapted)?)) };
-    let is_model = path.is_file() || path.join("config.toml").exists() || ModelFolder::is_one(path);
-    if !is_model && path.is_dir() {
+    let is_npz = path.extension().is_some_and(|extension| extension == "npz");
+    let is_model = (path.is_file() && !is_npz) || path.join("config.toml").exists() || ModelFolder::is_one(path);
+    if !is_model && path.exists() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
         let [h, w, c] = images.image_dims();
         let options = DataOptions {
@@ -323,10 +324,17 @@ fn classifier(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Res
     if !needed {
         return Ok(None);
     }
-    let test = data::open(&real.source, Split::Test, &real.options)?;
+    let (held_in, test) = match data::open(&real.source, Split::Test, &real.options) {
+        Err(error) if data::lacks_split(&error) => {
+            let [train, test] = data::hold_out(&real.train);
+            (Some(train), test)
+        }
+        test => (None, test?),
+    };
+    let train = held_in.as_ref().unwrap_or(&real.train);
     let cache = args.cache.clone().map_or_else(default_cache, Ok)?;
     let bar = bar("updates of the classifier");
-    let classifier = Classifier::train_or_load(open_device(device)?, &real.train, &test, &cache, &mut |done, total| {
+    let classifier = Classifier::train_or_load(open_device(device)?, train, &test, &cache, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

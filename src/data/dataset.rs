@@ -18,6 +18,10 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    pub(super) const ALL: [Split; 2] = [Split::Train, Split::Test];
+}
+
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -211,21 +215,27 @@ impl Dataset {
     pub(super) fn select(self, filter: &ClassFilter) -> Result<Dataset> {
         let labels = self.labels.as_deref().unwrap_or_default();
         let chosen = filter.apply(&self.name, labels, &self.class_names)?;
+        Ok(Dataset { labels: Some(chosen.labels), class_names: chosen.class_names, ..self.part(&chosen.kept) })
+    }
+
+    /// Some of the samples, in this order.
+    pub(super) fn part(&self, indices: &[usize]) -> Dataset {
         let samples = match &self.samples {
-            Samples::Images(_) => {
-                Samples::in_memory(chosen.kept.iter().flat_map(|&i| self.image_u8(i)).copied().collect())
-            }
+            Samples::Images(_) => Samples::in_memory(indices.iter().flat_map(|&i| self.image_u8(i)).copied().collect()),
             Samples::Points(points) => {
-                Samples::Points(chosen.kept.iter().flat_map(|&i| &points[2 * i..][..2]).copied().collect())
+                Samples::Points(indices.iter().flat_map(|&i| &points[2 * i..][..2]).copied().collect())
             }
         };
-        Ok(Dataset {
-            len: chosen.kept.len(),
+        Dataset {
+            name: self.name.clone(),
+            format: self.format.clone(),
+            len: indices.len(),
             samples,
-            labels: Some(chosen.labels),
-            class_names: chosen.class_names,
-            ..self
-        })
+            labels: self.labels.as_ref().map(|labels| indices.iter().map(|&i| labels[i]).collect()),
+            class_names: self.class_names.clone(),
+            notes: self.notes.clone(),
+            ..*self
+        }
     }
 
     /// Brings the images to a height and width: cropped around the centre to that shape, bilinear, rounded to 8 bits.

@@ -30,6 +30,19 @@ enum Content {
     Other,
 }
 
+/// The reason for refusing the test split of a file.
+const ONE_SPLIT: &str = "a single file has no test split; give the folder of both splits";
+
+/// True of the error of a data set that has no such split; it may have the other one.
+pub fn lacks_split(error: &Error) -> bool {
+    let missing = |reason: &str| reason == ONE_SPLIT || Split::ALL.map(missing_split).iter().any(|of| of == reason);
+    matches!(error, Error::Format { reason, .. } if missing(reason))
+}
+
+fn missing_split(split: Split) -> String {
+    format!("no {split} split found")
+}
+
 /// Finds the files of a split in a file or folder that exists.
 pub(super) fn locate(path: &Path, split: Split) -> Result<Found> {
     if path.is_dir() { locate_in_folder(path, Some(split)) } else { locate_file(path, split) }
@@ -51,7 +64,7 @@ fn locate_file(path: &Path, split: Split) -> Result<Found> {
     };
     match split {
         Split::Train => Ok(found),
-        Split::Test => Err(Error::format(path, "a single file has no test split; give the folder of both splits")),
+        Split::Test => Err(Error::format(path, ONE_SPLIT)),
     }
 }
 
@@ -314,7 +327,7 @@ fn python_batches(path: &Path) -> Error {
 }
 
 fn no_split(folder: &Path, split: Split) -> Error {
-    Error::format(folder, format!("no {split} split found"))
+    Error::format(folder, missing_split(split))
 }
 
 /// The files of every format, in words.

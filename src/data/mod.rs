@@ -23,9 +23,10 @@ mod shuffle;
 pub use dataset::{Dataset, Split};
 pub use describe::{ChannelStatistics, Info, Known, info, list, spread};
 pub use loader::{Batch, Loader};
+pub use locate::lacks_split;
 pub use open::open;
 pub use options::DataOptions;
-pub use shuffle::shuffled;
+pub use shuffle::{hold_out, shuffled};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,9 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+/// Numbers of the largest array that is read: the covariance of 16,384 features.
+const MOST_NUMBERS: u64 = 1 << 28;
+
 /// Reads statistics.
 ///
 /// # Errors
@@ -38,6 +41,9 @@ pub fn read(path: &Path) -> Result<Moments> {
 /// Shape and values of an array of floats. Row-major or column-major is the same for a symmetric matrix.
 fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
     let array = NpyFile::new(entry)?;
+    if array.len() > MOST_NUMBERS {
+        return Err(io::Error::other(format!("it promises {} numbers; at most {MOST_NUMBERS} are read", array.len())));
+    }
     let shape = array.shape().to_vec();
     let single = matches!(&array.dtype(), DType::Plain(kind) if kind.size_field() == 4);
     let values =

@@ -184,7 +184,7 @@ fn a_compressed_file_is_read_to_its_promised_end() {
     assert_says(&complaint(folder.path()), &["more than 8589934592 bytes", "unpack it"]);
 }
 
-fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: impl IntoIterator<Item = T>) -> Vec<u8> {
+pub(super) fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: impl IntoIterator<Item = T>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut array = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd().unwrap();
     array.extend(values).unwrap();
