@@ -1,4 +1,4 @@
-//! What can go wrong, in the user's words: each message says what was wanted and what came.
+//! Errors in the user's words: each message names the expected and the found value.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub enum Error {
         wanted_bytes: u64,
         free_bytes: u64,
         total_bytes: u64,
-        /// What would fit, if that is known: `; train.batch_size = 8 fits`.
+        /// A setting that would fit, if one is known: `; train.batch_size = 8 fits`.
         advice: String,
     },
     /// A launch of more blocks than a GPU takes: too many images at once.

@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn records_hold_the_coefficients_and_the_weights_of_guidance() {
         let config = Config::default().with_settings(&["sample.sampler=ddim".into()]).unwrap();
-        let plan = config.sample.plan(&config).unwrap();
+        let plan = config.sample_plan().unwrap();
         let fixed = SamplerStep { clip: f64::INFINITY, m_previous: 0.25, rho: 0.5, ..plan.steps[0] };
         let learned = SamplerStep { log_variance: Some([-3.0, -2.0]), ..fixed };
         let SamplerRecord { p_z, p_out, limit, m_z, m_x, m_previous, m_out, rho, .. } = record(&learned, 5.0);

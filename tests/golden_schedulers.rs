@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Golden {
-    /// Of the start, then of every step.
+    /// Values of the start, then of every step.
     noise: Vec<Vec<f64>>,
     cases: Vec<Case>,
 }

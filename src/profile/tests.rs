@@ -1,5 +1,7 @@
+use super::totals::block;
 use super::*;
-use crate::engine::device::Capability;
+use crate::engine::device::{Backend, Capability, Device};
+use crate::engine::tensor::DType;
 use crate::train::presets;
 
 fn model(preset: &str, batch: usize, conv_tflops: f64) -> Profile {

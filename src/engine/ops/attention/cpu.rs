@@ -1,6 +1,6 @@
 //! Attention on the CPU: a task holds the probabilities of a block of rows going forward, of one head going backward.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::device::host_math::{MatRef, matmul};
 use crate::engine::simd;
 use rayon::prelude::*;

@@ -15,6 +15,7 @@
 
 mod cpu;
 mod hopper;
+mod shape;
 mod tiles;
 
 use crate::Result;
@@ -23,6 +24,7 @@ use crate::engine::tape::geometry::flat;
 use crate::engine::tape::{Declaration, Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use hopper::{BackwardPlan, Plans};
+use shape::Shape;
 use tiles::{Tiles, check_tiles};
 
 /// Self-attention in `heads` heads with `dk` dimensions for queries and keys and `dv` for values.
@@ -48,36 +50,6 @@ fn record(tape: &mut Tape, qkv: Tensor, shape: Shape, hopper: Plans) -> (Tensor,
     let lse = tape.tensor(&[shape.n, shape.heads, shape.l], DType::F32);
     tape.push(AttentionFwd { out, lse, qkv, shape, hopper });
     (out, lse)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    n: usize,
-    l: usize,
-    heads: usize,
-    dk: usize,
-    dv: usize,
-}
-
-impl Shape {
-    /// Columns of `qkv`.
-    fn width(&self) -> usize {
-        self.heads * (2 * self.dk + self.dv)
-    }
-
-    /// Where the queries, keys and values of a head begin among the columns of `qkv`.
-    fn columns(&self, head: usize) -> [usize; 3] {
-        [head * self.dk, (self.heads + head) * self.dk, 2 * self.heads * self.dk + head * self.dv]
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.dk as f32).sqrt()
-    }
-
-    /// Operations of products over `dims` head dimensions in all.
-    fn product_flops(&self, dims: usize) -> u64 {
-        2 * (self.n * self.heads * self.l) as u64 * (self.l * dims) as u64
-    }
 }
 
 op! {
@@ -151,7 +123,7 @@ impl Op for AttentionBwd {
     }
     fn launch(&self, q: &mut Launches) {
         if let Some(plan) = &self.hopper {
-            return plan.launch(q, self);
+            return plan.launch(q, [self.dqkv, self.scratch], [self.dout, self.qkv, self.out, self.lse]);
         }
         let Shape { n, l, heads, dk, dv } = self.shape;
         let dtype = self.qkv.dtype();

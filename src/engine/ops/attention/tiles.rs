@@ -1,6 +1,6 @@
 //! How `kernels/attention.cu` cuts a head into blocks.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::tensor::DType;
 use crate::{Error, Result};
 

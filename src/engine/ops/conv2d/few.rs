@@ -1,7 +1,7 @@
 //! 3x3 convolutions of same size to few output channels, and the gradients of their weights: `kernels/conv2d/few.cu`.
 
-use super::Conv2dShape;
-use super::layer::Splits;
+use super::shape::Conv2dShape;
+use super::splits::Splits;
 use crate::engine::tape::Launches;
 use crate::engine::tensor::{DType, Tensor};
 

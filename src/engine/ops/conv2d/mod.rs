@@ -18,6 +18,7 @@ mod few;
 pub mod hopper;
 mod layer;
 mod shape;
+mod splits;
 
 use crate::engine::device::Memory;
 use crate::engine::ops::concat::{Joined, joined_dims};
@@ -25,8 +26,8 @@ use crate::engine::tape::{Launches, Op, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use hopper::Plans;
 pub(super) use layer::{Layer, Names};
-use layer::{Splits, dims, phase_pixels, phases, sum_later, weight_columns};
 pub use shape::Conv2dShape;
+use splits::{Splits, sum_later};
 
 /// Zeros around the image, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,7 +185,7 @@ impl Op for Conv2dFwd {
         let (s, tile) = (&self.layer.shape, self.layer.fwd);
         q.kernel(tile.of(["conv2d_fwd_64", "conv2d_fwd_128"]), self.y.dtype())
             .with([self.y, self.x.first, self.w, self.bias, self.residual])
-            .with(dims(s))
+            .with(s.dims())
             .grid([s.out_pixels().div_ceil(tile.side()), s.c_out.div_ceil(tile.side()), 1])
             .tiles(tile.side(), s.out_pixels(), s.c_out)
             .block(tile.threads())
@@ -222,9 +223,9 @@ impl Op for BwdDx {
         let (s, tile) = (&self.layer.shape, self.layer.bwd_dx);
         q.kernel(tile.of(["conv2d_bwd_dx_64", "conv2d_bwd_dx_128"]), self.dx.dtype())
             .operands(self)
-            .with(dims(s))
-            .grid([phase_pixels(s).div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), phases(s)])
-            .tiles(tile.side(), phase_pixels(s), s.c_in)
+            .with(s.dims())
+            .grid([s.phase_pixels().div_ceil(tile.side()), s.c_in.div_ceil(tile.side()), s.phases()])
+            .tiles(tile.side(), s.phase_pixels(), s.c_in)
             .block(tile.threads())
             .smem(tile.smem_bytes());
     }
@@ -247,7 +248,7 @@ op! {
 impl BwdDw {
     /// Records the gradient of the weights `w`, and of `bias` if that has one.
     pub fn record(tape: &mut Tape, w: Tensor, bias: Tensor, dy: Tensor, x: Joined, layer: Layer) {
-        let splits = Splits::of_weights(&layer);
+        let splits = layer.weight_splits();
         let totals = [tape.weight_grad_slot(w), tape.grad_slot(bias)];
         let [dw, dbias] = totals.map(|total| splits.destination(tape, total));
         tape.push(BwdDw { dw, dbias, dy, x, layer });
@@ -273,11 +274,11 @@ impl Op for BwdDw {
         if let Some(plan) = &layer.hopper.bwd_dw {
             return plan.launch(q, [*dw, *dbias], *dy, *x);
         }
-        let (s, tile, splits) = (&layer.shape, layer.bwd_dw, Splits::of_weights(layer));
-        let columns = weight_columns(s, dy.dtype());
+        let (s, tile, splits) = (&layer.shape, layer.bwd_dw, layer.weight_splits());
+        let columns = s.weight_columns(dy.dtype());
         q.kernel(tile.of(["conv2d_bwd_dw_64", "conv2d_bwd_dw_128"]), dy.dtype())
             .with([*dw, *dbias, *dy, x.first])
-            .with(dims(s))
+            .with(s.dims())
             .with([splits.pixels])
             .grid([s.c_out.div_ceil(tile.side()), columns.div_ceil(tile.side()), splits.count])
             .tiles(tile.side(), s.c_out, s.kh * s.kw * s.c_in)

@@ -1,5 +1,7 @@
 //! The geometry of one convolution, shared by the CPU functions and the kernel launches.
 
+use crate::engine::tensor::DType;
+
 /// A convolution of `x [n, h, w, c_in]` with `w [c_out, kh, kw, c_in]` into `y [n, out_h, out_w, c_out]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dShape {
@@ -46,6 +48,27 @@ impl Conv2dShape {
             pad_bottom: 0,
             pad_right: 0,
         }
+    }
+
+    /// The dimensions that the kernels take, in their order.
+    pub fn dims(&self) -> [usize; 12] {
+        let s = self;
+        [s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.out_h(), s.out_w()]
+    }
+
+    /// Phases of the input gradient, one for each remainder of (row, column) by the stride: see the kernel.
+    pub fn phases(&self) -> usize {
+        self.stride * self.stride
+    }
+
+    /// Pixels of the largest phase.
+    pub fn phase_pixels(&self) -> usize {
+        self.n * self.h.div_ceil(self.stride) * self.w.div_ceil(self.stride)
+    }
+
+    /// Length of the axis (tap, input channel) as the kernel sees it: each tap padded to whole 16-byte chunks.
+    pub fn weight_columns(&self, dtype: DType) -> usize {
+        self.kh * self.kw * self.c_in.next_multiple_of(16 / dtype.bytes())
     }
 
     /// Rows of an output image.

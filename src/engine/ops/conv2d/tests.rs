@@ -134,7 +134,7 @@ fn weights_and_bias_learn_apart() {
 #[test]
 fn many_pixels_are_split_in_a_fixed_order() {
     let shape = Conv2dShape { c_in: 8, ..Conv2dShape::linear(700, 8, 16) };
-    assert!(Splits::of_weights(&Layer::new(shape, &CONV2D)).count > 1, "this test is about more than one split");
+    assert!(Layer::new(shape, &CONV2D).weight_splits().count > 1, "this test is about more than one split");
     check([1, 20, 35, 8], 16, [1, 1], 1, Padding::default());
 }
 

@@ -1,7 +1,7 @@
 //! Group normalisation on the CPU: the images in parallel, each in chunks of whole pixels that stay in the second-level
 //! cache from one pass to the next.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::ops::dropout::Mask;
 use crate::engine::simd;
 use rayon::prelude::*;

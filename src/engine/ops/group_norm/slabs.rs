@@ -1,6 +1,6 @@
 //! The geometry of the kernels.
 
-use super::Shape;
+use super::shape::Shape;
 use crate::engine::tape::Launch;
 use crate::engine::tensor::DType;
 

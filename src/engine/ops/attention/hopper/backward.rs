@@ -1,11 +1,16 @@
 //! The gradients: `attention_bwd_dkv_sm90`, then one of two kernels for the queries.
 
-use super::*;
+use super::groups::{BOX, BOX_BYTES, Groups, MOST_STAGES, out_boxes, qkv_boxes, wave_efficiency};
+use crate::engine::device::TensorMap;
+use crate::engine::ops::attention::shape::Shape;
+use crate::engine::ops::conv2d::hopper::{MULTIPROCESSORS, SHARED_BYTES, THREADS};
+use crate::engine::tape::{Arg, Launches, Tape};
+use crate::engine::tensor::{DType, Tensor};
 
 /// Tokens that the kernels have room for, whatever the width of a head.
 const MOST_TOKENS: usize = 1024;
 
-/// How the gradient of the queries is had.
+/// Way in which the gradient of the queries is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queries {
     /// From `ds`, which the first kernel leaves in memory: `attention_bwd_dq_sm90`.
@@ -14,7 +19,7 @@ pub enum Queries {
     Again,
 }
 
-/// Two launches.
+/// Plan of the two launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackwardPlan {
     pub dkv_kernel: &'static str,
@@ -40,7 +45,7 @@ impl BackwardPlan {
         BackwardPlan::by(queries, s, dtype)
     }
 
-    /// With the queries' gradient had in this way.
+    /// Plans with the queries' gradient computed in this way.
     pub fn by(queries: Queries, s: &Shape, dtype: DType) -> Option<BackwardPlan> {
         let groups = Groups::new(s, dtype)?;
         if s.l > MOST_TOKENS {
@@ -113,8 +118,9 @@ impl BackwardPlan {
         [in_dkv + s.product_flops(s.dk + s.dv), in_dq + s.product_flops(s.dk)]
     }
 
-    pub fn launch(&self, q: &mut Launches, op: &AttentionBwd) {
-        let (s, &AttentionBwd { dqkv, scratch: ds, dout, qkv, out, lse, .. }) = (&self.shape, op);
+    /// Launches both kernels; `ds` is that of [`BackwardPlan::ds`].
+    pub fn launch(&self, q: &mut Launches, [dqkv, ds]: [Tensor; 2], [dout, qkv, out, lse]: [Tensor; 4]) {
+        let s = &self.shape;
         let keeps_ds = self.queries == Queries::FromScores;
         let ds = match self.queries {
             Queries::FromScores => {

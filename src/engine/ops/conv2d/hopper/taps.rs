@@ -1,8 +1,15 @@
 //! Forward pass and input gradient: `kernels/conv2d/taps_sm90.cu`.
 
-use super::super::layer::dims;
-use super::*;
-use crate::engine::tape::Launches;
+use super::limits::{
+    CHANNEL_BLOCK, L2_BYTES_PER_CYCLE, MACS_PER_CYCLE, MAX_STAGES, MULTIPROCESSORS, ROW, SHARED_BYTES, THREADS,
+    flattened, is_pointwise, takes,
+};
+use super::pixels::{Grid, PixelTile, input_args};
+use crate::engine::device::TensorMap;
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::conv2d::shape::Conv2dShape;
+use crate::engine::tape::{Arg, Launches};
+use crate::engine::tensor::{DType, Tensor};
 
 /// Pass of a convolution that these kernels compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +240,7 @@ impl TapsPlan {
             .with([out])
             .with(pixels)
             .with([Arg::TensorMap(w, weights), bias.into(), addend.into()])
-            .with(dims(s))
+            .with(s.dims())
             .with([split])
             .with([columns, images, rows, self.pixel_stages, self.weight_stages]);
     }

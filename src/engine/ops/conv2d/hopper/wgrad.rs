@@ -1,7 +1,14 @@
 //! Weight gradient: `kernels/conv2d/wgrad_sm90.cu`.
 
-use super::*;
-use crate::engine::tape::Launches;
+use super::limits::{
+    L2_BYTES_PER_CYCLE, MACS_PER_CYCLE, MAX_STAGES, MULTIPROCESSORS, ROW, SHARED_BYTES, THREADS, flattened,
+    is_pointwise, takes,
+};
+use super::pixels::{Grid, PixelTile, input_args};
+use crate::engine::ops::concat::Joined;
+use crate::engine::ops::conv2d::shape::Conv2dShape;
+use crate::engine::tape::{Arg, Launches};
+use crate::engine::tensor::{DType, Tensor};
 
 /// How the weight gradient of one shape runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
