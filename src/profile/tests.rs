@@ -1,3 +1,4 @@
+use super::totals::block;
 use super::*;
 use crate::engine::device::{Backend, Capability, Device};
 use crate::engine::tensor::DType;

@@ -126,7 +126,7 @@ impl Profile {
 
 /// The block to which a layer belongs: its name up to the last number that something follows, e.g. `down_blocks.0.resnets.1`
 /// of `down_blocks.0.resnets.1.conv1`. Without a number, its first part.
-fn block(layer: &str) -> &str {
+pub(super) fn block(layer: &str) -> &str {
     let mut ends = layer.match_indices('.').map(|(i, _)| i);
     let is_number = |end: usize| layer[..end].rsplit('.').next().is_some_and(|part| part.parse::<u32>().is_ok());
     let end = ends.rfind(|&end| is_number(end)).or_else(|| layer.find('.'));

@@ -5,7 +5,7 @@
 //! the pixels p.
 
 use crate::engine::device::Memory;
-use crate::engine::ops::dropout::{self, DropoutLayer, Mask, dropout_cpu, rng};
+use crate::engine::ops::dropout::{DropoutLayer, Mask, dropout_cpu};
 use crate::engine::simd;
 use crate::engine::tape::geometry::{channels, image_len};
 use crate::engine::tape::{Launch, Launches, Op, Operand, Tape, op};
@@ -44,9 +44,9 @@ impl ImageBias {
     }
 
     /// Adds the arguments of both kernels after the operands: pixels and channels of `x`, the columns, dropout.
-    fn arguments(&self, launch: &mut Launch, x: Tensor, dropout: &Option<DropoutLayer>) {
+    fn arguments(&self, launch: &mut Launch, x: Tensor, dropout: &DropoutLayer) {
         let c = x.last_dim();
-        launch.with([image_len(x) / c, c, self.width(), self.first]).with([dropout::argument(dropout)]);
+        launch.with([image_len(x) / c, c, self.width(), self.first]).with([dropout.argument()]);
     }
 }
 
@@ -85,7 +85,8 @@ pub fn channel_bias_with(
 ) -> Tensor {
     let bias = bias.into();
     assert!(bias.fits(x), "bias {bias:?} for {x:?}");
-    assert!(dropout.is_none_or(|layer| layer.is_valid()), "channel_bias: {dropout:?}");
+    let dropout = dropout.unwrap_or(DropoutLayer::NONE);
+    assert!(dropout.is_valid(), "channel_bias: {dropout:?}");
     let y = tape.tensor(&x.dims(), x.dtype());
     tape.push(ChannelBiasFwd { y, x, bias, dropout });
     y
@@ -93,10 +94,10 @@ pub fn channel_bias_with(
 
 op! {
     struct ChannelBiasFwd = "channel_bias_fwd" {
-        out y,                              // [n, h, w, c]
-        in x,                               // [n, h, w, c]
-        in bias: ImageBias,                 // [n, columns]
-        in dropout: Option<DropoutLayer>,
+        out y,                     // [n, h, w, c]
+        in x,                      // [n, h, w, c]
+        in bias: ImageBias,        // [n, columns]
+        in dropout: DropoutLayer,
     }
 }
 
@@ -122,8 +123,8 @@ impl Op for ChannelBiasFwd {
         }
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([y], [x, b, rng]) = mem.views([self.y], [self.x, self.bias.values, rng(&self.dropout)]);
-        let mask = self.dropout.map(|layer| layer.mask(rng));
+        let ([y], [x, b, rng]) = mem.views([self.y], [self.x, self.bias.values, self.dropout.rng]);
+        let mask = self.dropout.mask(rng);
         forward_cpu(y, x, b, self.bias.values.dim(1), self.bias.columns(self.x.last_dim()), mask);
     }
     fn launch(&self, q: &mut Launches) {
@@ -134,10 +135,10 @@ impl Op for ChannelBiasFwd {
 
 op! {
     struct ChannelBiasBwd = "channel_bias_bwd" {
-        out dx,                             // [n, h, w, c]; absent where nothing is dropped
-        out db: ImageBias,                  // [n, columns]; may be absent
-        in dy,                              // [n, h, w, c]
-        in dropout: Option<DropoutLayer>,
+        out dx,                    // [n, h, w, c]; absent where nothing is dropped
+        out db: ImageBias,         // [n, columns]; may be absent
+        in dy,                     // [n, h, w, c]
+        in dropout: DropoutLayer,
     }
 }
 
@@ -147,9 +148,9 @@ impl Op for ChannelBiasBwd {
         is_bias.then(|| self.db.columns(self.dy.last_dim()))
     }
     fn cpu(&self, mem: &mut Memory) {
-        let ([dx, db], [dy, rng]) = mem.views([self.dx, self.db.values], [self.dy, rng(&self.dropout)]);
+        let ([dx, db], [dy, rng]) = mem.views([self.dx, self.db.values], [self.dy, self.dropout.rng]);
         let (columns, image) = (self.db.columns(self.dy.last_dim()), dy.len() / self.dy.dim(0));
-        let terms = match self.dropout.map(|layer| layer.mask(rng)) {
+        let terms = match self.dropout.mask(rng) {
             Some(mask) => {
                 dropout_cpu(dx, dy, image, &mask);
                 &*dx
@@ -178,7 +179,7 @@ const LANES: usize = 8;
 const THREAD_PIXELS: usize = 4;
 
 /// The kernel of a pass, which is another one where there is dropout.
-fn kernel(dropout: &Option<DropoutLayer>, [plain, with_dropout]: [&'static str; 2]) -> &'static str {
+fn kernel(dropout: &DropoutLayer, [plain, with_dropout]: [&'static str; 2]) -> &'static str {
     if dropout.is_some() { with_dropout } else { plain }
 }
 

@@ -32,6 +32,14 @@ pub struct DropoutLayer {
 }
 
 impl DropoutLayer {
+    /// No dropout, for ops that can do without.
+    pub(super) const NONE: DropoutLayer = DropoutLayer { p: 0.0, rng: Tensor::EMPTY, layer: 0 };
+
+    /// True unless it is [`DropoutLayer::NONE`].
+    pub(super) fn is_some(&self) -> bool {
+        !self.rng.is_empty()
+    }
+
     /// True if p is a probability below 1.
     pub(super) fn is_valid(&self) -> bool {
         (0.0..1.0).contains(&self.p)
@@ -52,22 +60,15 @@ impl DropoutLayer {
         layer_stream(self.layer)
     }
 
-    /// The mask of the step whose state `rng` holds.
-    pub(super) fn mask(&self, rng: &[f32]) -> Mask {
-        Mask { philox: Philox::from_view(rng, self.stream()), threshold: self.threshold(), scale: self.scale() }
+    /// The mask of the step whose state `rng` holds; none without dropout.
+    pub(super) fn mask(&self, rng: &[f32]) -> Option<Mask> {
+        let philox = || Philox::from_view(rng, self.stream());
+        self.is_some().then(|| Mask { philox: philox(), threshold: self.threshold(), scale: self.scale() })
     }
 
-    /// The struct `Dropout` of kernels.
+    /// The argument of a kernel: its struct `Dropout`.
     pub(super) fn argument(&self) -> Arg {
         Arg::Struct(vec![self.stream().id().into(), self.threshold().into(), self.scale().into()])
-    }
-}
-
-/// [`DropoutLayer::argument`], or that of a kernel that drops nothing.
-pub(super) fn argument(layer: &Option<DropoutLayer>) -> Arg {
-    match layer {
-        Some(layer) => layer.argument(),
-        None => Arg::Struct(vec![0u32.into(), 0u32.into(), 1f32.into()]),
     }
 }
 
@@ -75,18 +76,6 @@ impl Operand for DropoutLayer {
     fn tensors(&self) -> Vec<Tensor> {
         vec![self.rng]
     }
-}
-
-/// One tensor, absent where nothing is dropped.
-impl Operand for Option<DropoutLayer> {
-    fn tensors(&self) -> Vec<Tensor> {
-        vec![rng(self)]
-    }
-}
-
-/// State of the random numbers, or nothing.
-pub(super) fn rng(layer: &Option<DropoutLayer>) -> Tensor {
-    layer.map_or(Tensor::EMPTY, |layer| layer.rng)
 }
 
 /// Drops elements of `x` with probability `p < 1`; see [`DropoutLayer`] for the operands.
@@ -118,7 +107,7 @@ impl Op for Dropout {
     }
     fn cpu(&self, mem: &mut Memory) {
         let ([y], [x, rng]) = mem.views([self.y], [self.x, self.layer.rng]);
-        dropout_cpu(y, x, image_len(self.x), &self.layer.mask(rng));
+        dropout_cpu(y, x, image_len(self.x), &self.layer.mask(rng).expect("a layer that drops"));
     }
     fn launch(&self, q: &mut Launches) {
         q.kernel("dropout", self.y.dtype())

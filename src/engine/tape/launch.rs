@@ -1,7 +1,7 @@
 //! Kernel launches as data: an op emits them once, a session resolves tensors to addresses and replays the list.
 
 use crate::engine::device::{Capability, TensorMap};
-use crate::engine::tape::Declaration;
+use crate::engine::tape::declaration::Declaration;
 use crate::engine::tape::geometry::{THREADS, flat};
 use crate::engine::tensor::{DType, Tensor};
 use crate::{Error, Result};

@@ -130,7 +130,6 @@ fn thin_out(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::axis::Axis;
     use super::*;
 
     #[test]
@@ -148,7 +147,7 @@ mod tests {
     fn a_cloud_is_short_and_does_not_drift() {
         let points: Vec<[f64; 2]> = (0..2000).map(|i| [f64::from(i * 37 % 1000), f64::from(i * 91 % 1000)]).collect();
         let plot = Plot::new("", "", "").x_range(0.0, 1000.0).y_range(0.0, 1000.0);
-        let scale = |axis: &Axis, from, to| axis.scale([].into_iter(), from, to);
+        let scale = |axis: &crate::report::plot::axis::Axis, from, to| axis.scale([].into_iter(), from, to);
         let path = plot.cloud_path(&points, &scale(&plot.x, 0.0, 150.0), &scale(&plot.y, 150.0, 0.0));
         assert!(path.len() <= 12 * points.len(), "{} bytes", path.len());
         let mut at = [0i64; 2];

@@ -26,7 +26,7 @@ mod slabs;
 use crate::engine::device::Memory;
 use crate::engine::ops::channel_bias::ImageBias;
 use crate::engine::ops::concat::Joined;
-use crate::engine::ops::dropout::{self, DropoutLayer, rng};
+use crate::engine::ops::dropout::DropoutLayer;
 use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
 use shape::Shape;
@@ -85,8 +85,9 @@ pub fn group_norm_with(
     assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
     assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
     assert!(bias.is_none_or(|bias| bias.fits(x)), "group_norm: {bias:?} for {x:?}");
-    assert!(dropout.is_none_or(|layer| layer.is_valid()), "group_norm: {dropout:?}");
-    let can_read = !of.is_pair() || dropout.is_none() && reads_joined(tape, of.first, of.second);
+    let dropout = dropout.unwrap_or(DropoutLayer::NONE);
+    assert!(dropout.is_valid(), "group_norm: {dropout:?}");
+    let can_read = !of.is_pair() || !dropout.is_some() && reads_joined(tape, of.first, of.second);
     assert!(can_read, "group_norm: {of:?}, {dropout:?}");
     let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
     let y = tape.tensor(&x.dims(), x.dtype());
@@ -110,14 +111,14 @@ struct Operands {
     bias: ImageBias,
     gamma: Tensor,
     beta: Tensor,
-    dropout: Option<DropoutLayer>,
+    dropout: DropoutLayer,
     shape: Shape,
 }
 
 impl Operands {
     /// In the kernels' order.
     fn list(&self) -> [Tensor; 6] {
-        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, rng(&self.dropout)]
+        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.dropout.rng]
     }
 
     fn bias_columns(&self) -> Range<usize> {
@@ -138,21 +139,23 @@ impl Operands {
 
     /// Last arguments of both kernels: activation and dropout.
     fn after(&self) -> [Arg; 2] {
-        [i32::from(self.shape.silu).into(), dropout::argument(&self.dropout)]
+        [i32::from(self.shape.silu).into(), self.dropout.argument()]
     }
 
     /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
     fn kernel(&self, [plain, joined, with_dropout]: [&'static str; 3]) -> &'static str {
-        match self.dropout {
-            Some(_) => with_dropout,
-            None if self.x.is_pair() => joined,
-            None => plain,
+        if self.dropout.is_some() {
+            with_dropout
+        } else if self.x.is_pair() {
+            joined
+        } else {
+            plain
         }
     }
 
     /// Views of [`Operands::list`] on the CPU, where `x` is one tensor.
     fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
-        let mask = self.dropout.map(|layer| layer.mask(rng));
+        let mask = self.dropout.mask(rng);
         cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
     }
 }

@@ -10,8 +10,8 @@ use crate::engine::tensor::{DType, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardPlan {
     pub kernel: &'static str,
-    shape: Shape,
-    groups: Groups,
+    pub(super) shape: Shape,
+    pub(super) groups: Groups,
     /// Keys of a tile of scores.
     pub keys: usize,
     /// Stages of the rings of keys and of values.

@@ -1,5 +1,7 @@
 use super::layers::{MODELS, shapes};
 use super::*;
+use crate::engine::ops::conv2d::hopper::limits::MAX_STAGES;
+use crate::engine::ops::conv2d::hopper::pixels::PixelTile;
 
 /// The layers of the benchmark models that have the channels and the pixels for tiles.
 fn layers() -> Vec<Conv2dShape> {
