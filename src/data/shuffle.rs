@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn what_is_held_out_is_not_trained_on() {
-        let options = DataOptions { size: Some(4), classes: Some(vec![3, 5]), ..DataOptions::default() };
+        let options = DataOptions { size: Some([4, 4]), classes: Some(vec![3, 5]), ..DataOptions::default() };
         let glyphs = open("glyphs", Split::Test, &options).unwrap();
         let [train, test] = hold_out(&glyphs);
         assert_eq!((train.len(), test.len(), test.class_names()), (1667, 333, glyphs.class_names()));

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fs::File, io::BufReader};
 
+use super::image::Image;
 use super::orientation::Orientation;
 
 /// Pixels of the largest image that is read: 128 megapixels. A damaged header may promise any size.
@@ -47,15 +48,6 @@ impl Header {
     pub fn upright(&self) -> [usize; 2] {
         if self.orientation.swaps_axes() { [self.width, self.height] } else { [self.height, self.width] }
     }
-}
-
-/// An 8-bit image `[height, width, channels]` with 1 or 3 channels.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::data) struct Image {
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    pub pixels: Vec<u8>,
 }
 
 /// Rounds a sample of sixteen bits to eight.

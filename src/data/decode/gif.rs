@@ -4,7 +4,8 @@ use std::num::NonZeroU64;
 
 use ::gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, MemoryLimit};
 
-use super::codec::{Codec, Decoded, Header, Image, Input, MAX_PIXELS, all_grey, first_channel};
+use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, all_grey, first_channel};
+use super::image::Image;
 use super::orientation::Orientation;
 
 pub(super) const GIF: Codec = Codec {

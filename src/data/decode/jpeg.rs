@@ -12,7 +12,8 @@ use zune_jpeg::{
     },
 };
 
-use super::codec::{Codec, Decoded, Header, Image, Input};
+use super::codec::{Codec, Decoded, Header, Input};
+use super::image::Image;
 use super::orientation::Orientation;
 
 pub(super) const JPEG: Codec = Codec {

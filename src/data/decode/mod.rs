@@ -6,6 +6,7 @@
 mod bmp;
 mod codec;
 mod gif;
+mod image;
 mod jpeg;
 mod orientation;
 mod png;
@@ -18,8 +19,9 @@ use std::{
     path::Path,
 };
 
+pub(super) use codec::Header;
 use codec::{Codec, Input, MAX_PIXELS};
-pub(super) use codec::{Header, Image};
+pub(super) use image::Image;
 
 use crate::{Error, Result};
 

@@ -1,6 +1,6 @@
 //! The orientation of a photograph: cameras store the sensor's rows and note how to turn them.
 
-use super::codec::Image;
+use super::image::Image;
 
 /// EXIF orientations 1 to 8; 1 is upright.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use ::png::{BitDepth, ColorType, DecodingError, Limits, Reader, Transformations};
 
-use super::codec::{Codec, Decoded, Header, Image, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::image::Image;
 use super::orientation::Orientation;
 
 pub(super) const PNG: Codec = Codec {

@@ -6,7 +6,8 @@ use ::tiff::{
     tags::Tag,
 };
 
-use super::codec::{Codec, Decoded, Header, Image, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::image::Image;
 use super::orientation::Orientation;
 
 pub(super) const TIFF: Codec = Codec {

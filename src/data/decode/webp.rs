@@ -4,7 +4,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::codec::{Codec, Decoded, Header, Image, Input, MAX_PIXELS, drop_alpha};
+use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha};
+use super::image::Image;
 use super::orientation::Orientation;
 
 pub(super) const WEBP: Codec = Codec {

@@ -86,7 +86,7 @@ fn damaged_files_give_one_line_and_no_panic() {
             let mut bytes = sound.clone();
             mutate(&mut bytes, &mut PhiloxRng::new(kind, Stream::new(200), input));
             fs::write(&path, &bytes).unwrap();
-            match catch_unwind(|| open_train(source, &DataOptions { size: Some(4), ..DataOptions::default() })) {
+            match catch_unwind(|| open_train(source, &DataOptions { size: Some([4, 4]), ..DataOptions::default() })) {
                 Ok(Ok(_)) => opened += 1,
                 Ok(Err(error)) => {
                     let message = error.to_string();

@@ -93,11 +93,11 @@ impl Launch {
     /// `columns`: what lies beyond its edges is waste. The grid is set before.
     pub fn tiles(&mut self, side: usize, rows: usize, columns: usize) -> &mut Launch {
         let spanned = self.grid[0] as usize * self.grid[1] as usize * side * side;
-        self.wanted((rows * columns) as f64 / spanned as f64)
+        self.useful((rows * columns) as f64 / spanned as f64)
     }
 
     /// Sets [`Launch::tile_efficiency`].
-    pub fn wanted(&mut self, part: f64) -> &mut Launch {
+    pub fn useful(&mut self, part: f64) -> &mut Launch {
         self.tile_efficiency = Some(part);
         self
     }

@@ -29,7 +29,7 @@ pub fn launch_fwd(q: &mut Launches, s: &Conv2dShape, y: Tensor, operands: [Tenso
         .grid([columns, rows, s.n])
         .block(THREADS)
         .smem(FWD_SMEM_BYTES)
-        .wanted(wanted(s))
+        .useful(useful(s))
         .with([y])
         .with(operands)
         .with([s.h, s.w, s.c_in, s.c_out]);
@@ -55,7 +55,7 @@ pub fn launch_bwd_dw(q: &mut Launches, s: &Conv2dShape, operands: [Tensor; 4]) {
         .grid([s.c_in / CHANNELS, splits.count, 1])
         .block(THREADS)
         .smem(BWD_DW_SMEM_BYTES)
-        .wanted(wanted(s))
+        .useful(useful(s))
         .with(operands)
         .with([s.n, s.h, s.w, s.c_in, s.c_out, splits.pixels / (TILE * TILE)]);
 }
@@ -66,7 +66,7 @@ fn tiles(s: &Conv2dShape) -> [usize; 2] {
 }
 
 /// The part of the products that is neither of pixels beyond the edges nor of channels that are not there.
-fn wanted(s: &Conv2dShape) -> f64 {
+fn useful(s: &Conv2dShape) -> f64 {
     let [rows, columns] = tiles(s);
     (s.h * s.w * s.c_out) as f64 / (rows * columns * TILE * TILE * OUTPUTS) as f64
 }

@@ -135,20 +135,20 @@ impl BackwardPlan {
             .grid([self.groups.count * self.splits, 1, 1])
             .block(THREADS)
             .smem(self.dkv_smem_bytes)
-            .wanted(self.groups.wanted(s, BOX, BOX))
+            .useful(self.groups.useful(s, BOX, BOX))
             .with([dqkv.clone(), ds.clone()])
             .with(rows.clone())
             .with([s.l, s.heads, usize::from(keeps_ds), self.splits, self.dkv_stages]);
-        let wanted = self.groups.wanted(s, self.groups.queries(), BOX);
+        let useful = self.groups.useful(s, self.groups.queries(), BOX);
         let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
         match self.queries {
-            Queries::FromScores => dq.wanted(wanted * wave_efficiency(self.dq_tiles)).with([dqkv, ds, qkv]).with([
+            Queries::FromScores => dq.useful(useful * wave_efficiency(self.dq_tiles)).with([dqkv, ds, qkv]).with([
                 s.n,
                 s.l,
                 s.heads,
                 self.dq_stages,
             ]),
-            Queries::Again => dq.wanted(wanted).with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
+            Queries::Again => dq.useful(useful).with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
         };
     }
 }

@@ -53,7 +53,7 @@ impl ForwardPlan {
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
-            .wanted(self.groups.wanted(s, self.groups.queries(), self.keys) * wave_efficiency(self.tiles))
+            .useful(self.groups.useful(s, self.groups.queries(), self.keys) * wave_efficiency(self.tiles))
             .with([Arg::TensorMap(out, out_boxes(s)), lse.into(), Arg::TensorMap(qkv, qkv_boxes(s))])
             .with([s.n, s.l, s.heads, self.stages]);
     }

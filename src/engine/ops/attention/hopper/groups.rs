@@ -41,8 +41,8 @@ impl Groups {
         2 * BOX / self.heads
     }
 
-    /// The part of the scores that tiles of so many queries and keys span which is wanted.
-    pub fn wanted(&self, s: &Shape, queries: usize, keys: usize) -> f64 {
+    /// Fraction of the scores in tiles of so many queries and keys that is useful work.
+    pub fn useful(&self, s: &Shape, queries: usize, keys: usize) -> f64 {
         let spanned = self.count * self.heads * s.l.next_multiple_of(queries) * s.l.next_multiple_of(keys);
         (s.n * s.heads * s.l * s.l) as f64 / spanned as f64
     }

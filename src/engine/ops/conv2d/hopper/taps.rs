@@ -236,7 +236,7 @@ impl TapsPlan {
             .grid([self.blocks, 1, 1])
             .block(THREADS)
             .smem(self.smem_bytes)
-            .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
+            .useful(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
             .with([out])
             .with(pixels)
             .with([Arg::TensorMap(w, weights), bias.into(), addend.into()])

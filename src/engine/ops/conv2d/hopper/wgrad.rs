@@ -96,7 +96,7 @@ impl WgradPlan {
             .grid([s.c_out.div_ceil(self.channels), self.atom_groups, self.splits])
             .block(THREADS)
             .smem(self.smem_bytes)
-            .wanted(self.shape.flops() as f64 / (2 * self.macs) as f64)
+            .useful(self.shape.flops() as f64 / (2 * self.macs) as f64)
             .with([dw.into(), dbias.into(), dy])
             .with(x)
             .with(dims)
