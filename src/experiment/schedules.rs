@@ -17,7 +17,7 @@ pub const SCHEDULES: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
-    run: run,
+    run,
 };
 
 /// The continuous schedules with their constants; Kumar states none.

@@ -340,8 +340,7 @@ mod tests {
             saved(folder.path(), &params, step);
         }
         let newest_first = || list(folder.path()).unwrap().into_iter().rev().map(|(_, path)| path);
-        let step =
-            || first_whole(newest_first(), |checkpoint| Ok(checkpoint.verify().map(|()| checkpoint.header.step)?));
+        let step = || first_whole(newest_first(), |checkpoint| checkpoint.verify().map(|()| checkpoint.header.step));
         let damage = |step: u64| {
             let path = path(folder.path(), step);
             let mut bytes = fs::read(&path).unwrap();

@@ -69,7 +69,7 @@ mod tests {
             .unwrap();
         fs::write(root.join("common/all.cuh"), "  #include \"parts/one.cuh\"\n#include \"common/all.cuh\"\n").unwrap();
         fs::write(root.join("common/parts/one.cuh"), "").unwrap();
-        let headers = headers_of(&root.join("a.cu"), &[root.clone()]).unwrap();
+        let headers = headers_of(&root.join("a.cu"), std::slice::from_ref(&root)).unwrap();
         assert_eq!(headers, [root.join("common/all.cuh"), root.join("common/parts/one.cuh")]);
         assert_eq!(with_extension(&root, "cu").unwrap(), [root.join("a.cu")]);
         assert_eq!(below(&root).unwrap().len(), 3);

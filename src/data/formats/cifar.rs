@@ -136,7 +136,7 @@ impl Format for Cifar {
 impl Cifar {
     /// True of a file that is a whole number of records.
     fn is_whole(&self, head: &Head) -> bool {
-        head.length % self.record() as u64 == 0
+        head.length.is_multiple_of(self.record() as u64)
     }
 
     /// Looks at the labels of all records; stops at the first byte that is none.

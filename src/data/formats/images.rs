@@ -94,9 +94,9 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
 fn reserve(source: &Path, dims: [usize; 4]) -> Result<Vec<u8>> {
     let bytes = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
     let mut pixels = Vec::new();
-    match bytes.map(|bytes| pixels.try_reserve_exact(bytes).map(|()| bytes)) {
-        Some(Ok(bytes)) => {
-            pixels.resize(bytes, 0);
+    match bytes {
+        Some(bytes) if pixels.try_reserve_exact(bytes).is_ok() => {
+            pixels.extend(std::iter::repeat_n(0, bytes));
             Ok(pixels)
         }
         _ => {

@@ -23,7 +23,7 @@ pub const TABLE_1: Experiment = Experiment {
     needs: Needs::Always(Need::Mnist),
     quick: "16x16, networks of 0.6 M weights, 2,000 steps; about 25 minutes on two cores",
     full: Some("the paper's; a GPU, hours"),
-    run: run,
+    run,
 };
 
 fn run(context: &mut Context, page: &mut Page) -> Result<()> {

@@ -23,7 +23,7 @@ pub const ABLATION: Experiment = Experiment {
     needs: Needs::Always(Need::Mnist),
     quick: "as ens-table-1, three more runs; about 12 minutes on two cores",
     full: Some("the same, full size; a GPU, hours"),
-    run: run,
+    run,
 };
 
 /// A way to train.
@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn every_claim_is_judged_on_both_sides() {
         assert_eq!(verdicts(&judge(&rows()).unwrap()), [Confirmed; 3]);
-        let changes: [(usize, Verdict, fn(&mut [Row])); 6] = [
+        type Change = fn(&mut [Row]);
+        let changes: [(usize, Verdict, Change); 6] = [
             (0, Refuted, |rows| rows[1].bits = around(1.4)),
             (0, Refuted, |rows| rows[1].frechet = around(9.0)),
             (0, NotDecided, |rows| rows[1].bits = [1.2, 1.3, 1.35].into_iter().collect()),

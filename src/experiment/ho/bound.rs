@@ -17,7 +17,7 @@ pub const BOUND: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
-    run: run,
+    run,
 };
 
 /// The KL divergence of the last step from the prior, bits per dimension at x² = 1.

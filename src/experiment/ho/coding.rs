@@ -23,7 +23,7 @@ pub const CODING: Experiment = Experiment {
     needs: Needs::BySize { quick: Need::Mnist, full: Need::Cifar10 },
     quick: "digits of 16x16, a run of ens-table-1, 8 images",
     full: Some("CIFAR-10, 256 images; a GPU, a day"),
-    run: run,
+    run,
 };
 
 /// Half the range of 256 levels, as a factor of distances on [-1, 1].

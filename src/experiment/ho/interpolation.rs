@@ -23,7 +23,7 @@ pub const INTERPOLATION: Experiment = Experiment {
     needs: Needs::BySize { quick: Need::Mnist, full: Need::Cifar10 },
     quick: "digits of 16x16, a run of ens-table-1, and a minute",
     full: Some("CIFAR-10; a GPU, a day"),
-    run: run,
+    run,
 };
 
 /// Mixtures of a pair of images.

@@ -21,7 +21,7 @@ pub const SAMPLES: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: "clusters, three seeds, 4,000 samples by 512 steps",
     full: Some("four sets, five seeds, 10,000 samples by 512 steps"),
-    run: run,
+    run,
 };
 
 /// Points of a scatter plot.

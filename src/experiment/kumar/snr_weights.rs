@@ -19,7 +19,7 @@ pub const SNR_WEIGHTS: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: INSTANT,
     full: None,
-    run: run,
+    run,
 };
 
 /// The weights of Kumar's Table 3.2 for VP-cosine.

@@ -22,7 +22,7 @@ pub const STEPS_SWEEP: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: "clusters, weighted, three seeds, 4,000 samples",
     full: Some("four sets, both trainings, five seeds, 10,000 samples"),
-    run: run,
+    run,
 };
 
 /// Steps of the sweep; the thesis states none.

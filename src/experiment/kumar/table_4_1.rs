@@ -21,7 +21,7 @@ pub const TABLE_4_1: Experiment = Experiment {
     needs: Needs::Nothing,
     quick: "clusters, weighted, three seeds: 12 networks; about 8 minutes on two cores",
     full: Some("160 networks: some hours on 16 cores"),
-    run: run,
+    run,
 };
 
 /// The size of the measurement.

@@ -31,7 +31,7 @@ pub const TABLE_4_2: Experiment = Experiment {
     needs: Needs::Always(Need::Cifar10),
     quick: "six networks of a hundredth of the weights, 400 steps each; about 15 minutes on two cores",
     full: Some("six networks of 58 M weights, three seeds; a GPU, weeks"),
-    run: run,
+    run,
 };
 
 /// The thesis' network; quick: a hundredth of its weights, and minutes of training.
