@@ -41,7 +41,7 @@ fn decode(input: &mut Input) -> Decoded<Image> {
     let frame = decoder.read_next_frame()?.ok_or("it holds no frame")?;
     let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     let mut pixels = vec![0; height * width * 3];
-    for (y, row) in frame.buffer.chunks_exact(4 * usize::from(frame.width)).enumerate() {
+    for (y, row) in frame.buffer.chunks_exact(4 * usize::from(frame.width.max(1))).enumerate() {
         let canvas = pixels[3 * ((top + y) * width + left)..].chunks_exact_mut(3);
         canvas.zip(row.chunks_exact(4)).for_each(|(out, pixel)| out.copy_from_slice(&pixel[..3]));
     }
