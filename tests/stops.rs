@@ -260,12 +260,13 @@ fn a_full_disk_is_tried_again_and_leaves_the_last_checkpoint() {
     fs::create_dir(&disk).unwrap();
     let run = disk.join("run");
     let train = tiny_args(&run).iter().map(|arg| format!(" '{arg}'")).collect::<String>();
-    // Of its own, so that it vanishes with the processes that see it; with room for three checkpoints and a bit.
+    let train = format!("{train} --set train.keep_checkpoints=1 --set sample.n=0");
+    // A disk of its own, which vanishes with the processes that see it. It has room for two checkpoints and the rest.
     let script = format!(
-        "mount -t tmpfs -o size=2400k tmpfs '{disk}' && {program} {train} --set train.steps=30 --set sample.n=0; \
-         code=$?; ls '{run}/checkpoints'; head -c 2400000 /dev/zero > '{disk}/filler' 2>/dev/null; \
-         {program} {train} --resume --set train.steps=60 --set sample.n=0; code=$code,$?; rm '{disk}/filler'; \
-         {program} {train} --resume --set train.steps=60 --set sample.n=0; echo codes $code,$?",
+        "mount -t tmpfs -o size=2000k tmpfs '{disk}' && {program} {train} --set train.steps=30; code=$?
+         head -c 4000000 /dev/zero > '{disk}/filler' 2>/dev/null; truncate -s -65536 '{disk}/filler'
+         {program} {train} --resume --set train.steps=60; code=$code,$?; ls '{run}/checkpoints'; rm '{disk}/filler'
+         {program} {train} --resume --set train.steps=60; echo codes $code,$?",
         disk = disk.display(),
         run = run.display(),
         program = assert_cmd::cargo::cargo_bin("ddpm").display(),
@@ -275,10 +276,11 @@ fn a_full_disk_is_tried_again_and_leaves_the_last_checkpoint() {
         ddpm::skip!("no disk of one's own can be mounted here");
     };
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("codes 0,1,0"), "{said}{}", stderr(&output));
+    assert!(said.contains("step-00000030.safetensors") && said.contains("codes 0,1,0"), "{said}{}", stderr(&output));
     let warned = stderr(&output);
     assert!(warned.contains("; trying again in 1 s"), "{warned}");
-    assert!(warned.contains("free some space, then go on with: ddpm train --resume --out"), "{warned}");
+    let advice = "the checkpoint of step 30 stays; free some space, then go on with: ddpm train --resume --out";
+    assert!(warned.contains(advice), "{warned}");
 }
 
 #[test]

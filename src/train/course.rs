@@ -41,7 +41,9 @@ pub struct Course<'a> {
 impl<'a> Course<'a> {
     /// Begins where the trainer stands, which is a checkpoint or the start.
     pub fn new(
-        (dir, config, stop): (&'a RunDir, &'a Config, &'a AtomicBool),
+        dir: &'a RunDir,
+        config: &'a Config,
+        stop: &'a AtomicBool,
         trainer: Trainer,
         log: RunLog,
         stopping: EarlyStopping,
@@ -191,29 +193,16 @@ impl<'a> Course<'a> {
     /// Writes something, and tries again for a while where the disk is full.
     ///
     /// # Errors
-    /// The error of the last attempt; that of a full disk says what to do about it.
+    /// The error of the last attempt.
     fn write(&mut self, mut write: impl FnMut(&mut Course) -> Result<()>) -> Result<()> {
         let mut waits = FULL_DISK_WAITS.iter();
         loop {
             let Err(error) = write(self) else { return Ok(()) };
-            if !files::is_full(&error) {
-                return Err(error);
-            }
-            let Some(wait) = waits.next().filter(|_| !self.stop.load(Ordering::Relaxed)) else {
-                return Err(self.explained(&error));
-            };
+            let may_pass = files::is_full(&error) && !self.stop.load(Ordering::Relaxed);
+            let Some(wait) = waits.next().filter(|_| may_pass) else { return Err(error) };
             (self.watch)(Event::Warning(&format!("{error}; trying again in {} s", wait.as_secs())));
             thread::sleep(*wait);
         }
-    }
-
-    /// Adds what is left and what to do to the error of a full disk.
-    fn explained(&self, error: &Error) -> Error {
-        let (dir, step) = (self.dir.path(), self.saved.1);
-        let stays = if step > 0 { format!("the checkpoint of step {step} stays; ") } else { String::new() };
-        let go_on = format!("ddpm train --resume --out {}", dir.display());
-        let reason = format!("{error}; {stays}free some space, then go on with: {go_on}");
-        Error::format(dir, reason)
     }
 }
 

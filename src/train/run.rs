@@ -14,6 +14,7 @@ use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
+use crate::files;
 use crate::report::{read_metrics, write_run_report};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -73,6 +74,11 @@ impl Run<'_> {
     /// Data, device or disk that fail, a step that is not finite, or another process that trains in the same directory.
     /// The last checkpoint stays.
     pub fn train(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
+        self.train_to_the_end(device, watch)
+            .map_err(|error| if files::is_full(&error) { self.explained(&error) } else { error })
+    }
+
+    fn train_to_the_end(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let held = self.begun.map(|_| self.lock(watch)).transpose()?;
         let dataset = open_data(self.config)?;
         let mut trainer = Trainer::without_weights(device, self.config)?;
@@ -88,7 +94,7 @@ impl Run<'_> {
         watch(Event::Ready { trainer: &trainer, dataset: &dataset });
         let started = Instant::now();
         let stopping = self.validations(first)?;
-        let mut course = Course::new((self.dir, self.config, self.stop), trainer, log, stopping, watch);
+        let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
         if needs_saving {
             course.save()?;
         }
@@ -103,6 +109,15 @@ impl Run<'_> {
         }
         self.write_report(&course.trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
         Ok(self.outcome(step, &course.stopping))
+    }
+
+    /// Adds what is left and what to do to the error of a full disk.
+    fn explained(&self, error: &Error) -> Error {
+        let dir = self.dir.path();
+        let last = checkpoint::list(&self.dir.checkpoints()).ok().and_then(|mut all| all.pop());
+        let stays = last.map_or(String::new(), |(step, _)| format!("the checkpoint of step {step} stays; "));
+        let go_on = format!("ddpm train --resume --out {}", dir.display());
+        Error::format(dir, format!("{error}; {stays}free some space, then go on with: {go_on}"))
     }
 
     /// Takes the run directory for this process.
