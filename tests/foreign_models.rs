@@ -2,7 +2,7 @@
 //! are no squares, samples of any number of channels.
 
 use assert_cmd::Command;
-use ddpm::nn::{Init, ModelConfig, Network, ParamSet, UNetConfig};
+use ddpm::nn::{ImageSize, Init, ModelConfig, Network, ParamSet, UNetConfig};
 use ddpm::train::{Config, ModelFile, Which};
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -86,7 +86,7 @@ fn samples_of_any_number_of_channels_are_drawn() {
     let root = tempfile::tempdir().unwrap();
     for channels in [2, 4, 5] {
         let folder = root.path().join(format!("channels{channels}"));
-        let model = UNetConfig { image_size: 16.into(), in_channels: channels, out_channels: channels, ..small() };
+        let model = UNetConfig { image_size: ImageSize::from(16), in_channels: channels, out_channels: channels, ..small() };
         export(model, &folder);
         let (path, out, strip) = (folder.display().to_string(), folder.join("out.png"), folder.join("strip.png"));
         let files = [&out, &strip].map(|file| file.display().to_string());

@@ -6,6 +6,7 @@
 
 use crate::{Error, Result};
 use half::{bf16, f16};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -38,9 +39,8 @@ impl TorchFile {
         let tensors: BTreeMap<String, TensorView> = state_dict(&pickle).map_err(wrong)?.into_iter().collect();
         let (mut storages, folder) = (HashMap::new(), name.trim_end_matches("data.pkl"));
         for TensorView { storage, .. } in tensors.values() {
-            if !storages.contains_key(storage) {
-                let numbers = read_storage(&mut archive, folder, storage).map_err(wrong)?;
-                storages.insert(storage.clone(), numbers);
+            if let Entry::Vacant(place) = storages.entry(storage.clone()) {
+                place.insert(read_storage(&mut archive, folder, storage).map_err(wrong)?);
             }
         }
         Ok(TorchFile { path: path.into(), storages, tensors })
@@ -134,7 +134,7 @@ impl TensorView {
         let mut index = vec![0; self.dims.len()];
         let mut values = Vec::with_capacity(numel);
         for _ in 0..numel {
-            let steps = index.iter().zip(&self.strides);
+            let mut steps = index.iter().zip(&self.strides);
             let at = steps.try_fold(self.offset, |at, (i, stride)| at.checked_add(usize::checked_mul(*i, *stride)?))?;
             values.push(*numbers.get(at)?);
             for (i, dim) in index.iter_mut().zip(&self.dims).rev() {
