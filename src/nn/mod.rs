@@ -20,6 +20,7 @@ mod skip_net;
 pub mod summary;
 pub mod tensor_file;
 mod time_embedding;
+mod torch_file;
 mod unet;
 
 pub use architecture::{Architecture, Module, Samples};

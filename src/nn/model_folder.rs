@@ -8,6 +8,7 @@
 
 use super::config::UNetConfig;
 use super::tensor_file::TensorFile;
+use super::torch_file::TorchFile;
 use super::{diffusers, diffusers_config};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -22,7 +23,9 @@ pub const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// File that lists the parts of a pipeline.
 const PIPELINE: &str = "model_index.json";
 /// Beginning of the names of all files of weights.
-const STEM: &str = "diffusion_pytorch_model.";
+const STEM: &str = "diffusion_pytorch_model";
+/// Beginnings of the names of weights: none, or those that PyTorch's wrappers for training and compiling add.
+const PREFIXES: [&str; 3] = ["", "module.", "_orig_mod."];
 /// Number of file names that an error lists.
 const LISTED: usize = 12;
 
@@ -34,7 +37,37 @@ pub struct ModelFolder {
     pub weights: PathBuf,
     /// Keys of `config.json` that have no influence and were ignored.
     pub ignored_keys: Vec<String>,
-    shards: Vec<TensorFile>,
+    shards: Vec<Shard>,
+}
+
+/// A file of weights.
+enum Shard {
+    Safetensors(TensorFile),
+    Torch(TorchFile),
+}
+
+impl Shard {
+    fn open(path: &Path) -> Result<Shard> {
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            TensorFile::open(path).map(Shard::Safetensors)
+        } else {
+            TorchFile::open(path).map(Shard::Torch)
+        }
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        match self {
+            Shard::Safetensors(file) => file.dims(name).is_some(),
+            Shard::Torch(file) => file.dims(name).is_some(),
+        }
+    }
+
+    fn read(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        match self {
+            Shard::Safetensors(file) => file.read(name, dims),
+            Shard::Torch(file) => file.read(name, dims),
+        }
+    }
 }
 
 impl ModelFolder {
@@ -66,9 +99,9 @@ impl ModelFolder {
         let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
         let config = diffusers_config::from_json(&text).map_err(|e| Error::format(&folder, e.to_string()))?;
         let shards = if weights.extension().is_some_and(|extension| extension == "json") {
-            shards(&weights)?.iter().map(|path| TensorFile::open(path)).collect::<Result<_>>()?
+            shards(&weights)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?
         } else {
-            vec![TensorFile::open(&weights)?]
+            vec![Shard::open(&weights)?]
         };
         Ok(ModelFolder { config, weights, ignored_keys: diffusers_config::ignored_keys(&text), shards })
     }
@@ -79,9 +112,9 @@ impl ModelFolder {
     /// A tensor that is missing, has other dimensions or holds no floats.
     pub fn read(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         let legacy = diffusers::legacy_name(name);
-        for name in [name, &legacy] {
-            if let Some(shard) = self.shards.iter().find(|shard| shard.dims(name).is_some()) {
-                return shard.read(name, dims);
+        for name in PREFIXES.iter().flat_map(|prefix| [name, &legacy].map(|name| format!("{prefix}{name}"))) {
+            if let Some(shard) = self.shards.iter().find(|shard| shard.holds(&name)) {
+                return shard.read(&name, dims);
             }
         }
         Err(Error::format(&self.weights, format!("tensor \"{name}\" {dims:?} is missing")))
@@ -98,22 +131,14 @@ fn model_folder(path: &Path, average: bool) -> Result<PathBuf> {
     })
 }
 
-/// The files of weights in a folder by their variant: `""`, `"fp16"`, ... An index stands for its shards.
+/// The file or index of the weights in a folder: safetensors where there are any, else PyTorch's own format.
 fn weights_of(folder: &Path) -> Result<PathBuf> {
-    let mut variants: BTreeMap<String, String> = BTreeMap::new();
-    for name in names(folder)? {
-        let Some(rest) = name.strip_prefix(STEM) else { continue };
-        let index = rest
-            .strip_prefix("safetensors.index.")
-            .and_then(|rest| format!(".{rest}").strip_suffix(".json").map(str::to_owned));
-        let whole = format!(".{rest}").strip_suffix(".safetensors").map(str::to_owned);
-        if let Some(variant) = index {
-            variants.insert(variant, name);
-        } else if let Some(variant) = whole.filter(|variant| !variant.contains("-of-")) {
-            variants.entry(variant).or_insert(name);
-        }
-    }
-    let choices: Vec<&str> = variants.values().map(String::as_str).collect();
+    let names = names(folder)?;
+    let variants = match variants(&names, "safetensors") {
+        none if none.is_empty() => variants(&names, "bin"),
+        some => some,
+    };
+    let choices: Vec<&str> = variants.values().copied().collect();
     match (variants.get(""), &choices[..]) {
         (Some(name), _) => Ok(folder.join(name)),
         (None, [name]) => Ok(folder.join(name)),
@@ -127,6 +152,22 @@ fn weights_of(folder: &Path) -> Result<PathBuf> {
             Err(Error::format(folder, reason))
         }
     }
+}
+
+/// The files of weights by their variant: `""`, `".fp16"`, ... An index stands for its shards.
+fn variants<'a>(names: &'a [String], extension: &str) -> BTreeMap<&'a str, &'a str> {
+    let mut variants = BTreeMap::new();
+    for name in names {
+        let Some(rest) = name.strip_prefix(STEM) else { continue };
+        let index = rest.strip_prefix(&format!(".{extension}.index")).and_then(|rest| rest.strip_suffix(".json"));
+        let whole = rest.strip_suffix(&format!(".{extension}"));
+        if let Some(variant) = index {
+            variants.insert(variant, &name[..]);
+        } else if let Some(variant) = whole.filter(|variant| !variant.contains("-of-")) {
+            variants.entry(variant).or_insert(&name[..]);
+        }
+    }
+    variants
 }
 
 /// The files of an index, each once.

@@ -105,6 +105,26 @@ fn variants_and_shards_are_found() {
 }
 
 #[test]
+fn wrappers_and_pytorchs_own_files_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    for prefix in ["module.", "_orig_mod."] {
+        write_config(root.path());
+        let prefixed = tensors(2.0).into_iter().map(|(name, dims, values)| (format!("{prefix}{name}"), dims, values));
+        write_tensors(&root.path().join(WEIGHTS), &prefixed.collect::<Vec<_>>());
+        assert_eq!(first(root.path(), true), 2.0);
+    }
+    let folder = root.path().join("bin");
+    write_config(&folder);
+    fs::copy("tests/golden/state-dict.bin", folder.join("diffusion_pytorch_model.bin")).unwrap();
+    let model = ModelFolder::open(&folder, true).unwrap();
+    assert_eq!(model.read("half", &[2]).unwrap(), [0.5, -2.0]);
+    assert!(model.read("conv_in.weight", &[2]).unwrap_err().to_string().contains("is missing"));
+    // Safetensors come first.
+    write_tensors(&folder.join("diffusion_pytorch_model.fp16.safetensors"), &tensors(3.0));
+    assert_eq!(first(&folder, true), 3.0);
+}
+
+#[test]
 fn a_missing_file_is_reported_with_those_that_are_there() {
     let root = tempfile::tempdir().unwrap();
     write_config(root.path());
