@@ -22,7 +22,8 @@ fn export(model: UNetConfig, folder: &Path) {
             *value = if init == Init::Constant(1.0) { 1.0 } else { 0.1 * ((p * 131 + i) as f32).sin() };
         }
     });
-    ModelFile { config, network, params, values, origin: String::new() }.export(folder).unwrap();
+    let model = ModelFile { config, network, params, values, origin: String::new(), notes: Vec::new() };
+    model.export(folder, false).unwrap();
 }
 
 fn ddpm(arguments: &[&str]) -> Command {
@@ -86,7 +87,8 @@ fn samples_of_any_number_of_channels_are_drawn() {
     let root = tempfile::tempdir().unwrap();
     for channels in [2, 4, 5] {
         let folder = root.path().join(format!("channels{channels}"));
-        let model = UNetConfig { image_size: ImageSize::from(16), in_channels: channels, out_channels: channels, ..small() };
+        let model =
+            UNetConfig { image_size: ImageSize::from(16), in_channels: channels, out_channels: channels, ..small() };
         export(model, &folder);
         let (path, out, strip) = (folder.display().to_string(), folder.join("out.png"), folder.join("strip.png"));
         let files = [&out, &strip].map(|file| file.display().to_string());

@@ -39,7 +39,7 @@ enum PrecisionName {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let model = ModelFile::open(&args.model, Which::new(args.raw))?;
+    let model = ModelFile::open_network(&args.model, Which::new(args.raw))?;
     let input = Input::read(&TensorFile::open(&args.input)?, &model)?;
     let device = open_device(device)?;
     let dtype = if args.precision == PrecisionName::Bf16 { DType::Bf16 } else { DType::F32 };

@@ -87,17 +87,14 @@ impl ModelFolder {
     /// # Errors
     /// A network that is not supported, a file that is missing (with those that are there) or damaged.
     pub fn open(path: &Path, average: bool) -> Result<ModelFolder> {
-        let (folder, weights) = match path.is_file() {
-            true => (path.parent().unwrap_or(Path::new("")).to_path_buf(), path.to_path_buf()),
-            false => {
-                let folder = model_folder(path, average)?;
-                let weights = weights_of(&folder)?;
-                (folder, weights)
-            }
+        let folder = match path.is_file() {
+            true => path.parent().unwrap_or(Path::new("")).to_path_buf(),
+            false => model_folder(path, average)?,
         };
         let config_path = folder.join(CONFIG);
         let text = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
         let config = diffusers_config::from_json(&text).map_err(|e| Error::format(&folder, e.to_string()))?;
+        let weights = if path.is_file() { path.to_path_buf() } else { weights_of(&folder)? };
         let shards = if weights.extension().is_some_and(|extension| extension == "json") {
             shards(&weights)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?
         } else {

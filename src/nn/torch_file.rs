@@ -33,7 +33,8 @@ impl TorchFile {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| wrong(format!("no state dict of PyTorch 1.6 or newer (a zip archive): {e}")))?;
-        let name = archive.file_names().find(|name| name.ends_with("/data.pkl")).map(str::to_owned);
+        let name =
+            archive.file_names().flatten().find(|name| name.ends_with("/data.pkl")).map(|name| name.into_owned());
         let name = name.ok_or_else(|| wrong("no state dict of PyTorch: the archive holds no data.pkl".into()))?;
         let pickle = read_entry(&mut archive, &name, PICKLE_BYTES).map_err(wrong)?;
         let tensors: BTreeMap<String, TensorView> = state_dict(&pickle).map_err(wrong)?.into_iter().collect();

@@ -56,12 +56,16 @@ impl ModelFile {
     /// # Errors
     /// A file that is missing, damaged, or not supported; a network that does not suit its samples.
     pub fn open(path: &Path, which: Which) -> Result<ModelFile> {
-        let model = ModelFile::find(path, which)?;
+        let model = ModelFile::open_network(path, which)?;
         model.config.model.validate().map_err(|e| Error::format(path, e.to_string()))?;
         Ok(model)
     }
 
-    fn find(path: &Path, which: Which) -> Result<ModelFile> {
+    /// As [`ModelFile::open`], for a network that is only evaluated: its outputs may be anything.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, or not supported.
+    pub fn open_network(path: &Path, which: Which) -> Result<ModelFile> {
         if !path.exists() {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let there = if parent.is_dir() { format!("; {}", model_folder::inventory(parent)) } else { String::new() };
