@@ -5,7 +5,7 @@
 //! floor      = max(FLOPs / product ceiling, bytes / copy ceiling)
 //! predicted  = launch + max(FLOPs / expected rate of the op, bytes / expected bandwidth)
 //! ```
-//! FLOPs and bytes are counted from the operands of each launch ([`Work`]); ceilings and rates are a [`Machine`]'s.
+//! FLOPs and bytes are counted from the operands of each launch ([`Work`](crate::engine::tape::Work)); ceilings and rates are a [`Machine`]'s.
 
 mod ceilings;
 pub mod convolution;

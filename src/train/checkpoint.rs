@@ -151,7 +151,7 @@ pub struct Whole<T> {
 /// Reads the first of several checkpoints that is not damaged; `None` where there are none.
 ///
 /// # Errors
-/// That of the first checkpoint, if none can be read.
+/// The error of the first checkpoint, if none can be read.
 pub fn first_whole<T>(
     paths: impl IntoIterator<Item = PathBuf>,
     read: impl Fn(&Checkpoint) -> Result<T>,

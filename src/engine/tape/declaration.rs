@@ -14,7 +14,7 @@ pub enum Role {
     InOut,
 }
 
-/// Name and operands of an op. The macro [`op!`](crate::engine::tape::op) implements it.
+/// Name and operands of an op. The macro `op!` implements it.
 pub trait Declaration {
     /// The op's name in profiles and error messages, e.g. `group_norm_fwd`.
     fn name(&self) -> &'static str;
