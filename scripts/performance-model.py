@@ -85,7 +85,7 @@ class Model:
 
     def __init__(self, ddpm: Path, preset: str, batch: int, target_ms: float):
         self.preset, self.batch, self.target_ms = preset, batch, target_ms
-        command = [str(ddpm), "profile", "--preset", preset, "--batch", str(batch), "--model", "h200", "--json"]
+        command = [str(ddpm), "profile", "--preset", preset, "--batch-size", str(batch), "--model", "h200", "--json"]
 
         def profile(tflops: int) -> dict:
             output = subprocess.run([*command, "--conv-tflops", str(tflops)], capture_output=True, check=True).stdout

@@ -37,6 +37,18 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole(path, |out| out.write_all(bytes))
 }
 
+/// Checks that a file could be written, and leaves no trace: for outputs of long work.
+///
+/// # Errors
+/// A folder that does not exist or cannot be written, or a path that is a folder.
+pub fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::io(path)(ErrorKind::IsADirectory.into()));
+    }
+    let partial = partial(path);
+    File::create(&partial).and_then(|_| fs::remove_file(&partial)).map_err(Error::io(path))
+}
+
 /// Removes from a folder what killed writers left half written.
 ///
 /// # Errors
@@ -118,6 +130,16 @@ mod tests {
         remove_partials(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("new")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(check_writable(&folder.path().join("nofolder/new")).unwrap_err().to_string().contains("nofolder"));
+        check_writable(folder.path()).unwrap_err();
+        check_writable(Path::new("/proc/new")).unwrap_err();
     }
 
     #[test]

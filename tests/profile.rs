@@ -17,7 +17,8 @@ fn sum(list: &Value, key: &str) -> f64 {
 fn the_shares_of_a_step_sum_to_one_and_its_trace_is_json() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace.json").display().to_string();
-    let profile = json(&["profile", "--device", "cpu", "--batch", "2", "--rounds", "1", "--json", "--trace", &trace]);
+    let profile =
+        json(&["profile", "--device", "cpu", "--batch-size", "2", "--rounds", "1", "--json", "--trace", &trace]);
     for list in ["rows", "by_op", "by_layer"] {
         let shares = sum(&profile[list], "share");
         assert!((shares - 1.0).abs() <= 1e-9, "{list}: {shares}");
@@ -42,7 +43,7 @@ fn a_gpu_that_is_not_there_is_predicted() {
             "profile",
             "--preset",
             "unet64",
-            "--batch",
+            "--batch-size",
             "32",
             "--model",
             "h200",
@@ -59,7 +60,7 @@ fn a_gpu_that_is_not_there_is_predicted() {
     let gflop = slow["gflop_per_step"].as_f64().unwrap() / 32.0;
     // Forward and backward, and the scores that attention computes again.
     assert!((gflop - 38.74 - 0.14).abs() <= 0.02, "{gflop} GFLOP an image");
-    let table = stdout(&["profile", "--preset", "unet64", "--batch", "32", "--model", "h200"]);
+    let table = stdout(&["profile", "--preset", "unet64", "--batch-size", "32", "--model", "h200"]);
     assert!(table.contains("times are predicted") && table.contains("down_blocks.2.attentions.0"), "{table}");
 }
 
@@ -74,7 +75,7 @@ fn mistakes_are_named() {
     assert!(refused(&["--model", "h200", "--set", "train.precision=f32"]).contains("bf16"));
     assert!(refused(&["--model", "h200", "--conv-tflops", "0"]).contains("positive"));
     assert!(refused(&["--conv-tflops", "500"]).contains("--model"));
-    assert!(refused(&["--batch", "0"]).contains("batch_size"));
+    assert!(refused(&["--batch-size", "0"]).contains("batch_size"));
 }
 
 #[test]

@@ -39,7 +39,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
         /// Samples to draw [default: that of the configuration]
-        #[arg(long)]
+        #[arg(short, long)]
         n: Option<usize>,
     },
     /// Time the kernels of a training step (on the CPU: the ops) at its shapes

@@ -20,6 +20,9 @@ pub struct ConfigArgs {
     /// The data: glyphs, or the path of a file or folder (short for --set data.source=...)
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<String>,
+    /// Images of a step (short for --set train.batch_size=...)
+    #[arg(long, visible_alias = "batch", value_name = "N")]
+    pub batch_size: Option<usize>,
 }
 
 impl ConfigArgs {
@@ -37,7 +40,20 @@ impl ConfigArgs {
         if let Some(source) = &self.data {
             config.data.source = source.clone();
         }
+        if let Some(images) = self.batch_size {
+            config.train.batch_size = images;
+        }
         Ok(config.with_settings(&self.set)?)
+    }
+
+    /// Puts settings before those of `--set`, which has the last word.
+    pub fn prefer(&mut self, settings: impl Iterator<Item = String>) {
+        self.set.splice(0..0, settings);
+    }
+
+    /// True where a preset or a file was named.
+    pub fn is_chosen(&self) -> bool {
+        self.preset.is_some() || self.config.is_some()
     }
 
     /// Name of runs of this configuration.

@@ -28,7 +28,7 @@ enum Command {
         #[command(flatten)]
         source: Source,
         /// Number of images or points [default: 100 images, 2000 points]
-        #[arg(long)]
+        #[arg(short, long)]
         n: Option<usize>,
         /// The file to write, .png for images, .svg for points [default: preview.png, preview.svg]
         #[arg(long, value_name = "FILE")]

@@ -8,6 +8,7 @@ use crate::data::{self, DataOptions, Dataset, Split};
 use crate::eval::inception::Inception;
 use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
+use crate::files::check_writable;
 use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir};
@@ -21,6 +22,7 @@ Examples:
   ddpm eval runs/mnist-small-001
   ddpm eval runs/mnist-small-001 --n 1000 --binarise --set sample.steps=20
   ddpm eval samples/ --data data/mnist --classes 1,2,3
+  ddpm eval samples.npz photographs/ --metrics moments,kid
   ddpm eval runs/ddpm-cifar10-001 --inception inception.safetensors --n 50000
   ddpm eval runs/mnist-123-001 --metrics nll --nll-images 500
   ddpm eval --topline --data data/mnist --size 32      what two halves of real data give
@@ -38,6 +40,9 @@ pub struct Args {
     /// A run, a checkpoint or a diffusers model folder, or a folder or .npz of images
     #[arg(required_unless_present = "topline")]
     samples: Option<PathBuf>,
+    /// What to compare with, another folder or .npz of images (the same as --data)
+    #[arg(value_name = "REAL", conflicts_with = "data")]
+    real: Option<String>,
     /// Evaluate one half of the real data against the other: what the best model would reach
     #[arg(long)]
     topline: bool,
@@ -45,7 +50,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Number of samples [default: 5000, or all images of a folder or half]
-    #[arg(long)]
+    #[arg(short, long)]
     n: Option<usize>,
     /// Change a setting of the run, e.g. --set sample.steps=50; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -112,9 +117,13 @@ struct Real {
     options: DataOptions,
 }
 
-pub fn run(args: Args, device: &str) -> Result<()> {
+pub fn run(mut args: Args, device: &str) -> Result<()> {
+    args.data = args.real.take().or(args.data);
     if let Some(n) = args.n.filter(|&n| n < 2) {
         bail!(Error::Config(format!("--n {n}: a covariance needs at least 2 samples")));
+    }
+    for output in [&args.out, &args.stats_out].into_iter().flatten() {
+        check_writable(output)?;
     }
     let (subject, real) = open(&args)?;
     let seed = args.seed.unwrap_or(0);

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::engine::device::Device;
 use crate::engine::tape::{Backend, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
-use crate::files::write_whole;
+use crate::files::{check_writable, write_whole};
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::nn::{Forward, Weights};
 use crate::train::{ModelFile, Which};
@@ -39,6 +39,7 @@ enum PrecisionName {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
+    check_writable(&args.out)?;
     let model = ModelFile::open_network(&args.model, Which::new(args.raw))?;
     let input = Input::read(&TensorFile::open(&args.input)?, &model)?;
     let device = open_device(device)?;

@@ -7,10 +7,13 @@ mod bench;
 mod config;
 mod data;
 mod devices;
+#[cfg(test)]
+mod documented;
 mod eval;
 mod experiment;
 mod forward;
 mod inspect;
+mod mistakes;
 mod profile;
 mod progress;
 mod sample;
@@ -96,7 +99,11 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let command = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+        mistakes::explained(error, &command).exit()
+    });
+    match run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", in_words(&error));

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::engine::device::Capability;
 use crate::engine::tape::Backend;
 use crate::engine::tensor::DType;
+use crate::files::check_writable;
 use crate::profile::{Machine, Profile, Row, Step, Total, measure_named, trace};
 use crate::report::{Table, digits};
 use crate::train::Config;
@@ -18,8 +19,8 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   ddpm profile                                            the quickstart's training step on this machine
-  ddpm profile --preset ddpm-cifar10 --batch 128 --device cuda --trace step.json
-  ddpm profile --preset ddpm-cifar10 --batch 128 --model h200    predicted: needs no GPU, runs nothing
+  ddpm profile --preset ddpm-cifar10 --batch-size 128 --device cuda --trace step.json
+  ddpm profile --preset ddpm-cifar10 --batch-size 128 --model h200    predicted: needs no GPU, runs nothing
 
 A trace opens in https://ui.perfetto.dev. More than 100 % of the ceiling: operands that were in a cache, or a\nconvolution that Winograd's algorithm does with fewer operations than are counted.";
 
@@ -28,9 +29,6 @@ A trace opens in https://ui.perfetto.dev. More than 100 % of the ceiling: operan
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Images of a step (short for --set train.batch_size=...)
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
     /// Steps to measure; the median of each launch counts
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
@@ -49,8 +47,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut config = args.config.resolve(None)?;
-    config.train.batch_size = args.batch.unwrap_or(config.train.batch_size);
+    let config = args.config.resolve(None)?;
+    args.trace.as_deref().map_or(Ok(()), check_writable).context("--trace")?;
     let profile = match &args.model {
         Some(model) => predicted(&config, model, args.conv_tflops)?,
         None => measured(&config, device, args.rounds)?,

@@ -1,19 +1,20 @@
 //! `ddpm sample`
 
 use super::terminal::{bar, open_device, open_model, say};
-use crate::report::sample_sheet;
+use crate::files::check_writable;
+use crate::report::{ClassedSamples, SampleFile};
 use crate::sample::{Request, Samples};
-use crate::train::{LoadedModel, ModelFile};
+use crate::train::{Config, LoadedModel, ModelFile};
 use crate::{Error, SampleKind};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Examples:
   ddpm sample runs/quickstart-001
   ddpm sample runs/quickstart-001 --n 16 --sampler ddim --steps 20 --seed 3 --out digits.png
   ddpm sample runs/mnist-123-001 --class 2 --guidance 1 --sampler dpm-solver --steps 20
+  ddpm sample runs/quickstart-001 -n 5000 --out samples/      single images; samples.npz: for evaluation elsewhere
   ddpm sample path/to/ddpm-cifar10-32 --n 4 --steps 100 --strip denoising.png";
 
 #[derive(clap::Args)]
@@ -22,7 +23,7 @@ pub struct Args {
     /// A run, a checkpoint, or a diffusers model folder
     model: PathBuf,
     /// Number of samples [default: that of the run]
-    #[arg(long)]
+    #[arg(short, long)]
     n: Option<usize>,
     /// The rule for the way back from noise: ddpm, ddim, dpm-solver, heun or langevin [default: that of the run]
     #[arg(long)]
@@ -42,9 +43,10 @@ pub struct Args {
     /// Seed of the samples: the same seed and number give the same sample [default: that of the run]
     #[arg(long)]
     seed: Option<u64>,
-    /// The class to draw, of a conditional model, or "none"; otherwise the classes take turns
+    /// The class to draw, of a conditional model: its name, or else its number from 0, or "none"; otherwise the classes take
+    /// turns
     #[arg(long)]
-    class: Option<Class>,
+    class: Option<String>,
     /// Strength w of classifier-free guidance, (1 + w) with label - w without [default: that of the run]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
@@ -60,30 +62,13 @@ pub struct Args {
     /// Use the weights themselves, not their moving average
     #[arg(long)]
     raw: bool,
-    /// The sheet to write [default: sample-001.png in the run, or the next free number]
-    #[arg(long, value_name = "FILE.png")]
+    /// What to write: a sheet .png, arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
+    /// [default: sample-001.png in the run, or the next free number]
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Also write the way of the first samples from noise to image
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
-}
-
-/// The label that samples are drawn with.
-#[derive(Clone, Copy, Debug)]
-enum Class {
-    Number(usize),
-    None,
-}
-
-impl FromStr for Class {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Class, String> {
-        match text {
-            "none" => Ok(Class::None),
-            _ => text.parse().map(Class::Number).map_err(|_| "wanted a class number, or none".into()),
-        }
-    }
 }
 
 impl Args {
@@ -116,28 +101,66 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     if model.config.sample.n == 0 {
         bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }
-    let classes = model.config.model.classes();
-    let class = args.class.map(|class| match class {
-        Class::Number(class) if class < classes => Ok(class),
-        Class::Number(class) => Err(Error::Config(format!("--class {class}: the model knows {classes} classes"))),
-        Class::None if classes > 0 && !model.config.model.has_null_class() => Err(Error::Config(format!(
-            "--class none: the model knows its {classes} classes alone, not the lack of one"
-        ))),
-        Class::None if classes == 0 => Err(Error::Config("--class none: the model knows no classes anyway".into())),
-        Class::None => Ok(classes),
-    });
-    let samples = draw(&model, class.transpose()?, device)?;
+    let class = args.class.as_deref().map(|class| class_number(&model.config, class)).transpose()?;
+    let kind = SampleKind::of(model.config.model.sample_dims());
     let out = args.out.unwrap_or_else(|| default_path(&args.model));
-    sample_sheet(&samples.images, samples.dims).write_png(&out)?;
-    say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
+    let file = SampleFile::at(&out, kind)?;
     if let Some(strip) = &args.strip {
-        if samples.kind() == SampleKind::Points {
-            bail!(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
-        }
+        check_strip(strip, kind)?;
+    }
+    let samples = draw(&model, class, device)?;
+    let classes = classes_of(&model.config, samples.dims[0], class);
+    file.write(&out, ClassedSamples { values: &samples.images, dims: samples.dims, classes: &classes })?;
+    let of = drawn_class(&model.config, class);
+    say(format!("{}: {} samples{of}, {}", out.display(), samples.dims[0], model.origin));
+    if let Some(strip) = &args.strip {
         samples.strip().write_png(strip)?;
         say(format!("{}: from noise to images", strip.display()));
     }
     Ok(())
+}
+
+/// The number of the class that was asked for; "none" has the one after the last.
+fn class_number(config: &Config, asked: &str) -> Result<usize> {
+    let classes = config.model.classes();
+    let wrong = |reason: String| Error::Config(format!("--class {asked}: {reason}"));
+    if classes == 0 {
+        bail!(wrong("the model knows no classes".into()));
+    }
+    if asked == "none" {
+        let knows = format!("the model knows its {classes} classes alone, not the lack of one");
+        return if config.model.has_null_class() { Ok(classes) } else { Err(wrong(knows).into()) };
+    }
+    Ok(config.sample.class(asked, classes).map_err(|e| Error::Config(format!("--{e}")))?)
+}
+
+/// The class of every sample, as they are drawn: one, or all in turn; none of a model without classes.
+fn classes_of(config: &Config, n: usize, class: Option<usize>) -> Vec<usize> {
+    match config.model.classes() {
+        0 => Vec::new(),
+        classes => (0..n).map(|i| class.unwrap_or(i % classes)).collect(),
+    }
+}
+
+/// The class that was drawn, as words to follow "samples".
+fn drawn_class(config: &Config, class: Option<usize>) -> String {
+    match (class, config.model.classes()) {
+        (_, 0) => String::new(),
+        (None, classes) => format!(" of {classes} classes in turn"),
+        (Some(class), classes) if class == classes => " of no class".into(),
+        (Some(class), _) => format!(" of {}", config.sample.class_in_words(class)),
+    }
+}
+
+/// Refuses, before anything is drawn, a strip that could not be written.
+fn check_strip(path: &Path, kind: SampleKind) -> Result<()> {
+    if kind == SampleKind::Points {
+        bail!(Error::Config("--strip: points of the plane have no strip; look at the sheet".into()));
+    }
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
+        bail!(Error::Config(format!("--strip {}: a .png is written", path.display())));
+    }
+    Ok(check_writable(path)?)
 }
 
 /// Draws samples as the `sample` section of the model's configuration describes.

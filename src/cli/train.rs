@@ -18,34 +18,46 @@ use std::process::ExitCode;
 const EXAMPLES: &str = "\
 Examples:
   ddpm train
-  ddpm train --preset mnist-small --data data/mnist --set train.steps=3000
+  ddpm train --preset mnist-small --data data/mnist --steps 3000 --batch-size 32
   ddpm train --config runs/quickstart-001/config.toml --set train.seed=1
-  ddpm train --resume --out runs/quickstart-001";
+  ddpm train --resume --out runs/quickstart-001
+  ddpm train --resume --steps 4000                  the newest run, to more steps";
+
+/// The folder of runs that are not given another place.
+const RUNS: &str = "runs";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Updates of the weights (short for --set train.steps=...)
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Seed of everything random but the samples (short for --set train.seed=...)
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// The run directory to make [default: runs/NAME-001, or the next free number]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in --out from its last checkpoint; begin it where there is none
-    #[arg(long, requires = "out")]
+    /// Go on with the run in --out, or with the newest run, from its last checkpoint; begin the one in --out where there
+    /// is none
+    #[arg(long)]
     resume: bool,
     /// Begin with the weights of a run, a checkpoint or a diffusers model folder
     #[arg(long, value_name = "MODEL")]
     init: Option<PathBuf>,
 }
 
-pub fn run(args: Args, device: &str) -> Result<ExitCode> {
+pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
+    args.settle()?;
     let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
     let config = configuration(&args, begun.as_ref())?;
     config.validate()?;
     let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose().context("--init")?;
     let dir = match &args.out {
         Some(path) => RunDir::new(path),
-        None => RunDir::numbered(Path::new("runs"), &args.config.name())?,
+        None => RunDir::numbered(Path::new(RUNS), &args.config.name())?,
     };
     let stop = Stop::on_signals()?;
     let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: init.as_ref(), stop: &stop.flag };
@@ -69,6 +81,21 @@ pub fn run(args: Args, device: &str) -> Result<ExitCode> {
     }
     print_outcome(&outcome, &dir);
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// Turns what is short for something into it.
+    fn settle(&mut self) -> Result<()> {
+        let short = [("steps", self.steps), ("seed", self.seed)];
+        self.config.prefer(short.into_iter().filter_map(|(key, value)| Some(format!("train.{key}={}", value?))));
+        if self.resume && self.out.is_none() {
+            let name = self.config.is_chosen().then(|| self.config.name());
+            let newest = RunDir::newest(Path::new(RUNS), name.as_deref())?;
+            say(format!("resume   {}", newest.path().display()));
+            self.out = Some(newest.path().into());
+        }
+        Ok(())
+    }
 }
 
 /// The configuration of a new run, or of the one to go on with.

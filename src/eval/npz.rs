@@ -2,12 +2,12 @@
 
 use super::moments::Moments;
 use crate::files::write_whole;
+use crate::report::add_array;
 use crate::{Error, Result};
-use npyz::{DType, NpyFile, WriterBuilder, npz};
+use npyz::{DType, NpyFile, npz};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
-use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// Numbers of the largest array that is read: the covariance of 16,384 features.
@@ -67,11 +67,7 @@ type Array<'a> = (&'a str, &'a [f64], &'a [u64]);
 fn write_arrays(out: impl Write + Seek, arrays: [Array; 2]) -> io::Result<()> {
     let mut archive = ZipWriter::new(out);
     for (name, values, shape) in arrays {
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
-        archive.start_file(npz::file_name_from_array_name(name), options.large_file(true))?;
-        let mut array = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut archive).begin_nd()?;
-        array.extend(values.iter().copied())?;
-        array.finish()?;
+        add_array(&mut archive, name, CompressionMethod::Deflated, values, shape)?;
     }
     archive.finish().map(drop).map_err(io::Error::from)
 }
@@ -80,6 +76,7 @@ fn write_arrays(out: impl Write + Seek, arrays: [Array; 2]) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::fs;
+    use zip::write::SimpleFileOptions;
 
     #[test]
     fn numpys_file_is_read() {

@@ -39,6 +39,16 @@ pub fn grid(images: &[f32], dims: [usize; 4], columns: Option<usize>) -> Picture
     }
 }
 
+/// Draws one image `[h, w, c]` as it is: neither framed nor enlarged. Values and channels as for [`grid`].
+pub(super) fn single(image: &[f32], dims: [usize; 3]) -> Picture {
+    let [height, width, channels] = dims;
+    let pixels: Vec<u8> = image.iter().map(|&x| level(x)).collect();
+    match channels {
+        1 | 3 => Picture { width, height, channels, pixels },
+        _ => Picture { width: channels * width, height, channels: 1, pixels: side_by_side(&pixels, dims) },
+    }
+}
+
 /// The channels of an image `[h, w, c]` as one grey image `[h, c * w]`.
 fn side_by_side(image: &[u8], [h, w, c]: [usize; 3]) -> Vec<u8> {
     let pixel = |y: usize, channel: usize, x: usize| image[(y * w + x) * c + channel];

@@ -5,6 +5,7 @@ mod grid;
 pub mod html;
 mod metrics;
 mod plot;
+mod sample_files;
 mod table;
 mod tensorboard;
 
@@ -12,5 +13,6 @@ pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};
 pub use plot::{Figure, Plot, data_scatter, escape, loss_curve, smooth};
+pub use sample_files::{ClassedSamples, SampleFile, add_array};
 pub use table::{Table, digits};
 pub use tensorboard::EventWriter;

@@ -81,7 +81,8 @@ impl Run<'_> {
     fn train_to_the_end(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let held = self.begun.map(|_| self.lock(watch)).transpose()?;
         let dataset = open_data(self.config)?;
-        let mut trainer = Trainer::without_weights(device, self.config)?;
+        let config = self.with_class_names(dataset.class_names(), watch);
+        let mut trainer = Trainer::without_weights(device, &config)?;
         let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
         let _held = held.map_or_else(|| self.lock(watch), Ok)?;
         self.dir.create(trainer.config())?;
@@ -109,6 +110,21 @@ impl Run<'_> {
         }
         self.write_report(&course.trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
         Ok(self.outcome(step, &course.stopping))
+    }
+
+    /// The configuration with the names of the data's classes, where the network is told of them; warns where a run began
+    /// with others.
+    fn with_class_names(&self, names: &[String], watch: &mut dyn FnMut(Event)) -> Config {
+        let mut config = self.config.clone();
+        let known = &mut config.sample.class_names;
+        if config.model.classes() > 0 && known.is_empty() {
+            *known = names.to_vec();
+        }
+        if config.model.classes() > 0 && *known != names {
+            let [began, are] = [&known[..], names].map(|names| names.join(", "));
+            watch(Event::Warning(&format!("the run's classes are called {began}; those of the data {are}")));
+        }
+        config
     }
 
     /// Adds what is left and what to do to the error of a full disk.

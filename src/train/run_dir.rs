@@ -17,6 +17,7 @@ use crate::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A run directory, which need not exist yet.
 #[derive(Clone, Debug)]
@@ -45,6 +46,29 @@ impl RunDir {
             }
         }
         unreachable!("there are more numbers than folders")
+    }
+
+    /// Finds the run in `parent` that was last written to, of those called `name-001` and so on where a name is given.
+    ///
+    /// # Errors
+    /// No such run, or a folder that cannot be read.
+    pub fn newest(parent: &Path, name: Option<&str>) -> Result<RunDir> {
+        let is_called = |path: &Path| {
+            let stem = path.file_name().unwrap_or_default().to_string_lossy();
+            name.is_none_or(|name| stem.rsplit_once('-').is_some_and(|(stem, _)| stem == name))
+        };
+        let mut newest: Option<(SystemTime, RunDir)> = None;
+        for entry in fs::read_dir(parent).into_iter().flatten() {
+            let run = RunDir::new(entry.map_err(Error::io(parent))?.path());
+            let written = |path: PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
+            let Some(at) = written(run.config()).max(written(run.metrics())) else { continue };
+            if is_called(run.path()) && newest.as_ref().is_none_or(|(other, _)| at > *other) {
+                newest = Some((at, run));
+            }
+        }
+        let of = name.map_or(String::new(), |name| format!(" of {name}"));
+        let none = || Error::Config(format!("--resume: there is no run{of} in {}; give its --out", parent.display()));
+        newest.map(|(_, run)| run).ok_or_else(none)
     }
 
     /// Removes the directory if nothing is in it.

@@ -25,6 +25,8 @@ pub struct SampleConfig {
     pub guidance: f64,
     /// Seed of the samples.
     pub seed: u64,
+    /// Names of the classes of a conditional network, in the order of their numbers; a run takes them from its data.
+    pub class_names: Vec<String>,
     /// Times and levels as a scheduler of diffusers lays them out; only of models from a diffusers folder.
     #[serde(skip)]
     pub diffusers: Option<DiffusersLoop>,
@@ -40,6 +42,7 @@ impl Default for SampleConfig {
             clip_range: 1.0,
             guidance: 0.0,
             seed: 0,
+            class_names: Vec::new(),
             diffusers: None,
         }
     }
@@ -68,6 +71,30 @@ impl SampleConfig {
         plan.map_err(|e| Error::Config(format!("sample: {e}")))
     }
 
+    /// The number of the class that is called `text`, or whose number it is where none is called so. `classes` are there.
+    ///
+    /// # Errors
+    /// A class that is not there, with those that are.
+    pub fn class(&self, text: &str, classes: usize) -> Result<usize> {
+        let is_called = |name: &String| name.to_lowercase() == text.to_lowercase();
+        let exact = self.class_names.iter().position(|name| name == text);
+        let found = exact.or_else(|| self.class_names.iter().position(is_called)).or_else(|| text.parse().ok());
+        found.filter(|&class| class < classes).ok_or_else(|| {
+            let named = |class: usize| self.class_names.get(class).map_or(class.to_string(), String::clone);
+            let (shown, more) = (classes.min(20), if classes > 20 { ", ..." } else { "" });
+            let names = (0..shown).map(named).collect::<Vec<_>>().join(", ");
+            Error::Config(format!("class {text}: the model knows {classes} classes: {names}{more}"))
+        })
+    }
+
+    /// A class in words: its number, and its name where that is another.
+    pub fn class_in_words(&self, class: usize) -> String {
+        match self.class_names.get(class) {
+            Some(name) if *name != class.to_string() => format!("{name} (class number {class}, counted from 0)"),
+            _ => class.to_string(),
+        }
+    }
+
     /// Bound of the predicted image, if it is clipped.
     pub fn clip(&self) -> Option<f64> {
         self.clip_x0.then_some(self.clip_range)
@@ -94,5 +121,26 @@ impl SampleConfig {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_found_by_its_name_before_its_number() {
+        let digits = SampleConfig { class_names: ["1", "2", "3"].map(String::from).into(), ..SampleConfig::default() };
+        assert_eq!(digits.class("2", 3).unwrap(), 1);
+        assert_eq!(digits.class("0", 3).unwrap(), 0, "no class is called 0, so it is the first");
+        assert_eq!(digits.class_in_words(1), "2 (class number 1, counted from 0)");
+        let message = digits.class("4", 3).unwrap_err().to_string();
+        assert!(message.contains("class 4: the model knows 3 classes: 1, 2, 3"), "{message}");
+        let animals = SampleConfig { class_names: ["Cat", "dog"].map(String::from).into(), ..SampleConfig::default() };
+        assert_eq!(animals.class("cat", 2).unwrap(), 0);
+        assert!(animals.class("cats", 2).unwrap_err().to_string().ends_with("2 classes: Cat, dog"));
+        let unnamed = SampleConfig::default();
+        assert_eq!((unnamed.class("7", 10).unwrap(), unnamed.class_in_words(7)), (7, "7".into()));
+        assert!(unnamed.class("10", 10).is_err());
     }
 }

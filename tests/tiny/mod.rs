@@ -46,6 +46,7 @@ pub fn run_in(folder: &TempDir, name: &str) -> PathBuf {
 }
 
 /// The losses of a run of so many steps, as text, and its last checkpoint's bytes.
+#[allow(dead_code)]
 pub fn result(run: &Path, steps: u64) -> (Vec<String>, Vec<u8>) {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let numbers = |line: &str| line.split(",\"images_per_second\"").next().unwrap().to_owned();

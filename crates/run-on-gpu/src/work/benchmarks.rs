@@ -45,7 +45,7 @@ pub fn bench(work: &Work) -> Done {
         if work.device != Device::Emu {
             fs::write("kernels.json", output(work.ddpm(["bench", "kernels"]).args(model))?)?;
             work.keep("kernels.json", &format!("kernels-{preset}-{batch}.json"))?;
-            let profile = ["profile", "--device", device, "--preset", preset, "--batch", &batch.to_string()];
+            let profile = ["profile", "--device", device, "--preset", preset, "--batch-size", &batch.to_string()];
             fs::write("profile.txt", output(&mut work.ddpm(profile))?)?;
             work.keep("profile.txt", &format!("profile-{preset}-{batch}.txt"))?;
         }
