@@ -153,6 +153,8 @@ fn rectangles_are_trained_drawn_exported_and_profiled() {
     assert_eq!(json["sample_size"], serde_json::json!([16, 24]));
     assert_eq!(ModelFile::open(&exported, Which::Average).unwrap().config.model.sample_dims(), [16, 24, 1]);
     succeed(&["inspect", &path]);
+    succeed(&[&["profile", "--rounds", "1", "--device", "cpu"], &settings[..]].concat());
+    succeed(&[&["profile", "--model", "h200"], &settings[..]].concat());
     assert!(refusal(&["train", "--set", "model.image_size=[16, 20, 1]"]).contains("[height, width]"));
     assert!(refusal(&["train", "--set", "model.image_size=[16, 21]"]).contains("model.image_size = [16, 21]"));
 }
