@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod files;
 pub mod levels;
 pub mod nn;
+mod pickle;
 pub mod probe;
 pub mod profile;
 pub mod report;

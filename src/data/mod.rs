@@ -5,12 +5,17 @@
 //! [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load, or points of the plane;
 //! [`Dataset::fill_batch`] scales images to [-1, 1], and a [`Loader`] chooses the samples of each step.
 
+mod archive;
+mod class_folders;
 mod classes;
 mod dataset;
 mod decode;
 mod describe;
+mod edm;
+mod entries;
 mod formats;
 mod glyphs;
+mod head;
 mod loader;
 mod locate;
 mod names;
@@ -19,6 +24,7 @@ mod options;
 pub mod points;
 mod resize;
 mod shuffle;
+mod tree;
 
 pub use dataset::{Dataset, Split};
 pub use describe::{ChannelStatistics, Info, Known, info, list, spread};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::classes::ClassFilter;
 use super::dataset::{Dataset, Split};
+use super::formats::{PREFIX, by_prefix};
 use super::glyphs;
 use super::locate::locate;
 use super::names::display_name;
@@ -48,8 +49,11 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
 
 /// Opens a file or folder. Where every file has a class, only those of the chosen classes are read.
 fn open_path(path: &Path, split: Split, options: &DataOptions, filter: Option<&ClassFilter>) -> Result<Dataset> {
-    let found = locate(path, split)?;
+    let mut found = locate(path, split)?;
     check_labels(&display_name(path), &found.format.label_kinds(), options)?;
+    if options.labels.as_deref() == Some(PREFIX) {
+        found.listing = by_prefix(found.listing)?;
+    }
     match (found.listing.classes.is_some(), filter) {
         (true, Some(filter)) => found.format.read(path, found.listing.select(&display_name(path), filter)?, options),
         _ => select(found.format.read(path, found.listing, options)?, filter),

@@ -1,9 +1,24 @@
-use super::*;
+use super::{Header, Image, Input};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/fixtures").join(name)
+}
+
+fn open(path: &Path) -> Input {
+    Input::open(path).unwrap()
+}
+
+fn header(path: &Path) -> Result<Header, String> {
+    super::header(&mut open(path))
+}
+
+/// The image of a file, which is the same from the disk and from memory.
+fn decode(path: &Path) -> Result<Image, String> {
+    let image = super::decode(&mut open(path));
+    assert_eq!(super::decode(&mut Input::of(fs::read(path).unwrap())), image);
+    image
 }
 
 fn worst(a: &Image, b: &Image) -> u8 {
@@ -67,7 +82,7 @@ fn a_file_cut_short_is_no_image() {
         let path = folder.path().join(name);
         for length in (0..bytes.len() - needless).rev().step_by(5) {
             fs::write(&path, &bytes[..length]).unwrap();
-            let message = decode(&path).map(|_| ()).expect_err(&format!("{name} cut to {length} bytes")).to_string();
+            let message = decode(&path).map(|_| ()).expect_err(&format!("{name} cut to {length} bytes"));
             assert!(message.contains("unreadable image: ") && !message.contains('\n'), "{message}");
         }
     }
@@ -80,6 +95,6 @@ fn a_header_cannot_promise_too_much() {
     bmp[18..26].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]);
     let path = folder.path().join("huge.bmp");
     fs::write(&path, bmp).unwrap();
-    let message = header(&path).unwrap_err().to_string();
+    let message = header(&path).unwrap_err();
     assert!(message.contains("65536x65536 pixels"), "{message}");
 }

@@ -6,8 +6,9 @@ use ::tiff::{
     tags::Tag,
 };
 
-use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::codec::{Codec, Decoded, Header, MAX_PIXELS, drop_alpha, to_8_bits};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const TIFF: Codec = Codec {

@@ -16,8 +16,10 @@ use crate::data::{
 };
 use crate::{Error, Result};
 
-const SIDE: usize = 32;
+pub(super) const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
+/// Bytes of an image.
+pub(super) const PIXELS: usize = 3 * PLANE;
 
 /// A member of the family, by the labels at the head of its records.
 #[derive(Debug)]
@@ -113,10 +115,8 @@ impl Format for Cifar {
         let usual = self.labels.len() - 1;
         let asked = options.labels.as_ref();
         let label_byte = asked.and_then(|kind| self.labels.iter().position(|of| of.kind == kind)).unwrap_or(usual);
-        let pixels = records.par_chunks_exact(self.record()).flat_map_iter(|record| {
-            let planes = &record[self.labels.len()..];
-            (0..PLANE).flat_map(move |i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]])
-        });
+        let images = records.par_chunks_exact(self.record()).map(|record| &record[self.labels.len()..]);
+        let pixels = images.flat_map_iter(interleaved);
         let labels = records.chunks_exact(self.record()).map(|record| u32::from(record[label_byte]));
         Ok(Dataset {
             name: display_name(source),
@@ -179,8 +179,18 @@ impl Labels {
         let names: Vec<String> =
             text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
         let classes = usize::from(self.classes);
-        if names.len() == classes { names } else { (0..classes).map(|class| class.to_string()).collect() }
+        if names.len() == classes { names } else { numbered(classes) }
     }
+}
+
+/// The pixels of an image that is stored as a red, a green and a blue plane.
+pub(super) fn interleaved(planes: &[u8]) -> impl Iterator<Item = u8> {
+    (0..PLANE).flat_map(move |i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]])
+}
+
+/// The names of classes that are called by their numbers.
+pub(super) fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
 }
 
 #[cfg(test)]

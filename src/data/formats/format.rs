@@ -2,15 +2,17 @@
 
 use std::{
     fmt::Debug,
-    fs::File,
-    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
-
-use crate::data::{classes::ClassFilter, dataset::Dataset, options::DataOptions};
-use crate::{Error, Result};
+use crate::Result;
+pub(in crate::data) use crate::data::head::{Head, MOST_INFLATED, gzip_error};
+use crate::data::{
+    classes::ClassFilter,
+    dataset::{Dataset, Split},
+    options::DataOptions,
+    tree::Tree,
+};
 
 /// A file format of data sets: recognises a file, reads the files of a split, and describes itself.
 pub(in crate::data) trait Format: Debug + Sync {
@@ -37,6 +39,14 @@ pub(in crate::data) trait Format: Debug + Sync {
     /// The kinds of labels, where there are several; the first is the usual one.
     fn label_kinds(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// True of a file that holds the samples to train on and those to test on.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    fn holds_both_splits(&self, _file: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     /// Pairs files of samples with files of labels; both are of one split of `folder`.
@@ -81,6 +91,10 @@ pub(in crate::data) enum Holds {
 pub(in crate::data) struct Listing {
     /// The files that hold samples, in their order.
     pub samples: Vec<PathBuf>,
+    /// The split to read, of a file that holds both.
+    pub split: Split,
+    /// The archives that lie on the way to the samples.
+    pub tree: Tree,
     /// The file that holds the labels of all samples.
     pub labels: Option<PathBuf>,
     /// The classes of samples that lie in class folders, one a file.
@@ -90,8 +104,10 @@ pub(in crate::data) struct Listing {
 }
 
 /// The class of each file, and the names of the classes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::data) struct Classes {
+    /// The origin of the classes, in words: "a sub-folder per class".
+    pub origin: &'static str,
     pub labels: Vec<u32>,
     pub names: Vec<String>,
 }
@@ -107,54 +123,13 @@ impl Listing {
     /// # Errors
     /// A class of which there is no file.
     pub fn select(self, name: &str, filter: &ClassFilter) -> Result<Listing> {
-        let (labels, names) = self.classes.map_or_else(Default::default, |classes| (classes.labels, classes.names));
+        let Classes { origin, labels, names } = self.classes.unwrap_or_default();
         let chosen = filter.apply(name, &labels, &names)?;
         let samples = chosen.kept.iter().map(|&i| self.samples[i].clone()).collect();
-        let classes = Some(Classes { labels: chosen.labels, names: chosen.class_names });
+        let classes = Some(Classes { origin, labels: chosen.labels, names: chosen.class_names });
         Ok(Listing { samples, classes, ..self })
     }
 }
-
-/// Bytes at a file's beginning that formats are recognised by.
-const HEAD_BYTES: u64 = 512;
-
-/// The beginning of a file.
-pub(in crate::data) struct Head<'a> {
-    pub path: &'a Path,
-    /// The first bytes, decompressed where the file is a gzip stream.
-    pub bytes: Vec<u8>,
-    pub is_gzip: bool,
-    /// Length of the file in bytes, as it lies on the disk.
-    pub length: u64,
-}
-
-impl Head<'_> {
-    /// Reads the beginning of a file.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or a damaged gzip stream.
-    pub fn read(path: &Path) -> Result<Head<'_>> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
-        let mut bytes = Vec::new();
-        file.by_ref().take(HEAD_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
-        let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
-        if is_gzip {
-            bytes.clear();
-            file.rewind().map_err(Error::io(path))?;
-            MultiGzDecoder::new(file).take(HEAD_BYTES).read_to_end(&mut bytes).map_err(|e| gzip_error(path, e))?;
-        }
-        Ok(Head { path, bytes, is_gzip, length })
-    }
-
-    /// The extension of the file's name in lower case.
-    pub fn extension(&self) -> String {
-        self.path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-    }
-}
-
-/// Bytes of the largest array that is inflated into memory, 8 GiB; a plain idx file is mapped and may have any size.
-pub(in crate::data) const MOST_INFLATED: usize = 8 << 30;
 
 /// The largest class number.
 pub(in crate::data) const LAST_CLASS: u32 = 65_535;
@@ -163,15 +138,4 @@ pub(in crate::data) const LAST_CLASS: u32 = 65_535;
 pub(in crate::data) fn number(labels: Vec<u32>) -> (Vec<u32>, Vec<String>) {
     let classes = labels.iter().max().map_or(0, |&last| last + 1);
     (labels, (0..classes).map(|class| class.to_string()).collect())
-}
-
-/// An error while decompressing: a stream that stops early, or one that is wrong.
-pub(in crate::data) fn gzip_error(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::format(path, "truncated: the gzip stream ends early"),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            Error::format(path, format!("corrupt gzip file: {error}"))
-        }
-        _ => Error::io(path)(error),
-    }
 }

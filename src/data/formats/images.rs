@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::format::{Description, Format, Head, Holds, Listing};
+use super::prefix::{PREFIX, prefixes_note};
 use crate::data::{
     dataset::{Dataset, Samples, luma, refuse_grey},
     decode::{self, Header, Image},
     names::display_name,
     options::DataOptions,
     resize::Resize,
+    tree::Tree,
 };
 use crate::{Error, Result};
 
@@ -22,7 +24,8 @@ impl Format for Images {
     fn describe(&self) -> Description {
         Description {
             source: "DIR of images",
-            contents: "PNG, JPEG, WebP, BMP, GIF, TIFF of any size; each sub-folder is a class; train/ and test/ are splits",
+            contents: "PNG, JPEG, WebP, BMP, GIF, TIFF of any size, unpacked or in a .zip, .tar or .tar.gz; each sub-folder is a class, \
+                       train/ and test/ are splits; EDM's dataset.json; labels prefix: names CLASS_...",
             file: "one image",
             files: "images (PNG, JPEG, WebP, BMP, GIF, TIFF)",
         }
@@ -37,17 +40,22 @@ impl Format for Images {
         true
     }
 
+    fn label_kinds(&self) -> Vec<&'static str> {
+        vec!["folders", PREFIX]
+    }
+
     fn read(&self, source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
         read(source, listing, options)
     }
 }
 
 /// Decodes the images of a listing, each brought to one size and number of channels.
-fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
+pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
     // All headers first: they settle the channels and find broken files before the long work begins.
-    let files = &listing.samples;
-    let headers = files.par_iter().map(|path| decode::header(path)).collect::<Result<Vec<Header>>>();
-    let Ok(headers) = headers else { return Err(all_unreadable(source, files)) };
+    let (tree, files) = (&listing.tree, &listing.samples);
+    let header = |path: &PathBuf| decode::header(&mut tree.open(path)?);
+    let headers = files.par_iter().map(header).collect::<Result<Vec<Header>, String>>();
+    let Ok(headers) = headers else { return Err(all_unreadable(source, tree, files)) };
     let all_grey = headers.iter().all(|header| header.grey);
     let channels = options.channels.unwrap_or(if all_grey { 1 } else { 3 });
     if channels == 1 && !all_grey && !options.to_grey {
@@ -58,7 +66,7 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
     let mut pixels = reserve(source, [files.len(), height, width, channels])?;
     let images = pixels.par_chunks_exact_mut(height * width * channels).zip(files);
     let decoded = images.try_for_each(|(out, path)| {
-        let image = decode::decode(path)?;
+        let image = decode::decode(&mut tree.open(path)?)?;
         let from = [image.height, image.width];
         let bytes = with_channels(image, channels);
         if from == [height, width] {
@@ -66,19 +74,21 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
         } else {
             Resize::new(from, [height, width]).apply(&bytes, channels, out);
         }
-        Ok::<(), Error>(())
+        Ok::<(), String>(())
     });
     if decoded.is_err() {
-        return Err(all_unreadable(source, files));
+        return Err(all_unreadable(source, tree, files));
     }
 
-    let class_folders = if listing.classes.is_some() { ", a sub-folder per class" } else { "" };
+    let place = tree.archive(&files[0]).map_or_else(String::new, |archive| format!(" in {}", archive.packing()));
+    let origin = listing.classes.as_ref().map_or_else(String::new, |classes| format!(", {}", classes.origin));
+    let prefixes = if listing.classes.is_none() { prefixes_note(files) } else { None };
     let (labels, class_names) = listing.classes.map(|classes| (classes.labels, classes.names)).unzip();
     let turned = headers.iter().filter(|header| !header.is_upright()).count();
     let turned = (turned > 0).then(|| format!("turned {turned} image(s) upright, as their EXIF data ask for"));
     Ok(Dataset {
         name: display_name(source),
-        format: format!("images{class_folders}"),
+        format: format!("images{place}{origin}"),
         len: files.len(),
         height,
         width,
@@ -86,7 +96,7 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
         samples: Samples::in_memory(pixels),
         labels,
         class_names: class_names.unwrap_or_default(),
-        notes: listing.notes.into_iter().chain(turned).collect(),
+        notes: listing.notes.into_iter().chain(turned).chain(prefixes).collect(),
     })
 }
 
@@ -108,22 +118,20 @@ fn reserve(source: &Path, dims: [usize; 4]) -> Result<Vec<u8>> {
 }
 
 /// The error of a data set with images that cannot be read: all of them, so that one look is enough.
-fn all_unreadable(source: &Path, files: &[PathBuf]) -> Error {
+fn all_unreadable(source: &Path, tree: &Tree, files: &[PathBuf]) -> Error {
     const SHOWN: usize = 20;
-    let mut errors: Vec<Error> = files.par_iter().filter_map(|path| decode::decode(path).err()).collect();
-    if errors.len() == 1 {
-        return errors.remove(0);
+    let fault = |path: &PathBuf| tree.open(path).and_then(|mut input| decode::decode(&mut input)).err();
+    let faults: Vec<(&PathBuf, String)> = files.par_iter().filter_map(|path| Some((path, fault(path)?))).collect();
+    if let [(path, reason)] = &faults[..] {
+        return tree.error(path, reason);
     }
-    let reason = |error: &Error| match error {
-        Error::Format { path, reason } => {
-            let name = path.strip_prefix(source).unwrap_or(path).display();
-            format!("{name} ({})", reason.trim_start_matches("unreadable image: "))
-        }
-        error => error.to_string(),
+    let reason = |(path, reason): &(&PathBuf, String)| {
+        let name = path.strip_prefix(source).unwrap_or(path).display();
+        format!("{name} ({})", reason.trim_start_matches("unreadable image: "))
     };
-    let shown = errors.iter().take(SHOWN).map(reason).collect::<Vec<_>>().join(", ");
-    let more = if errors.len() > SHOWN { ", ..." } else { "" };
-    Error::format(source, format!("{} unreadable images: {shown}{more}", errors.len()))
+    let shown = faults.iter().take(SHOWN).map(reason).collect::<Vec<_>>().join(", ");
+    let more = if faults.len() > SHOWN { ", ..." } else { "" };
+    Error::format(source, format!("{} unreadable images: {shown}{more}", faults.len()))
 }
 
 /// The pixels of an image with 1 or 3 channels.

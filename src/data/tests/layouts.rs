@@ -192,23 +192,100 @@ pub(super) fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: impl IntoIterat
     bytes
 }
 
+/// An archive of arrays.
+fn npz(path: &Path, arrays: &[(&str, Vec<u8>)]) {
+    let names: Vec<String> = arrays.iter().map(|(name, _)| format!("{name}.npy")).collect();
+    let files: Vec<(&str, &Vec<u8>)> =
+        names.iter().map(String::as_str).zip(arrays.iter().map(|(_, bytes)| bytes)).collect();
+    fs::write(path, archives::zip_of(&files, zip::write::SimpleFileOptions::default())).unwrap();
+}
+
 #[test]
 fn samples_of_improved_diffusion_are_a_data_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("samples_3x4x5x3.npz");
     let images = npy(&[3, 4, 5, 3], 0..180u8);
-    let write = |images: &[u8]| {
-        let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
-        for (name, bytes) in [("arr_0.npy", images), ("arr_1.npy", &npy(&[3], [1i64, 0, 2]))] {
-            archive.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
-            archive.write_all(bytes).unwrap();
-        }
-        archive.finish().unwrap();
-    };
+    let write = |images: &[u8]| npz(&path, &[("arr_0", images.to_vec()), ("arr_1", npy(&[3], [1i64, 0, 2]))]);
     write(&images);
     let samples = load(&path);
     assert_eq!((samples.len(), samples.image_dims(), samples.labels().unwrap()), (3, [4, 5, 3], &[1, 0, 2][..]));
     assert_eq!(samples.image_u8(1)[..3], [60, 61, 62]);
     write(&images[..images.len() - 7]);
     assert_says(&complaint(&path), &["arr_0: truncated: its header promises 180 bytes of data, but 173 follow"]);
+}
+
+#[test]
+fn one_npz_may_hold_both_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mnist.npz");
+    for [x_train, y_train, x_test, y_test] in
+        [["x_train", "y_train", "x_test", "y_test"], ["train_images", "train_labels", "test_images", "test_labels"]]
+    {
+        npz(
+            &path,
+            &[
+                (x_test, npy(&[1, 2, 2], [9u8; 4])),
+                (x_train, npy(&[3, 2, 2], 0..12u8)),
+                (y_train, npy(&[3], [5u8, 0, 4])),
+                (y_test, npy(&[1, 1], [7u8])),
+            ],
+        );
+        // The file, and the folder that it lies in.
+        for source in [&path, folder.path()] {
+            let train = load(source);
+            assert_eq!(
+                (train.image_dims(), train.labels().unwrap(), train.image_u8(1)),
+                ([2, 2, 1], &[5, 0, 4][..], &[4, 5, 6, 7][..])
+            );
+            let test = open(source.to_str().unwrap(), Split::Test, &DataOptions::default()).unwrap();
+            assert_eq!((test.labels().unwrap(), test.image_u8(0)), (&[7][..], &[9; 4][..]));
+        }
+    }
+    npz(&path, &[("images", npy(&[2, 1, 1, 3], 0..6u8)), ("labels", npy(&[2], [-1i32, 2]))]);
+    assert_says(&complaint(&path), &["array labels: -1; classes are numbered 0 to 65535"]);
+    npz(&path, &[("images", npy(&[2, 1, 1, 3], [0.5f32; 6]))]);
+    assert_says(&complaint(&path), &["array images: images of bytes are read", "save it as uint8"]);
+    npz(&path, &[("images", npy(&[2, 1, 1, 3], 0..6u8)), ("labels", npy(&[2], [0.5f64, 2.0]))]);
+    assert_says(&complaint(&path), &["array labels: labels are integers"]);
+    npz(&path, &[("images", npy(&[2, 1, 1, 3], 0..6u8)), ("labels", npy(&[3], [1i16, 2, 3]))]);
+    assert_says(&complaint(&path), &["array labels: holds [3] labels for 2 images"]);
+    npz(&path, &[("images", npy(&[2, 1, 1, 3], 0..6u8)), ("labels", npy(&[2], [300i16, 2]))]);
+    assert_eq!(load(&path).labels().unwrap(), [300, 2]);
+}
+
+#[test]
+fn names_give_classes_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, shade) in [("cat_1.png", 1), ("10_1.png", 2), ("9_1.png", 3), ("deep/cat_2_b.png", 4)] {
+        write_grey(folder.path().join("all").join(name), 4, shade);
+    }
+    let prefix = DataOptions { labels: Some("prefix".into()), ..DataOptions::default() };
+    let mixed = complaint_with(&folder.path().join("all"), Split::Train, &prefix);
+    assert_says(&mixed, &["both loose"]);
+    fs::rename(folder.path().join("all/deep/cat_2_b.png"), folder.path().join("all/cat_2_b.png")).unwrap();
+    fs::remove_dir(folder.path().join("all/deep")).unwrap();
+    let set = open_train(&folder.path().join("all"), &prefix).unwrap();
+    // As improved-diffusion sorts them: as texts.
+    assert_eq!(set.class_names(), ["10", "9", "cat"]);
+    assert_eq!((set.labels().unwrap(), [0, 1, 2, 3].map(|i| set.image_u8(i)[0])), (&[0, 1, 2, 2][..], [2, 3, 1, 4]));
+    let one = DataOptions { classes: Some(vec![2]), ..prefix.clone() };
+    assert_eq!(open_train(&folder.path().join("all"), &one).unwrap().len(), 2);
+    // Unasked they are no classes; but where the names look like some, a note says so.
+    let plain = load(&folder.path().join("all"));
+    assert_eq!((plain.labels(), plain.notes().len()), (None, 0), "three classes of four images");
+    write_grey(folder.path().join("all/10_2.png"), 4, 5);
+    write_grey(folder.path().join("all/9_2.png"), 4, 6);
+    let plain = load(&folder.path().join("all"));
+    assert_eq!(plain.labels(), None);
+    assert_says(&plain.notes()[0], &["begin with 3 words (10, 9, cat)", "data.labels = \"prefix\" (--labels prefix)"]);
+    for name in ["img_1.png", "img_2.png", "img_3.png"] {
+        write_grey(folder.path().join("numbered").join(name), 4, 1);
+    }
+    assert_eq!(load(&folder.path().join("numbered")).notes().len(), 0);
+    write_grey(folder.path().join("all/000001.png"), 4, 1);
+    assert_eq!(load(&folder.path().join("all")).notes().len(), 0, "names as those of CelebA are no classes");
+    let message = complaint_with(&folder.path().join("all"), Split::Train, &prefix);
+    assert_says(&message, &["000001.png: its name does not begin with a class and an underscore"]);
+    let message = complaint_with(mnist(false).path(), Split::Train, &prefix);
+    assert_says(&message, &["no labels called \"prefix\""]);
 }

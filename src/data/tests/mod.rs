@@ -1,7 +1,10 @@
 //! Small files of every format, sound and damaged, opened as a user would.
 
+mod archives;
 mod layouts;
 mod mutations;
+mod torchvision;
+mod webdataset;
 
 use std::{
     fs,
@@ -217,7 +220,7 @@ fn cifar_batches_are_read_and_checked() {
 
     let pickles = tempfile::tempdir().unwrap();
     fs::write(pickles.path().join("data_batch_1"), b"\x80\x02}q\x01").unwrap();
-    assert_says(&complaint(pickles.path()), &["Python pickle", "binary version"]);
+    assert_says(&complaint(pickles.path()), &["Python pickle that holds no batch of CIFAR-10 or CIFAR-100"]);
 }
 
 #[test]
@@ -279,7 +282,10 @@ fn broken_images_and_unusable_folders_are_named() {
     assert_says(&complaint(root), &["the folder is empty"]);
     assert_says(&complaint(&root.join("missing")), &["no data set", "missing"]);
     fs::write(root.join("notes.txt"), "hello").unwrap();
-    assert_says(&complaint(root), &["no idx files, CIFAR-10 batches,", "GIF, TIFF) found", "1 other file(s)"]);
+    assert_says(
+        &complaint(root),
+        &["no idx files, STL-10 files, CIFAR-10 batches,", "GIF, TIFF) found", "1 other file(s)"],
+    );
     assert_says(&complaint(&root.join("notes.txt")), &["not recognised"]);
     fs::write(root.join("train.tar.xz"), b"\xfd7zXZ\0").unwrap();
     assert_says(&complaint(root), &["train.tar.xz", "unpack it (tar xJf train.tar.xz)"]);

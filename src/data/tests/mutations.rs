@@ -1,12 +1,15 @@
 //! Damaged files of every format: each opens, or gives one line that names it; none panics or takes much memory.
 
+use super::archives::{grey, tar_of, zip_of};
 use super::layouts::npy;
+use super::torchvision::{batch, svhn};
 use super::*;
 use crate::engine::random::{PhiloxRng, Stream};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use std::panic::catch_unwind;
 use std::time::Instant;
+use zip::write::SimpleFileOptions;
 
 const INPUTS: usize = 5000;
 /// A gigabyte for the pixels of the largest image, and as much again for what its decoder keeps beside them.
@@ -51,12 +54,22 @@ fn sound_files() -> Vec<(String, Vec<u8>)> {
         .collect();
     files.sort();
     let labels = [0, 0, 0x0C, 2, 0, 0, 0, 2, 0, 0, 0, 8].into_iter().chain([0; 64]).collect();
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let archive = |name: &str, bytes: &[u8], method| {
-        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        archive.start_file(name, zip::write::SimpleFileOptions::default().compression_method(method)).unwrap();
-        archive.write_all(bytes).unwrap();
-        archive.finish().unwrap().into_inner()
+        zip_of(&[(name, bytes)], SimpleFileOptions::default().compression_method(method))
     };
+    let folders = [("train/a/0.png", grey(6, 1)), ("train/b/0.png", grey(6, 2)), ("test/a/0.png", grey(6, 3))];
+    let edm = [
+        ("00000/img00000000.png", grey(6, 1)),
+        ("dataset.json", br#"{"labels": [["00000/img00000000.png", 6]]}"#.to_vec()),
+    ];
+    let shard = tar_of(&[
+        ("0.png", grey(6, 1)),
+        ("0.cls", b"1".to_vec()),
+        ("1.png", grey(6, 1)),
+        ("1.json", br#"{"label": 3}"#.to_vec()),
+    ]);
+    let keras = [("x_train.npy", npy(&[2, 3, 3], 0..18u8)), ("y_train.npy", npy(&[2], [1i64, 0]))];
     let images = npy(&[3, 4, 5, 3], 0..180u8);
     files.extend([
         ("images-idx3-ubyte".into(), idx_images(9)),
@@ -66,6 +79,17 @@ fn sound_files() -> Vec<(String, Vec<u8>)> {
         ("cifar-100.bin".into(), [&[7], &cifar_record(60)[..]].concat()),
         ("stored.npz".into(), archive("arr_0.npy", &images, zip::CompressionMethod::Stored)),
         ("deflated.npz".into(), archive("arr_0.npy", &images, zip::CompressionMethod::Deflated)),
+        ("keras.npz".into(), zip_of(&keras, SimpleFileOptions::default())),
+        ("folders.zip".into(), zip_of(&folders, SimpleFileOptions::default())),
+        ("folders.tar".into(), tar_of(&folders)),
+        ("folders.tar.gz".into(), gzip(&tar_of(&folders))),
+        ("edm.zip".into(), zip_of(&edm, stored)),
+        ("shard.tar".into(), shard.clone()),
+        ("shard.tar.gz".into(), gzip(&shard)),
+        ("data_batch_1".into(), batch(&[("labels", &[3])])),
+        ("cifar-100-train".into(), batch(&[("fine_labels", &[99]), ("coarse_labels", &[7])])),
+        ("plain_32x32.mat".into(), svhn(&[1, 10], false)),
+        ("train_32x32.mat".into(), svhn(&[1, 10], true)),
     ]);
     files
 }
