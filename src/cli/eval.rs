@@ -40,7 +40,7 @@ pub struct Args {
     /// A run, a checkpoint or a diffusers model folder, or a folder or .npz of images
     #[arg(required_unless_present = "topline")]
     samples: Option<PathBuf>,
-    /// What to compare with, another folder or .npz of images (the same as --data)
+    /// Images to compare with: another folder or .npz (the same as --data)
     #[arg(value_name = "REAL", conflicts_with = "data")]
     real: Option<String>,
     /// Evaluate one half of the real data against the other: what the best model would reach

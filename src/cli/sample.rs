@@ -62,7 +62,7 @@ pub struct Args {
     /// Use the weights themselves, not their moving average
     #[arg(long)]
     raw: bool,
-    /// What to write: a sheet .png, arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
+    /// The output: a sheet .png, arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

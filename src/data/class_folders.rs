@@ -58,7 +58,7 @@ pub(super) fn in_turns(classes: Vec<Vec<PathBuf>>, names: Vec<String>, origin: &
 }
 
 /// Names what is left out of a data set.
-fn left_out(folder: &Path, others: &[PathBuf], leftovers: &[PathBuf]) -> Vec<String> {
+pub(super) fn left_out(folder: &Path, others: &[PathBuf], leftovers: &[PathBuf]) -> Vec<String> {
     let note = |paths: &[PathBuf], what: &str| {
         let shown = paths.iter().take(3).map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string());
         let more = if paths.len() > 3 { ", ..." } else { "" };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::archive::{Archive, Packing};
-use super::class_folders::list_classes;
+use super::class_folders::{left_out, list_classes};
 use super::dataset::Split;
 use super::edm;
 use super::entries::{Content, Entries, recognise, walk};
@@ -20,6 +20,14 @@ use crate::{Error, Result};
 pub(super) struct Found {
     pub(super) format: &'static dyn Format,
     pub(super) listing: Listing,
+}
+
+impl Found {
+    /// Adds what other programs left beside the folder in which the data were found.
+    fn beside(mut self, folder: &Path, entries: &Entries) -> Found {
+        self.listing.notes.splice(0..0, left_out(folder, &[], &entries.leftovers));
+        self
+    }
 }
 
 /// The reason for refusing the test split of a file.
@@ -78,7 +86,8 @@ fn locate_in_folder(tree: &Tree, folder: &Path, split: Option<Split>) -> Result<
         match split_folders(tree, &entries)? {
             Splits::Are => {
                 let chosen = entries.folders.iter().find(|path| split_of_folder(path) == Some(split));
-                return locate_in_folder(tree, chosen.ok_or_else(|| no_split(folder, split))?, None);
+                let found = locate_in_folder(tree, chosen.ok_or_else(|| no_split(folder, split))?, None)?;
+                return Ok(found.beside(folder, &entries));
             }
             Splits::AreClasses(name) => {
                 notes.push(format!("{name} is a class, not a split: other folders beside it hold images too"))
@@ -91,7 +100,7 @@ fn locate_in_folder(tree: &Tree, folder: &Path, split: Option<Split>) -> Result<
         && !entries.has_class_samples()
         && !Entries::read(tree, inner)?.has_class_samples()
     {
-        return locate_in_folder(tree, inner, split);
+        return Ok(locate_in_folder(tree, inner, split)?.beside(folder, &entries));
     }
     for (i, format) in FORMATS.into_iter().enumerate().filter(|(_, format)| format.has_class_folders()) {
         let mut listing = list_classes(tree, folder, &entries, i)?;

@@ -98,3 +98,22 @@ fn a_header_cannot_promise_too_much() {
     let message = header(&path).unwrap_err();
     assert!(message.contains("65536x65536 pixels"), "{message}");
 }
+
+/// A decoder would fill the rest with black, and take its time.
+#[test]
+fn a_bmp_holds_the_pixels_that_its_header_promises() {
+    let sound = fs::read(fixture("colour.bmp")).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut bmp = sound.clone();
+        bmp[at..at + bytes.len()].copy_from_slice(bytes);
+        super::header(&mut Input::of(bmp)).map(drop)
+    };
+    with(18, &[]).unwrap();
+    let message = with(22, &8000i32.to_le_bytes()).unwrap_err();
+    assert!(message.contains("8000 pixels need") && message.contains("bytes, but"), "{message}");
+    with(22, &(-8000i32).to_le_bytes()).unwrap_err();
+    // Run-length encoding: a byte may stand for many pixels, but not for any number.
+    let mut rle = [&8000i32.to_le_bytes()[..], &8000i32.to_le_bytes(), &[1, 0, 8, 0], &1i32.to_le_bytes()].concat();
+    rle.truncate(16);
+    with(18, &rle).unwrap_err();
+}

@@ -100,7 +100,7 @@ fn damaged_files_give_one_line_and_no_panic() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("qmnist-images-idx3-ubyte"), idx_images(2)).unwrap();
     std::panic::set_hook(Box::new(|_| ()));
-    let mut panics = Vec::new();
+    let mut faults = Vec::new();
     for (kind, (name, sound)) in (0..).zip(sound_files()) {
         let path = folder.path().join(&name);
         let is_labels = name.contains("labels");
@@ -115,19 +115,21 @@ fn damaged_files_give_one_line_and_no_panic() {
                 Ok(Err(error)) => {
                     let message = error.to_string();
                     let names = message.contains(&*path.to_string_lossy()) || is_labels;
-                    assert!(names && !message.contains('\n') && message.len() < 1000, "{name} {input}: {message}");
+                    if !names || message.contains('\n') || message.len() >= 1000 {
+                        faults.push(format!("{name} {input}: {message}"));
+                    }
                 }
-                Err(_) => panics.push(format!("{name} {input}")),
+                Err(_) => faults.push(format!("{name} {input}: a panic")),
             }
         }
         fs::remove_file(&path).unwrap();
         let (seconds, megabytes) = (started.elapsed().as_secs_f64(), peak_memory() >> 20);
         println!(
-            "{name:24} {opened:5} of {INPUTS} opened, {seconds:5.1} s, peak {megabytes} MB, {} panics",
-            panics.len()
+            "{name:24} {opened:5} of {INPUTS} opened, {seconds:5.1} s, peak {megabytes} MB, {} faults",
+            faults.len()
         );
     }
     let _ = std::panic::take_hook();
-    assert!(panics.is_empty(), "{} panics: {panics:?}", panics.len());
+    assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
     assert!(peak_memory() <= MOST_BYTES, "{} bytes", peak_memory());
 }
