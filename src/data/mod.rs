@@ -16,6 +16,7 @@ mod locate;
 mod names;
 mod open;
 mod options;
+pub mod origins;
 pub mod points;
 mod resize;
 mod shuffle;
