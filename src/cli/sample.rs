@@ -1,7 +1,7 @@
 //! `ddpm sample`
 
 use super::terminal::{bar, open_device, open_model, say};
-use crate::report::sample_sheet;
+use crate::report::{sample_scatter, sample_sheet};
 use crate::sample::{Request, Samples};
 use crate::train::{LoadedModel, ModelFile};
 use crate::{Error, SampleKind};
@@ -127,8 +127,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         Class::None => Ok(classes),
     });
     let samples = draw(&model, class.transpose()?, device)?;
-    let out = args.out.unwrap_or_else(|| default_path(&args.model));
-    sample_sheet(&samples.images, samples.dims).write_png(&out)?;
+    let out = args.out.unwrap_or_else(|| default_path(&args.model, samples.kind()));
+    write_sheet(&samples, &out)?;
     say(format!("{}: {} samples, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
         if samples.kind() == SampleKind::Points {
@@ -157,9 +157,23 @@ pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Res
     Ok(samples?)
 }
 
-/// In a run: `sample-001.png` or the next free number; elsewhere the same in the current folder.
-fn default_path(model: &Path) -> PathBuf {
+/// Writes a sheet of samples: a picture, or, of points into a file `.svg`, a plot.
+fn write_sheet(samples: &Samples, out: &Path) -> Result<()> {
+    let is_plot = out.extension().is_some_and(|extension| extension == "svg");
+    match (samples.kind(), is_plot) {
+        (SampleKind::Points, true) => sample_scatter("", &samples.images, None).write(out)?,
+        (SampleKind::Images, true) => {
+            bail!(Error::Config(format!("images are written to a file .png, not {}", out.display())))
+        }
+        (_, false) => sample_sheet(&samples.images, samples.dims).write_png(out)?,
+    }
+    Ok(())
+}
+
+/// In a run: `sample-001.png`, of points `.svg`, or the next free number; elsewhere the same in the current folder.
+fn default_path(model: &Path, kind: SampleKind) -> PathBuf {
     let folder = if model.join("config.toml").exists() { model } else { Path::new("") };
-    let path = |i| folder.join(format!("sample-{i:03}.png"));
+    let extension = if kind == SampleKind::Points { "svg" } else { "png" };
+    let path = |i| folder.join(format!("sample-{i:03}.{extension}"));
     (1..).map(path).find(|p| !p.exists()).expect("some number is free")
 }
