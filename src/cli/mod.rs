@@ -4,6 +4,7 @@
 //! by Ctrl-C, SIGTERM, SIGHUP (with a checkpoint written).
 
 mod bench;
+mod bench_text;
 mod config;
 mod data;
 mod devices;
