@@ -118,7 +118,7 @@ def compare(preset: str, batch: int, steps: int, modes: list[str], args: argpars
     config.write_bytes(subprocess.run([args.ddpm, "presets", preset], capture_output=True, check=True).stdout)
     environment = os.environ | {"RAYON_NUM_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads)}
     counts = ["--steps", str(steps), "--warmup", str(WARMUP_STEPS), "--device", args.device]
-    ours = [str(args.ddpm), "bench", "train", "--config", str(config), "--set", f"train.batch_size={batch}", *counts]
+    ours = [str(args.ddpm), "bench", "train", "--json", "--config", str(config), "--set", f"train.batch_size={batch}", *counts]
     theirs = [sys.executable, str(ROOT / "benches" / "pytorch" / "train_step.py"), str(config), "--batch", str(batch)]
     theirs += ["--threads", str(args.threads), *counts]
     programs = {"ddpm": Ours(ours, environment, args.device != "cpu")}

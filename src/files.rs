@@ -29,6 +29,20 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::
     sync_folder(parent(path))
 }
 
+/// Creates or replaces a file in one step with these bytes, without waiting for the disk: after a power cut it may be
+/// empty. For what is soon written again.
+///
+/// # Errors
+/// As for [`write_whole`].
+pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = partial(path);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).map_err(|error| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        Error::io(path)(error)
+    })
+}
+
 /// Creates or replaces a file in one step with these bytes.
 ///
 /// # Errors
@@ -106,7 +120,10 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("kept: ") && !message.contains(PARTIAL), "{message}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        replace_unsynced(&path, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(replace_unsynced(&folder.path().join("no folder/file"), b"").is_err());
     }
 
     #[test]
@@ -118,6 +135,8 @@ mod tests {
         fs::write(&plain, "").unwrap();
         replace_file(&whole, b"").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&whole), mode(&plain));
+        replace_unsynced(&whole, b"").unwrap();
         assert_eq!(mode(&whole), mode(&plain));
     }
 

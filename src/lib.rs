@@ -10,6 +10,7 @@ mod error;
 pub mod eval;
 pub mod experiment;
 pub mod files;
+pub mod invocation;
 pub mod levels;
 pub mod nn;
 mod pickle;
@@ -20,6 +21,7 @@ pub mod sample;
 mod sample_kind;
 mod skip;
 pub mod train;
+pub mod version;
 
 pub use error::{Error, Result};
 pub use sample_kind::SampleKind;

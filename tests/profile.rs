@@ -81,14 +81,14 @@ fn mistakes_are_named() {
 #[test]
 fn benches_name_the_ceilings_that_they_measure_against() {
     let small = ["--device", "cpu", "--set", "train.batch_size=2"];
-    let bench = |what: &[&str]| json(&[&["bench"], what, &small].concat());
+    let bench = |what: &[&str]| json(&[&["bench", "--json"], what, &small].concat());
     let kernels = bench(&["kernels", "--rounds", "1"]);
     let rows = kernels["rows"].as_array().unwrap();
     assert!(rows.iter().any(|row| row["name"] == "conv2d_fwd" && row["tflops"].as_f64().unwrap() > 0.0));
     assert!(rows.iter().all(|row| row["us"].as_f64().unwrap() >= 0.0 && row["gb_s"].as_f64().unwrap() > 0.0));
     let train = bench(&["train", "--steps", "1", "--warmup", "0"]);
     let sample = bench(&["sample", "--n", "2", "--set", "sample.steps=2"]);
-    for report in [kernels, train.clone(), sample.clone(), json(&["bench", "ceilings", "--device", "cpu"])] {
+    for report in [kernels, train.clone(), sample.clone(), json(&["bench", "--json", "ceilings", "--device", "cpu"])] {
         let ceilings = &report["ceilings"];
         let positive = |key: &str| ceilings[key].as_f64().unwrap() > 0.0;
         assert!(positive("f32_tflops") && positive("copy_gb_s"), "{report}");
@@ -116,7 +116,7 @@ fn all_kernels_of_a_convolution_are_timed() {
     if cfg!(not(ddpm_emu)) {
         ddpm::skip!("this build has no emulator");
     }
-    let args = ["bench", "convolution", "4x8x8x64", "64", "--rounds", "1", "--device", "emu"];
+    let args = ["bench", "convolution", "4x8x8x64", "64", "--rounds", "1", "--device", "emu", "--json"];
     let output = ddpm(&args).env("DDPM_EMU", "cc=9.0").assert().success();
     let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();

@@ -1,5 +1,6 @@
 //! `ddpm bench`
 
+use super::bench_text;
 use super::config::ConfigArgs;
 use super::profile;
 use super::terminal::{open_device, say};
@@ -19,6 +20,9 @@ use std::time::Instant;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -75,9 +79,9 @@ enum Command {
     Ceilings,
 }
 
-/// Prints one JSON object.
+/// Prints a table, or one JSON object.
 pub fn run(args: Args, device: &str) -> Result<()> {
-    say(match args.command {
+    let report = match args.command {
         Command::Train { config, steps, warmup } => train(&config, steps, warmup, device)?,
         Command::Sample { config, n } => sample(&config, n, device)?,
         Command::Kernels { config, rounds } => kernels(&config, rounds, device)?,
@@ -92,7 +96,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
             let known = measured.or_known(&name);
             json!({ "device": name, "ceilings": known.json(dtype), "measured": measured.json(dtype) })
         }
-    });
+    };
+    say(if args.json { report.to_string() } else { bench_text::text(&report) });
     Ok(())
 }
 
@@ -150,9 +155,9 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     let opened = open_device(device)?;
     let backend = opened.backend();
     let mut trainer = Trainer::new(opened, &config)?;
-    trainer.sample(None)?;
+    trainer.sample(None, &mut |_, _| {})?;
     let started = Instant::now();
-    trainer.sample(None)?;
+    trainer.sample(None, &mut |_, _| {})?;
     let seconds = started.elapsed().as_secs_f64();
 
     let (n, evaluations) = (config.sample.n as f64, config.sample_plan()?.steps.len());

@@ -1,10 +1,11 @@
 //! The options from which a configuration is made, shared by the commands that need one.
 
 use crate::Error;
+use crate::invocation;
 use crate::train::{Config, presets};
 use anyhow::{Result, bail};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct ConfigArgs {
@@ -69,6 +70,19 @@ impl ConfigArgs {
     }
 }
 
+/// How to begin a new run with a changed setting: with the weights of the old one, unless they are those of another
+/// network.
+fn another_run(run: &Path, key: &str, value: &str) -> String {
+    let (run_words, config) = (run.to_string_lossy(), run.join("config.toml"));
+    let (config, setting) = (config.to_string_lossy(), format!("{key}={value}"));
+    if key.starts_with("model.") {
+        let command = invocation::command(["train", "--config", &config, "--set", &setting]);
+        return format!("; a new run with it: {command}");
+    }
+    let command = invocation::command(["train", "--init", &run_words, "--config", &config, "--set", &setting]);
+    format!("; a new run with it that begins with these weights: {command}")
+}
+
 /// Settings that a resumed run may change. Of these, two change the learning rate, which the run then warns of.
 const FREE: [&str; 8] = [
     "train.steps",
@@ -81,17 +95,21 @@ const FREE: [&str; 8] = [
     "data.source",
 ];
 
-/// Checks that a run can go on as it began.
+/// Checks that the run in a directory can go on as it began.
 ///
 /// # Errors
-/// The first setting that differs and must not.
-pub fn check_resumable(saved: &Config, wanted: &Config) -> Result<()> {
+/// The first setting that differs and must not, with the command that begins a new run with the same weights instead.
+pub fn check_resumable(saved: &Config, wanted: &Config, run: &Path) -> Result<()> {
     let wanted: HashMap<String, toml::Value> = wanted.leaves().into_iter().collect();
     for (key, old) in saved.leaves() {
         let free = FREE.contains(&key.as_str()) || key.starts_with("sample.");
         match wanted.get(&key) {
             Some(new) if old != *new && !free => {
-                bail!(Error::Config(format!("{key} = {new}: the run began with {old}, which cannot change now")));
+                let value = new.as_str().map_or_else(|| new.to_string(), str::to_owned);
+                bail!(Error::Config(format!(
+                    "{key} = {new}: the run began with {old}, which cannot change now{}",
+                    another_run(run, &key, &value)
+                )));
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use super::terminal::say;
 use crate::Error;
+use crate::data::origins::ORIGINS;
 use crate::data::{self, DataOptions, Split};
 use crate::report::{data_scatter, data_sheet};
 use anyhow::{Result, bail};
@@ -73,6 +74,8 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::List => {
             data::list().iter().for_each(|known| say(format!("{:24} {}", known.source, known.description)));
+            say("\npublished at");
+            ORIGINS.iter().for_each(|origin| say(format!("{:24} {} ({})", origin.name, origin.address, origin.files)));
         }
         Command::Info { source } => say(data::info(&source.source, source.split, &source.options())?),
         Command::Preview { source, n, out } => {

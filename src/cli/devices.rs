@@ -2,6 +2,7 @@
 
 use super::terminal::{megabytes, say};
 use crate::engine::device::{Cuda, Device, Driver};
+use crate::version::version;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -14,7 +15,7 @@ pub struct Args {
 pub fn run(args: Args) {
     let devices = devices();
     if args.json {
-        say(json!({ "version": env!("CARGO_PKG_VERSION"), "devices": devices }));
+        say(json!({ "version": version(), "devices": devices }));
         return;
     }
     for device in &devices {

@@ -1,12 +1,12 @@
 //! `ddpm experiment`
 
 use super::signals::Stop;
-use super::terminal::{in_words, say};
+use super::terminal::{COUNT_COLUMNS, bar_columns, bar_style, columns, draw_target, in_words, say};
 use crate::Error;
 use crate::data::points::PointSet;
 use crate::experiment::{self, Context, Event, Experiment, Settings};
 use anyhow::{Result, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -91,9 +91,8 @@ fn list() {
 /// Runs one experiment under a bar that shows how far its present part is.
 fn run_one(experiment: &Experiment, settings: Settings, stop: &AtomicBool) -> Result<PathBuf> {
     say(format!("{}: {}", experiment.name, experiment.about));
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
-    let style = ProgressStyle::with_template("         {bar:28.cyan/blue} {pos}/{len}  {eta} left");
-    bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
+    let style = bar_style("         ", "{pos}/{len}  {eta} left", bar_columns(columns(), COUNT_COLUMNS));
+    let bar = ProgressBar::with_draw_target(Some(0), draw_target(5)).with_style(style);
     let mut watch = |event: Event| match event {
         Event::Note(text) => bar.suspend(|| say(format!("         {text}"))),
         Event::Progress { done, total } => {

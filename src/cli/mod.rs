@@ -4,6 +4,7 @@
 //! by Ctrl-C, SIGTERM, SIGHUP (with a checkpoint written).
 
 mod bench;
+mod bench_text;
 mod config;
 mod data;
 mod devices;
@@ -21,14 +22,17 @@ mod signals;
 mod size;
 mod terminal;
 mod train;
+mod version;
 
 use crate::Error;
 use crate::train::presets;
+use crate::version::version;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use terminal::{in_words, open_model, say};
+use version::long_version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +45,7 @@ Examples:
 
 /// Trains and samples denoising diffusion models.
 #[derive(Parser)]
-#[command(name = "ddpm", version, about, after_help = EXAMPLES)]
+#[command(name = "ddpm", version = version(), long_version = long_version(), about, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use super::terminal::{bar_columns, bar_style, columns, draw_target};
+use indicatif::ProgressBar;
 
 /// Share of a new loss in the average that is shown.
 const LOSS_WEIGHT: f64 = 0.02;
@@ -26,18 +27,20 @@ pub struct Progress {
 }
 
 enum Output {
-    Bar(ProgressBar),
-    Lines { out: Box<dyn Write + Send>, last: f64 },
+    /// With its width.
+    Bar(ProgressBar, usize),
+    Lines {
+        out: Box<dyn Write + Send>,
+        last: f64,
+    },
 }
 
 impl Progress {
     /// A bar on standard error, for a terminal.
     pub fn bar(total_steps: u64, first_step: u64, images_per_step: usize) -> Progress {
-        let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{bar:28.cyan/blue} {pos}/{len} {wide_msg}");
-        bar.set_style(style.expect("the template is well formed").progress_chars("━╸─"));
+        let bar = ProgressBar::with_draw_target(Some(total_steps), draw_target(10));
         bar.set_position(first_step);
-        Progress::new(total_steps, first_step, images_per_step, Output::Bar(bar))
+        Progress::new(total_steps, first_step, images_per_step, Output::Bar(bar, usize::MAX))
     }
 
     /// A line now and then, for a file or a pipe.
@@ -61,7 +64,15 @@ impl Progress {
         self.clock.tick(seconds, step);
         let line = self.to_string();
         match &mut self.output {
-            Output::Bar(bar) => {
+            Output::Bar(bar, width) => {
+                let columns = columns();
+                let line = fitting(&line, columns.saturating_sub(count(step, self.total_steps)));
+                // Not wider again for a text that is shorter for a moment.
+                let fits = bar_columns(columns, count(step, self.total_steps) + line.chars().count()).min(*width);
+                if fits != *width {
+                    *width = fits;
+                    bar.set_style(bar_style("", "{pos}/{len} {msg}", fits));
+                }
                 bar.set_message(line);
                 bar.set_position(step);
             }
@@ -79,14 +90,14 @@ impl Progress {
     /// Prints a line without disturbing the bar.
     pub fn note(&mut self, text: &str) {
         match &mut self.output {
-            Output::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
+            Output::Bar(bar, _) => bar.suspend(|| eprintln!("{text}")),
             Output::Lines { out, .. } => drop(writeln!(out, "{text}")),
         }
     }
 
     /// Leaves the last state on the screen.
     pub fn finish(&mut self) {
-        if let Output::Bar(bar) = &self.output {
+        if let Output::Bar(bar, _) = &self.output {
             bar.abandon();
         }
     }
@@ -122,6 +133,20 @@ impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Progress({}/{})", self.step, self.total_steps)
     }
+}
+
+/// Columns of `12/2000 `.
+fn count(step: u64, total: u64) -> usize {
+    format!("{step}/{total} ").len()
+}
+
+/// The line without the parts between its first and its last, as far as it is too long: loss and time left say most.
+fn fitting(line: &str, columns: usize) -> String {
+    let mut parts: Vec<&str> = line.split("  ").collect();
+    while parts.len() > 2 && parts.join("  ").chars().count() >= columns {
+        parts.remove(parts.len() - 2);
+    }
+    parts.join("  ").chars().take(columns.saturating_sub(1)).collect()
 }
 
 /// An exponential average that starts without bias.
@@ -210,6 +235,15 @@ mod tests {
         assert_eq!(lines[0], "step 2020/10000  loss 0.5000  256 images/s  5s elapsed  33m 15s left");
         assert_eq!(*lines.last().unwrap(), "step 10000/10000  loss 0.5000  256 images/s  33m 20s elapsed  0s left");
         assert!((30..=70).contains(&lines.len()), "{} lines", lines.len());
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_says_most() {
+        let line = " loss 0.0321  1092 images/s  1m 20s elapsed  3m 15s left";
+        assert_eq!(fitting(line, 80), line);
+        assert_eq!(fitting(line, 45), " loss 0.0321  1092 images/s  3m 15s left");
+        assert_eq!(fitting(line, 31), " loss 0.0321  3m 15s left");
+        assert_eq!(fitting(line, 12), " loss 0.032");
     }
 
     #[test]

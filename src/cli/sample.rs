@@ -62,7 +62,7 @@ pub struct Args {
     /// Use the weights themselves, not their moving average
     #[arg(long)]
     raw: bool,
-    /// The output: a sheet .png, arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
+    /// The output: a sheet .png (of points a plot .svg), arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -103,7 +103,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     }
     let class = args.class.as_deref().map(|class| class_number(&model.config, class)).transpose()?;
     let kind = SampleKind::of(model.config.model.sample_dims());
-    let out = args.out.unwrap_or_else(|| default_path(&args.model));
+    let out = args.out.unwrap_or_else(|| default_path(&args.model, kind));
     let file = SampleFile::at(&out, kind)?;
     if let Some(strip) = &args.strip {
         check_strip(strip, kind)?;
@@ -180,9 +180,10 @@ pub(super) fn draw(model: &ModelFile, class: Option<usize>, device: &str) -> Res
     Ok(samples?)
 }
 
-/// In a run: `sample-001.png` or the next free number; elsewhere the same in the current folder.
-fn default_path(model: &Path) -> PathBuf {
+/// In a run: `sample-001.png`, of points `.svg`, or the next free number; elsewhere the same in the current folder.
+fn default_path(model: &Path, kind: SampleKind) -> PathBuf {
     let folder = if model.join("config.toml").exists() { model } else { Path::new("") };
-    let path = |i| folder.join(format!("sample-{i:03}.png"));
+    let extension = if kind == SampleKind::Points { "svg" } else { "png" };
+    let path = |i| folder.join(format!("sample-{i:03}.{extension}"));
     (1..).map(path).find(|p| !p.exists()).expect("some number is free")
 }

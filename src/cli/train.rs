@@ -3,15 +3,16 @@
 use super::config::{ConfigArgs, check_resumable};
 use super::progress::Progress;
 use super::signals::Stop;
-use super::terminal::{megabytes, open_device, say};
+use super::terminal::{draws_bars, megabytes, open_device, say};
 use crate::data::Dataset;
 use crate::engine::device::Device;
+use crate::invocation;
 use crate::train::config::Precision;
 use crate::train::event::Event;
 use crate::train::run::{Outcome, Run};
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
 use anyhow::{Context, Result};
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -72,8 +73,7 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
     }
     let outcome = outcome?;
     if !outcome.finished {
-        let out = dir.path().display();
-        say(format!("stopped after step {}; go on with: ddpm train --resume --out {out}", outcome.step));
+        say(format!("stopped after step {}; go on with: {}", outcome.step, invocation::resume(dir.path())));
         return Ok(ExitCode::from(stop.exit_code()));
     }
     if outcome.step < config.train.steps {
@@ -102,11 +102,11 @@ impl Args {
 fn configuration(args: &Args, begun: Option<&Config>) -> Result<Config> {
     let mut config = args.config.resolve(begun)?;
     match (begun, &args.out) {
-        (Some(begun), _) => {
+        (Some(begun), out) => {
             if config.train.precision == Precision::Auto {
                 config.train.precision = begun.train.precision;
             }
-            check_resumable(begun, &config)?;
+            check_resumable(begun, &config, out.as_deref().unwrap_or(Path::new("")))?;
         }
         (None, Some(out)) => RunDir::new(out).refuse_contents(args.resume)?,
         (None, None) => {}
@@ -127,7 +127,7 @@ fn train(run: &Run, device: Device) -> Result<Outcome> {
             *progress = Some(visible_progress(run.config, trainer.updates()));
         }
         (Event::Step(record), Some(progress)) => progress.update(record.step, record.loss),
-        (Event::Sheet(path), _) if path == run.dir.sheet(run.config.train.steps) => {}
+        (Event::Sheet(path), _) if path == run.dir.sheet(run.config.train.steps, run.config.sample_kind()) => {}
         (Event::Sheet(path), progress) => note(progress, format!("samples  {}", path.display())),
         (Event::Warning(text), progress) => note(progress, format!("warning: {text}")),
         (Event::Step(_), None) => unreachable!("no step is made before all is ready"),
@@ -160,7 +160,7 @@ fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
 
 fn visible_progress(config: &Config, first: u64) -> Progress {
     let (steps, images) = (config.train.steps, config.train.batch_size);
-    if stderr().is_terminal() {
+    if draws_bars() {
         Progress::bar(steps, first, images)
     } else {
         Progress::lines(steps, first, images, Box::new(stderr()))
@@ -174,7 +174,7 @@ fn print_outcome(outcome: &Outcome, dir: &RunDir) {
     if let Some(sheet) = &outcome.sheet {
         say(format!("samples  {}", sheet.display()));
     }
-    say(format!("curve    {}", dir.path().join("loss.svg").display()));
+    say(format!("curve    {}", dir.loss_curve().display()));
     say(format!("report   {}", outcome.report.display()));
-    say(format!("more     ddpm sample {}", dir.path().display()));
+    say(format!("more     {}", invocation::command(["sample", &dir.path().to_string_lossy()])));
 }

@@ -285,7 +285,10 @@ impl Dataset {
 
 /// Colour is not given up silently.
 pub(super) fn refuse_grey(name: &str) -> Error {
-    Error::Config(format!("{name} holds colour images, the model has 1 channel: use 3 channels, or ask for grey"))
+    Error::Config(format!(
+        "{name} holds colour images, the model has 1 channel: give it 3 (--set model.in_channels=3 --set \
+         model.out_channels=3), or turn the images to grey (--set data.grey=true)"
+    ))
 }
 
 /// ITU-R 601 luma in the integer arithmetic of Pillow's `convert("L")`.

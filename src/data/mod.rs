@@ -21,6 +21,7 @@ mod locate;
 mod names;
 mod open;
 mod options;
+pub mod origins;
 pub mod points;
 mod resize;
 mod shuffle;

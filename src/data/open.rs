@@ -9,6 +9,7 @@ use super::glyphs;
 use super::locate::locate;
 use super::names::display_name;
 use super::options::DataOptions;
+use super::origins::{Origin, meant_by};
 use super::points::{self, PointSet};
 use crate::{Error, Result};
 
@@ -39,12 +40,20 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
     } else if path.exists() {
         open_path(path, split, options, filter.as_ref())?
     } else {
-        return Err(Error::Config(format!(
-            "no data set \"{source}\": it is neither glyphs, {} nor a file or folder here",
-            PointSet::ALL.map(PointSet::name).join(", ")
-        )));
+        return Err(missing(source));
     };
     dataset.resize(options.size)?.with_channels(options.channels, options.to_grey)
+}
+
+/// The error of a source that is not there, with what to do about it.
+fn missing(source: &str) -> Error {
+    let drawn = PointSet::ALL.map(PointSet::name).join(", ");
+    let known = meant_by(source)
+        .map_or(String::new(), |Origin { name, files, address, .. }| format!(" ({name}: {files} from {address})"));
+    Error::Config(format!(
+        "no data set \"{source}\": it is neither glyphs, {drawn} nor a file or folder here; give the folder that holds it \
+         with --data DIR{known}"
+    ))
 }
 
 /// Opens a file or folder. Where every file has a class, only those of the chosen classes are read.

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::page::Page;
 use super::settings::{Need, Settings};
+use crate::invocation;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -87,7 +88,7 @@ impl Experiment {
         let result = (self.run)(context, &mut page).context(self.name);
         page.fact("time", format!("{:.0} s", started.elapsed().as_secs_f64().ceil()));
         for run in context.runs() {
-            page.command(format!("ddpm train --config {}", run.join("config.toml").display()));
+            page.command(invocation::command(["train", "--config", &run.join("config.toml").to_string_lossy()]));
         }
         if let Err(error) = &result {
             page.text(format!("This page ends before the experiment did: {error:#}."));

@@ -34,7 +34,7 @@ use crate::files::replace_file;
 use crate::report::escape;
 use crate::report::html::document;
 use crate::train::nearest;
-use crate::{Error, Result};
+use crate::{Error, Result, invocation};
 use std::path::{Path, PathBuf};
 
 /// All experiments, in the order in which they are best read.
@@ -73,7 +73,7 @@ pub fn find(name: &str) -> Result<&'static Experiment> {
     ALL.iter().find(|experiment| experiment.name == name).ok_or_else(|| {
         let hint = match nearest(name, ALL.iter().map(|experiment| experiment.name)) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => "`ddpm experiment list` names them".into(),
+            None => format!("`{}` names them", invocation::command(["experiment", "list"])),
         };
         Error::Config(format!("unknown experiment \"{name}\"; {hint}"))
     })

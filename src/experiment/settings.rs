@@ -1,6 +1,7 @@
 //! The user's choices for an experiment, and the inputs that an experiment may need.
 
 use crate::data::points::PointSet;
+use crate::invocation;
 use std::path::PathBuf;
 
 /// The user's choices for an experiment.
@@ -25,21 +26,19 @@ pub struct Settings {
 impl Settings {
     /// The command line that runs an experiment with these settings.
     pub fn command(&self, name: &str) -> String {
-        let mut command = format!("ddpm experiment {name}");
+        let mut words: Vec<String> = vec!["experiment".into(), name.into()];
         if self.quick {
-            command += " --quick";
+            words.push("--quick".into());
         }
         if !self.points.is_empty() {
             let names: Vec<&str> = self.points.iter().map(|set| set.name()).collect();
-            command += &format!(" --points {}", names.join(","));
+            words.extend(["--points".into(), names.join(",")]);
         }
-        if let Some(data) = &self.data {
-            command += &format!(" --data {}", data.display());
+        for (option, path) in [("--data", &self.data), ("--inception", &self.inception)] {
+            words.extend(path.iter().flat_map(|path| [option.into(), path.display().to_string()]));
         }
-        if let Some(weights) = &self.inception {
-            command += &format!(" --inception {}", weights.display());
-        }
-        command + &format!(" --seed {}", self.seed)
+        words.extend(["--seed".into(), self.seed.to_string()]);
+        invocation::command(words)
     }
 }
 

@@ -5,14 +5,15 @@ mod grid;
 pub mod html;
 mod metrics;
 mod plot;
+mod run_page;
 mod sample_files;
 mod table;
 mod tensorboard;
 
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
-pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};
-pub use plot::{Figure, Plot, data_scatter, escape, loss_curve, smooth};
+pub use plot::{Figure, LossCurve, Plot, SCATTER, data_scatter, escape, sample_scatter, smooth};
+pub use run_page::{Content, RunPage, Sheet, Status, read_sheets};
 pub use sample_files::{ClassedSamples, SampleFile, add_array};
 pub use table::{Table, digits};
 pub use tensorboard::EventWriter;

@@ -1,6 +1,7 @@
 //! Samples as files that other programs read: a sheet, single images, numpy's arrays, or a table of points.
 
 use super::grid::{sample_sheet, single};
+use super::plot::sample_scatter;
 use crate::files::{check_writable, write_whole};
 use crate::{Error, Result, SampleKind, levels::level};
 use npyz::{AutoSerialize, WriterBuilder, npz};
@@ -16,6 +17,8 @@ use zip::{CompressionMethod, ZipWriter};
 pub enum SampleFile {
     /// `.png`: all images on one sheet, or a picture of the points.
     Sheet,
+    /// `.svg`: points as a plot with axes.
+    Plot,
     /// `.npz`: `arr_0` of the images in 8 bits `[n, h, w, c]`, or of the points `[n, 2]` in f32, and `arr_1` of the classes
     /// `[n]` where there are any, as improved-diffusion writes it.
     Npz,
@@ -59,11 +62,12 @@ impl SampleFile {
             (Some("png"), _) if !is_folder => Ok(SampleFile::Sheet),
             (Some("npz"), _) if !is_folder => Ok(SampleFile::Npz),
             (Some("npy"), _) if !is_folder => Ok(SampleFile::Npy),
+            (Some("svg"), SampleKind::Points) => Ok(SampleFile::Plot),
             (Some("csv"), SampleKind::Points) if !is_folder => Ok(SampleFile::Csv),
             (None, SampleKind::Images) => Ok(SampleFile::Folder),
             (_, SampleKind::Images) if is_folder => Ok(SampleFile::Folder),
             (_, SampleKind::Images) => Err(unknown(path, "images", ".png (a sheet), .npz, .npy, or a folder/ of PNGs")),
-            (_, SampleKind::Points) => Err(unknown(path, "points", ".png (a plot), .csv, .npz or .npy")),
+            (_, SampleKind::Points) => Err(unknown(path, "points", ".svg (a plot), .png, .csv, .npz or .npy")),
         }
     }
 
@@ -77,6 +81,7 @@ impl SampleFile {
         let shape: Vec<u64> = if is_points { vec![n as u64, 2] } else { samples.dims.map(|dim| dim as u64).into() };
         match self {
             SampleFile::Sheet => sample_sheet(samples.values, samples.dims).write_png(path),
+            SampleFile::Plot => sample_scatter("", samples.values, None).write(path),
             SampleFile::Folder => write_folder(path, samples),
             SampleFile::Npy => write_whole(path, |out| write_array(out, samples.values, &shape)),
             SampleFile::Csv => write_whole(path, |out| {
@@ -182,6 +187,7 @@ mod tests {
         images.into_iter().for_each(|(name, kind)| assert_eq!(at(name, SampleKind::Images), kind, "{name}"));
         assert_eq!(at("v1.5/", SampleKind::Images), SampleFile::Folder);
         assert_eq!(at("points.csv", SampleKind::Points), SampleFile::Csv);
+        assert_eq!(at("points.svg", SampleKind::Points), SampleFile::Plot);
         for (name, words) in
             [("x.jpg", ".png (a sheet), .npz"), ("x.csv", "images are written as"), ("x.webp", "x.webp")]
         {

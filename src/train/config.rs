@@ -8,7 +8,7 @@ use crate::data::{DataOptions, Split};
 use crate::diffusion::{Process, SamplePlan};
 use crate::engine::tensor::DType;
 use crate::nn::ModelConfig;
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use serde::{Deserialize, Serialize};
 
 /// A run.
@@ -193,6 +193,11 @@ impl Config {
     /// Returns true if the network has channels for the variance of a step back.
     pub fn learns_variance(&self) -> bool {
         self.model.out_channels() > self.model.sample_dims()[2]
+    }
+
+    /// Images or points of the plane.
+    pub fn sample_kind(&self) -> SampleKind {
+        SampleKind::of(self.model.sample_dims())
     }
 
     /// The steps from noise to samples that the `sample` section describes.

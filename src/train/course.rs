@@ -11,6 +11,7 @@ use super::validation::EarlyStopping;
 use crate::files;
 use crate::report::{Record, sample_sheet};
 use crate::{Error, Result, SampleKind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -69,6 +70,7 @@ impl<'a> Course<'a> {
             }
             self.write(|course| course.log.metrics(&record))?;
             self.write(|course| course.log.curves(&record))?;
+            self.log.report.step(&record);
             (self.watch)(Event::Step(&record));
             if self.trainer.under_way() == 0 {
                 self.after_step()?;
@@ -97,7 +99,8 @@ impl<'a> Course<'a> {
     fn finish_step(&mut self, feed: &mut Feed) -> Result<Record> {
         let mut record = feed.finish(&mut self.trainer)?;
         if is_due(self.config.train.validate_every, record.step) {
-            let validation = feed.validate(&mut self.trainer)?;
+            let report = &mut self.log.report;
+            let validation = feed.validate(&mut self.trainer, &mut || report.beat("validating"))?;
             record.validation_loss = Some(validation.loss as f32);
             record.validation_error = Some(validation.standard_error as f32);
         }
@@ -133,17 +136,20 @@ impl<'a> Course<'a> {
             saved
         })?;
         self.saved = (Instant::now(), state.step);
-        checkpoint::tidy(&folder, keep)
+        checkpoint::tidy(&folder, keep)?;
+        self.log.report.refresh("");
+        Ok(())
     }
 
     /// Draws the sheet that was due at the step from which the run resumes, if it ended before that was done.
     fn draw_missed_sheet(&mut self) -> Result<()> {
         let (train, step) = (&self.config.train, self.trainer.updates());
         let was_due = step > 0 && step < train.steps && is_due(train.sample_every, step);
-        if was_due && self.config.sample.n > 0 && !self.dir.sheet(step).exists() {
-            self.draw_sheet_in_time(step)?;
+        if was_due && self.config.sample.n > 0 && !self.sheet(step).exists() {
+            self.draw_sheet_in_time(step)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     /// Draws the sheet of a run that has ended, with the weights that count.
@@ -163,7 +169,11 @@ impl<'a> Course<'a> {
                 Err(error) => return Err(error),
             }
         }
-        if self.config.sample.n > 0 && !self.dir.sheet(step).exists() { self.draw_sheet(step) } else { Ok(()) }
+        if self.config.sample.n > 0 && !self.sheet(step).exists() { self.draw_sheet(step) } else { Ok(()) }
+    }
+
+    fn sheet(&self, step: u64) -> PathBuf {
+        self.dir.sheet(step, self.config.sample_kind())
     }
 
     /// Draws a sheet unless the run is stopped meanwhile: then its checkpoint is what matters, and the sheet is drawn when
@@ -177,15 +187,21 @@ impl<'a> Course<'a> {
 
     /// Draws a sheet of samples and the strip from noise to images.
     fn draw_sheet(&mut self, step: u64) -> Result<()> {
-        let samples = self.trainer.sample(Some(self.stop))?;
-        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.dir.sheet(step));
+        let report = &mut self.log.report;
+        let mut beat = |done, all| report.beat(&format!("drawing samples, {done} of {all} evaluations"));
+        let samples = self.trainer.sample(Some(self.stop), &mut beat)?;
+        let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.sheet(step));
         self.write(|course| {
-            sheet.write_png(&path)?;
-            if samples.kind() == SampleKind::Images {
-                samples.strip().write_png(&course.dir.strip())?;
+            match samples.kind() {
+                SampleKind::Points => course.log.report.scatter(step, &samples.images).write(&path)?,
+                SampleKind::Images => {
+                    sheet.write_png(&path)?;
+                    samples.strip().write_png(&course.dir.strip())?;
+                }
             }
             course.log.sheet(step, &sheet)
         })?;
+        self.log.report.refresh("");
         (self.watch)(Event::Sheet(&path));
         Ok(())
     }

@@ -81,13 +81,14 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Evaluates the loss on the samples that validate.
+    /// Evaluates the loss on the samples that validate; `beat` is called now and then.
     ///
     /// # Errors
     /// As for [`Trainer::validate`].
-    pub fn validate(&self, trainer: &mut Trainer) -> Result<MeanLoss> {
+    pub fn validate(&self, trainer: &mut Trainer, beat: &mut dyn FnMut()) -> Result<MeanLoss> {
         let flips = vec![false; self.validation.len()];
         trainer.validate(self.validation.len(), |first, samples, labels| {
+            beat();
             let indices = &self.validation[first..][..labels.len()];
             self.dataset.fill_batch(indices, &flips[..indices.len()], samples);
             if self.conditional {

@@ -1,26 +1,33 @@
-//! The log of a run: its metrics and the same for TensorBoard.
+//! The log of a run: its metrics, the same for TensorBoard, and the page that shows it.
 
 use super::run_dir::RunDir;
+use super::run_report::RunReport;
+use super::trainer::Trainer;
 use crate::Result;
+use crate::data::Dataset;
 use crate::report::{EventWriter, MetricsLog, Picture, Record};
 
 /// Writes what is measured in each step.
 pub struct RunLog {
     metrics: MetricsLog,
     events: EventWriter,
+    /// The page of the run.
+    pub report: RunReport,
     /// Steps between the points of the TensorBoard curves.
     log_every: u64,
 }
 
 impl RunLog {
-    /// Goes on with the log of a run after `step` steps; later entries are forgotten, for they will be written again.
+    /// Goes on with the log of a run where the trainer stands; later entries are forgotten, for they will be written again.
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn resume(dir: &RunDir, step: u64, log_every: u64) -> Result<RunLog> {
-        let metrics = MetricsLog::resume(&dir.metrics(), step + 1)?;
-        let events = EventWriter::create(dir.path(), step + 1)?;
-        Ok(RunLog { metrics, events, log_every })
+    pub fn resume(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) -> Result<RunLog> {
+        let next = trainer.updates() + 1;
+        let metrics = MetricsLog::resume(&dir.metrics(), next)?;
+        let events = EventWriter::create(dir.path(), next)?;
+        let report = RunReport::begin(dir, trainer, dataset)?;
+        Ok(RunLog { metrics, events, report, log_every: trainer.config().train.log_every })
     }
 
     /// Adds a step to the metrics.

@@ -96,7 +96,10 @@ pub fn get(name: &str) -> Result<Config> {
         return Ok((preset.config)());
     }
     let names: Vec<&str> = ALL.iter().map(|p| p.name).collect();
-    let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+    // A name that is part of another, as cifar10 is, means that one.
+    let within = names.iter().copied().find(|known| name.len() >= 3 && known.contains(&name.to_lowercase()));
+    let near = within.or_else(|| nearest(name, names.iter().copied()));
+    let hint = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
     Err(Error::Config(format!("unknown preset \"{name}\"{hint} (there are {})", names.join(", "))))
 }
 
@@ -138,5 +141,9 @@ mod tests {
     fn an_unknown_preset_is_refused_with_the_nearest_name() {
         let message = get("quikstart").unwrap_err().to_string();
         assert!(message.contains("did you mean \"quickstart\""), "{message}");
+        for (name, meant) in [("cifar10", "ddpm-cifar10"), ("CIFAR10", "ddpm-cifar10"), ("mnist", "mnist-small")] {
+            let message = get(name).unwrap_err().to_string();
+            assert!(message.contains(&format!("did you mean \"{meant}\"")), "{message}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::config::Config;
 use super::course::Course;
 use super::event::Event;
 use super::feed::Feed;
+use super::history::{History, State};
 use super::log::RunLog;
 use super::model_file::ModelFile;
 use super::run_dir::RunDir;
@@ -15,12 +16,10 @@ use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
 use crate::files;
-use crate::report::{read_metrics, write_run_report};
-use crate::{Error, Result};
-use std::ops::Range;
+use crate::report::read_metrics;
+use crate::{Error, Result, invocation};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 /// The end of a run.
 #[derive(Clone, Debug)]
@@ -65,7 +64,8 @@ impl Run<'_> {
         let Some(last) = checkpoint::first_whole(self.checkpoints()?, step)? else { return Ok(None) };
         let outcome = self.outcome(last.value, &self.validations(last.value)?);
         let is_drawn = self.config.sample.n == 0 || outcome.sheet.is_some();
-        Ok(Some(outcome).filter(|outcome| outcome.finished && is_drawn && self.dir.report().exists()))
+        let is_shown = self.dir.report().exists() && History::open(&self.dir.history())?.is_closed();
+        Ok(Some(outcome).filter(|outcome| outcome.finished && is_drawn && is_shown))
     }
 
     /// Trains to the end, or until `stop` is set; either way a checkpoint of the last step is written.
@@ -91,25 +91,47 @@ impl Run<'_> {
         let first = trainer.updates();
         self.warn_of_another_rate(first, watch);
 
-        let log = RunLog::resume(self.dir, first, self.config.train.log_every)?;
+        let log = RunLog::resume(self.dir, &trainer, &dataset)?;
         watch(Event::Ready { trainer: &trainer, dataset: &dataset });
-        let started = Instant::now();
         let stopping = self.validations(first)?;
         let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
-        if needs_saving {
-            course.save()?;
+        let ended = if needs_saving { course.save() } else { Ok(()) }
+            .and_then(|()| course.run(&mut Feed::new(self.config, &dataset)))
+            .and_then(|()| self.last_sheet(&mut course));
+        let report = &mut course.log.report;
+        match &ended {
+            Ok(outcome) if outcome.finished => report.end(State::Finished, &self.ending(outcome))?,
+            Ok(outcome) => report.end(State::Stopped, &format!("stopped after step {}", outcome.step))?,
+            // The error that ended the run is the one to report.
+            Err(error) => drop(report.end(State::Failed, &error.to_string())),
         }
-        course.run(&mut Feed::new(self.config, &dataset))?;
+        ended
+    }
+
+    /// Draws the last sheet of a run that has come to its end. The outcome is not finished if it was stopped meanwhile.
+    fn last_sheet(&self, course: &mut Course) -> Result<Outcome> {
         let step = course.trainer.updates();
         let ended = self.outcome(step, &course.stopping);
-        if ended.finished {
-            match course.draw_last_sheet(ended.best_step.is_some()) {
-                Err(Error::Stopped) => return Ok(Outcome { finished: false, ..ended }),
-                drawn => drawn?,
-            }
+        if !ended.finished {
+            return Ok(ended);
         }
-        self.write_report(&course.trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
-        Ok(self.outcome(step, &course.stopping))
+        match course.draw_last_sheet(ended.best_step.is_some()) {
+            Err(Error::Stopped) => Ok(Outcome { finished: false, ..ended }),
+            drawn => drawn.map(|()| self.outcome(step, &course.stopping)),
+        }
+    }
+
+    /// The end of a run in words.
+    fn ending(&self, outcome: &Outcome) -> String {
+        let steps = self.config.train.steps;
+        let end = match outcome.step < steps {
+            true => format!("after {} of {steps} steps validation no longer improved", outcome.step),
+            false => format!("all {steps} steps are done"),
+        };
+        let best = outcome
+            .best_step
+            .map_or(String::new(), |step| format!("; the weights of step {step} count, whose validation was best"));
+        end + &best
     }
 
     /// The configuration with the names of the data's classes, where the network is told of them; warns where a run began
@@ -132,7 +154,7 @@ impl Run<'_> {
         let dir = self.dir.path();
         let last = checkpoint::list(&self.dir.checkpoints()).ok().and_then(|mut all| all.pop());
         let stays = last.map_or(String::new(), |(step, _)| format!("the checkpoint of step {step} stays; "));
-        let go_on = format!("ddpm train --resume --out {}", dir.display());
+        let go_on = invocation::resume(dir);
         Error::format(dir, format!("{error}; {stays}free some space, then go on with: {go_on}"))
     }
 
@@ -200,28 +222,8 @@ impl Run<'_> {
     fn outcome(&self, step: u64, validations: &EarlyStopping) -> Outcome {
         let finished = step >= self.config.train.steps || validations.is_over();
         let best_step = validations.best_step().filter(|_| finished && self.dir.best().exists());
-        let sheet = Some(self.dir.sheet(step)).filter(|path| path.exists());
+        let sheet = Some(self.dir.sheet(step, self.config.sample_kind())).filter(|path| path.exists());
         Outcome { step, finished, best_step, sheet, report: self.dir.report() }
-    }
-
-    fn write_report(&self, trainer: &Trainer, dataset: &Dataset, made: Range<u64>, seconds: f64) -> Result<()> {
-        let (step, steps) = (made.end, made.end - made.start);
-        let config = trainer.config();
-        let (fixed, activations) = trainer.memory_bytes();
-        let images = steps * config.train.batch_size as u64;
-        let mut facts = vec![
-            ("data", format!("{}, {} images", dataset.name(), dataset.len())),
-            ("parameters", trainer.params().count().to_string()),
-            ("device", trainer.device_name()),
-            ("steps", format!("{step} of {}", config.train.steps)),
-            ("memory", format!("{:.0} MB", (fixed + activations) as f64 / 1e6)),
-        ];
-        if steps > 0 {
-            facts.push(("time", format!("{:.0} s for {steps} steps", seconds)));
-            facts.push(("speed", format!("{:.1} images/s", images as f64 / seconds)));
-        }
-        let title = self.dir.path().file_name().map_or("run".into(), |name| name.to_string_lossy());
-        write_run_report(self.dir.path(), &title, &facts).map(drop)
     }
 }
 

@@ -6,14 +6,16 @@
 //! metrics.jsonl               one object per step
 //! events.out.tfevents.*       the same for TensorBoard, with the samples
 //! checkpoints/step-*.safetensors
-//! samples/step-*.png          sheets; denoising.png, from noise to images
-//! report.html                 all of it on one page
+//! history.jsonl               the processes that have trained here: when, how long, with which version
+//! samples/step-*.png          sheets, of points step-*.svg; denoising.png, from noise to images
+//! loss.svg                    the loss against the step
+//! report.html                 all of it on one page, kept up to date
 //! ```
 
 use super::config::Config;
 use super::run_lock::{LOCK_FILE, RunLock};
 use crate::files::replace_file;
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -101,6 +103,11 @@ impl RunDir {
         self.path.join("metrics.jsonl")
     }
 
+    /// Path of the history of its parts.
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+
     /// Path of the folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
@@ -111,14 +118,25 @@ impl RunDir {
         self.path.join("best.safetensors")
     }
 
-    /// Path of the sheet of samples after a step.
-    pub fn sheet(&self, step: u64) -> PathBuf {
-        self.path.join("samples").join(format!("step-{step:08}.png"))
+    /// Path of the folder of sheets.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// Path of the sheet of samples after a step: a picture of images, or a plot of points.
+    pub fn sheet(&self, step: u64, kind: SampleKind) -> PathBuf {
+        let extension = if kind == SampleKind::Points { "svg" } else { "png" };
+        self.samples().join(format!("step-{step:08}.{extension}"))
     }
 
     /// Path of the strip from noise to images.
     pub fn strip(&self) -> PathBuf {
-        self.path.join("samples").join("denoising.png")
+        self.samples().join("denoising.png")
+    }
+
+    /// Path of the plot of the loss.
+    pub fn loss_curve(&self) -> PathBuf {
+        self.path.join("loss.svg")
     }
 
     /// Path of the page that shows the run.
@@ -169,7 +187,7 @@ impl RunDir {
     /// # Errors
     /// A place where that is not possible.
     pub fn create(&self, config: &Config) -> Result<()> {
-        for folder in [self.checkpoints(), self.path.join("samples")] {
+        for folder in [self.checkpoints(), self.samples()] {
             fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         }
         replace_file(&self.config(), config.to_toml().as_bytes())

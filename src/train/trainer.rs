@@ -304,14 +304,15 @@ impl Trainer {
         validator.loss(&mut self.session, n, batch)
     }
 
-    /// Draws samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early.
+    /// Draws samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early;
+    /// `progress` receives the number of network evaluations that are done, and of all.
     ///
     /// # Errors
     /// Samples that are not finite, a failure of the device, or [`Error::Stopped`].
     ///
     /// # Panics
     /// If `config.sample.n` is 0.
-    pub fn sample(&mut self, stop: Option<&AtomicBool>) -> Result<Samples> {
+    pub fn sample(&mut self, stop: Option<&AtomicBool>, progress: &mut dyn FnMut(usize, usize)) -> Result<Samples> {
         if !self.average.copy.is_empty() {
             let values = self.session.read(self.average.values)?;
             self.session.write(self.average.copy, &values)?;
@@ -319,7 +320,7 @@ impl Trainer {
         let settings = &self.config.sample;
         let plan = self.config.sample_plan()?;
         let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, settings.n, settings.seed) };
-        self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
+        self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, progress)
     }
 
     /// Number of updates made.

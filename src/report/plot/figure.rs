@@ -26,7 +26,7 @@ const STYLE: &str = "\
 .plot .panel{font-weight:600}.plot path{fill:none}.plot .frame,.plot .tick{stroke:currentColor;stroke-width:1}.plot .tick{opacity:.14}\
 .plot .line{stroke-width:2;stroke-linejoin:round}.plot .dashed{stroke-dasharray:6 4;stroke-width:1.6}.plot .faint{stroke-width:1;opacity:.3}\
 .plot .dots,.plot .beads,.plot .cloud{stroke-linecap:round}.plot .dots{stroke-width:3;opacity:.6}.plot .beads{stroke-width:6.5}\
-.plot .cloud{stroke-width:19;opacity:.65}.plot path.band{opacity:.2;stroke:none}.plot .bars{stroke-width:1.3}\
+.plot .cloud{stroke-width:19;opacity:.65}.plot .backdrop{opacity:.3}.plot path.band{opacity:.2;stroke:none}.plot .bars{stroke-width:1.3}\
 @media(prefers-color-scheme:dark){.plot{color:#ddd}.plot .page{fill:#181a1d}.plot .line,.plot .cloud{filter:brightness(1.4)}.plot .faint{opacity:.45}}";
 
 /// A figure under construction.
@@ -95,10 +95,13 @@ impl Figure {
         let layout = Layout::of(self, &legend);
         let title = escape(&self.title);
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width:.0} {height:.0}\" style=\"max-width:{most:.0}px\" role=\"img\">\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+             style=\"min-width:{least:.0}px;max-width:{most:.0}px\" role=\"img\">\
              <style>{STYLE}</style>\n<title>{title}</title>\n<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n",
             width = layout.width,
             height = layout.height,
+            // Smaller letters would be hard to read on a narrow page, which can be pushed sideways instead.
+            least = 0.76 * layout.width,
             // Letters that are larger than those around them are no easier to read.
             most = 1.25 * layout.width,
         );
@@ -144,7 +147,7 @@ fn draw_marks(svg: &mut String, panel: &Plot, legend: &Legend, x: &Scale, y: &Sc
         let leader = panel.series[i..].iter().find(|s| !s.mark.accompanies()).unwrap_or(series);
         let colour = match (leader.mark, leader.name.is_empty()) {
             (Mark::Dashed, true) => before,
-            (Mark::Dashed, false) => "currentColor",
+            (Mark::Dashed, false) | (Mark::Backdrop, _) => "currentColor",
             _ => legend.colour(&leader.name),
         };
         panel.draw_series(svg, series, colour, x, y);
@@ -270,7 +273,7 @@ impl<'a> Legend<'a> {
     }
 
     fn colour(&self, name: &str) -> &'static str {
-        let coloured = self.entries.iter().filter(|(_, mark)| *mark != Mark::Dashed);
+        let coloured = self.entries.iter().filter(|(_, mark)| !mark.is_plain());
         let position = coloured.into_iter().position(|(entry, _)| *entry == name).unwrap_or(0);
         COLOURS[position % COLOURS.len()]
     }
@@ -298,6 +301,7 @@ impl<'a> Legend<'a> {
             let y = layout.legend_top + LEGEND_LINE * line + 10.0;
             let (colour, dashes) = match mark {
                 Mark::Dashed => ("currentColor", " class=\"dashed\""),
+                Mark::Backdrop => ("currentColor", " class=\"backdrop\""),
                 _ => (self.colour(name), ""),
             };
             add(svg, format_args!("<path{dashes} stroke=\"{colour}\" stroke-width=\"3\" d=\"M{x:.1} {y:.1}h18\"/>"));

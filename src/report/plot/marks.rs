@@ -16,12 +16,13 @@ impl Plot {
                 let dots = self.dots(&series.points, x, y);
                 add(svg, format_args!("<path class=\"dots\" stroke=\"{colour}\" d=\"{dots}\"/>"));
             }
-            Mark::Cloud => {
+            Mark::Cloud | Mark::Backdrop => {
+                let class = if series.mark == Mark::Backdrop { "cloud backdrop" } else { "cloud" };
                 let cloud = self.cloud_path(&series.points, x, y);
                 add(
                     svg,
                     format_args!(
-                        "<g transform=\"scale(.1)\"><path class=\"cloud\" stroke=\"{colour}\" d=\"{cloud}\"/></g>"
+                        "<g transform=\"scale(.1)\"><path class=\"{class}\" stroke=\"{colour}\" d=\"{cloud}\"/></g>"
                     ),
                 );
             }
@@ -114,7 +115,7 @@ fn push(path: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 /// At most [`MAX_POINTS`] points that look like all of them: the lowest and the highest of each stretch, in order.
-fn thin_out(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+pub(super) fn thin_out(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     if points.len() <= MAX_POINTS {
         return points.to_vec();
     }

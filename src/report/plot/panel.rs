@@ -31,6 +31,8 @@ pub(super) enum Mark {
     Dots,
     /// Thousands of points, each too small to have a shape.
     Cloud,
+    /// The same, of what measurements are compared with.
+    Backdrop,
     /// A thin line.
     Faint,
     /// An area between two curves.
@@ -40,6 +42,11 @@ pub(super) enum Mark {
 }
 
 impl Mark {
+    /// True if it has the colour of the text instead of one of its own.
+    pub(super) fn is_plain(self) -> bool {
+        matches!(self, Mark::Dashed | Mark::Backdrop)
+    }
+
     /// True if it only accompanies the next series: drawn in its colour, without an entry in the legend.
     pub(super) fn accompanies(self) -> bool {
         matches!(self, Mark::Faint | Mark::Band | Mark::Bars)
@@ -99,6 +106,11 @@ impl Plot {
     /// Adds thousands of (x, y) points.
     pub fn cloud(self, name: &str, points: Vec<[f64; 2]>) -> Plot {
         self.with(name, Mark::Cloud, points)
+    }
+
+    /// Adds thousands of (x, y) points with which others are compared.
+    pub fn backdrop(self, name: &str, points: Vec<[f64; 2]>) -> Plot {
+        self.with(name, Mark::Backdrop, points)
     }
 
     /// Adds the raw data behind the series that is added next.

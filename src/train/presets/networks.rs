@@ -108,6 +108,6 @@ pub fn points_2d() -> Config {
             precision: Precision::F32,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { clip_x0: false, ..SampleConfig::default() },
+        sample: SampleConfig { n: 1000, clip_x0: false, ..SampleConfig::default() },
     }
 }

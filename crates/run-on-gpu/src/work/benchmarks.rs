@@ -40,10 +40,10 @@ pub fn bench(work: &Work) -> Done {
         let setting = format!("train.batch_size={batch}");
         let model = ["--device", device, "--preset", preset, "--set", &setting];
         let counts = ["--steps", steps, "--warmup", warmup];
-        step = output(work.ddpm(["bench", "train"]).args(model).args(counts))?;
+        step = output(work.ddpm(["bench", "train", "--json"]).args(model).args(counts))?;
         work.fact(&format!("{preset}-{batch}"), &step)?;
         if work.device != Device::Emu {
-            fs::write("kernels.json", output(work.ddpm(["bench", "kernels"]).args(model))?)?;
+            fs::write("kernels.json", output(work.ddpm(["bench", "kernels", "--json"]).args(model))?)?;
             work.keep("kernels.json", &format!("kernels-{preset}-{batch}.json"))?;
             let profile = ["profile", "--device", device, "--preset", preset, "--batch-size", &batch.to_string()];
             fs::write("profile.txt", output(&mut work.ddpm(profile))?)?;
@@ -56,6 +56,7 @@ pub fn bench(work: &Work) -> Done {
             lines += &output(&mut work.ddpm([
                 "bench",
                 "convolution",
+                "--json",
                 input,
                 channels,
                 "--kernel",
@@ -66,7 +67,7 @@ pub fn bench(work: &Work) -> Done {
         }
         fs::write("convolutions.jsonl", lines)?;
         work.keep("convolutions.jsonl", "convolutions.jsonl")?;
-        let sample = ["bench", "sample", "--device", "cuda", "--preset", "ddpm-cifar10", "--n", "256"];
+        let sample = ["bench", "sample", "--json", "--device", "cuda", "--preset", "ddpm-cifar10", "--n", "256"];
         work.fact("sample-ddpm-cifar10", &output(&mut work.ddpm(sample))?)?;
     }
     let one_step_ms = run_of_one_step_ms(work)?;

@@ -21,7 +21,7 @@ pub fn device(work: &Work) -> Done {
     if work.on_gpu() {
         require(runs_machine_code(line), "the GPU does not run machine code that was in the program")?;
     }
-    let ceilings = output(&mut work.ddpm(["bench", "ceilings", "--device", work.device.name()]))?;
+    let ceilings = output(&mut work.ddpm(["bench", "ceilings", "--json", "--device", work.device.name()]))?;
     Ok(work.fact("ceilings", &ceilings)?)
 }
 
@@ -32,7 +32,7 @@ fn runs_machine_code(line: &str) -> bool {
 }
 
 pub fn robustness(work: &Work) -> Done {
-    let mut without_gpu = work.ddpm(["bench", "train", "--steps", "1", "--warmup", "0"]);
+    let mut without_gpu = work.ddpm(["bench", "train", "--json", "--steps", "1", "--warmup", "0"]);
     let (_, text) = run_read(without_gpu.args(TINY).env("CUDA_VISIBLE_DEVICES", ""), Streams::Both)?;
     let falls_back = text.lines().any(|line| line.starts_with("computing on the CPU ("));
     require(falls_back && text.contains(r#""device":"cpu "#), "without a GPU it does not say that it uses the CPU")?;

@@ -1,5 +1,6 @@
-//! Signals that end a run: Ctrl-C, the request of a scheduler (`SIGTERM`), and the end of the session (`SIGHUP`).
+//! Signals of Unix that end a run.
 
+use super::STOPPING;
 use crate::{Error, Result};
 use nix::sys::signal::{SigSet, Signal};
 use std::fs;
@@ -38,7 +39,7 @@ impl Stop {
                     process::exit(128 + arrived as i32);
                 }
                 // Nobody may be listening any more, least of all after a hang-up.
-                let _ = writeln!(stderr(), "\nstopping after this step, with a checkpoint (a second time: at once)");
+                let _ = writeln!(stderr(), "{STOPPING}");
             }
         });
         Ok(stop)
