@@ -43,13 +43,15 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
             PointSet::ALL.map(PointSet::name).join(", ")
         )));
     };
-    dataset.resize(options.size)?.with_channels(options.channels, options.to_grey)
+    dataset.settle(options)?.resize(options.size)?.with_channels(options.channels, options.to_grey)
 }
 
 /// Opens a file or folder. Where every file has a class, only those of the chosen classes are read.
 fn open_path(path: &Path, split: Split, options: &DataOptions, filter: Option<&ClassFilter>) -> Result<Dataset> {
     let found = locate(path, split)?;
-    check_labels(&display_name(path), &found.format.label_kinds(), options)?;
+    if !found.format.names_labels() {
+        check_labels(&display_name(path), &found.format.label_kinds(), options)?;
+    }
     match (found.listing.classes.is_some(), filter) {
         (true, Some(filter)) => found.format.read(path, found.listing.select(&display_name(path), filter)?, options),
         _ => select(found.format.read(path, found.listing, options)?, filter),

@@ -98,7 +98,7 @@ impl Run<'_> {
         if needs_saving {
             course.save()?;
         }
-        course.run(&mut Feed::new(self.config, &dataset))?;
+        course.run(&mut Feed::new(self.config, &dataset)?)?;
         let step = course.trainer.updates();
         let ended = self.outcome(step, &course.stopping);
         if ended.finished {

@@ -7,8 +7,9 @@ use zune_bmp::{
     zune_core::{colorspace::ColorSpace, options::DecoderOptions},
 };
 
-use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, all_grey, drop_alpha, first_channel};
+use super::codec::{Codec, Decoded, Header, MAX_PIXELS, all_grey, drop_alpha, first_channel};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const BMP: Codec = Codec {

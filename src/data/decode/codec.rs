@@ -1,15 +1,13 @@
 //! The interface of a codec.
 
-use std::{error::Error, fs::File, io::BufReader};
+use std::error::Error;
 
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 /// Pixels of the largest image that is read: 128 megapixels. A damaged header may promise any size.
-pub(super) const MAX_PIXELS: usize = 1 << 27;
-
-/// An open file.
-pub(super) type Input = BufReader<File>;
+pub(in crate::data) const MAX_PIXELS: usize = 1 << 27;
 
 /// The result of a decoder; its error becomes a part of a message.
 pub(super) type Decoded<T> = Result<T, Box<dyn Error>>;

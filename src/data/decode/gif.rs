@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 
 use ::gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, MemoryLimit};
 
-use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, all_grey, first_channel};
+use super::codec::{Codec, Decoded, Header, MAX_PIXELS, all_grey, first_channel};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const GIF: Codec = Codec {

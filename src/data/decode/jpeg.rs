@@ -12,8 +12,9 @@ use zune_jpeg::{
     },
 };
 
-use super::codec::{Codec, Decoded, Header, Input};
+use super::codec::{Codec, Decoded, Header};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const JPEG: Codec = Codec {

@@ -7,23 +7,19 @@ mod bmp;
 mod codec;
 mod gif;
 mod image;
+mod input;
 mod jpeg;
 mod orientation;
 mod png;
 mod tiff;
 mod webp;
 
-use std::{
-    fs::File,
-    io::{BufReader, Read, Seek},
-    path::Path,
-};
+use std::io::{Read, Seek};
 
-pub(super) use codec::Header;
-use codec::{Codec, Input, MAX_PIXELS};
+use codec::Codec;
+pub(super) use codec::{Header, MAX_PIXELS};
 pub(super) use image::Image;
-
-use crate::{Error, Result};
+pub(super) use input::Input;
 
 /// All codecs; their files begin differently.
 const CODECS: [&Codec; 6] = [&png::PNG, &jpeg::JPEG, &webp::WEBP, &bmp::BMP, &gif::GIF, &tiff::TIFF];
@@ -49,48 +45,47 @@ pub(super) fn is_named_image(extension: &str) -> bool {
 /// Reads the header of an image.
 ///
 /// # Errors
-/// A file that is no image, is damaged within its header, or is too large.
-pub(super) fn header(path: &Path) -> Result<Header> {
-    let (codec, mut input) = open(path)?;
-    checked_header(codec, &mut input, path)
+/// The reason, in words: bytes that are no image, are damaged within the header, or promise too much.
+pub(super) fn header(input: &mut Input) -> Result<Header, String> {
+    checked_header(codec_of(input)?, input)
 }
 
 /// Decodes an image.
 ///
 /// # Errors
-/// A file that is no image, is damaged, or is too large.
-pub(super) fn decode(path: &Path) -> Result<Image> {
-    let (codec, mut input) = open(path)?;
-    let header = checked_header(codec, &mut input, path)?;
-    input.rewind().map_err(Error::io(path))?;
-    let image = (codec.decode)(&mut input).map_err(|reason| unreadable(path, reason))?;
+/// The reason, in words: bytes that are no image, are damaged, or promise too much.
+pub(super) fn decode(input: &mut Input) -> Result<Image, String> {
+    let codec = codec_of(input)?;
+    let header = checked_header(codec, input)?;
+    input.rewind().map_err(unreadable)?;
+    let image = (codec.decode)(input).map_err(unreadable)?;
     Ok(header.orientation.apply(image))
 }
 
-fn open(path: &Path) -> Result<(&'static Codec, Input)> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
+/// Finds the codec by the first bytes, and goes back to them.
+fn codec_of(input: &mut Input) -> Result<&'static Codec, String> {
     let mut head = Vec::new();
-    file.by_ref().take(SIGNATURE_BYTES).read_to_end(&mut head).map_err(Error::io(path))?;
-    file.rewind().map_err(Error::io(path))?;
+    input.by_ref().take(SIGNATURE_BYTES).read_to_end(&mut head).map_err(unreadable)?;
+    input.rewind().map_err(unreadable)?;
     if head.is_empty() {
-        return Err(unreadable(path, "the file is empty"));
+        return Err(unreadable("the file is empty"));
     }
     let codec = CODECS.into_iter().find(|codec| (codec.begins)(&head));
-    Ok((codec.ok_or_else(|| unreadable(path, format!("none of {}", names())))?, BufReader::new(file)))
+    codec.ok_or_else(|| unreadable(format!("none of {}", names())))
 }
 
-fn checked_header(codec: &Codec, input: &mut Input, path: &Path) -> Result<Header> {
-    let header = (codec.header)(input).map_err(|reason| unreadable(path, reason))?;
+fn checked_header(codec: &Codec, input: &mut Input) -> Result<Header, String> {
+    let header = (codec.header)(input).map_err(unreadable)?;
     let Header { height, width, .. } = header;
     match height.checked_mul(width) {
-        Some(0) => Err(unreadable(path, format!("its size is {width}x{height}"))),
+        Some(0) => Err(unreadable(format!("its size is {width}x{height}"))),
         Some(pixels) if pixels <= MAX_PIXELS => Ok(header),
-        _ => Err(unreadable(path, format!("it promises {width}x{height} pixels; at most {MAX_PIXELS} are read"))),
+        _ => Err(unreadable(format!("it promises {width}x{height} pixels; at most {MAX_PIXELS} are read"))),
     }
 }
 
-fn unreadable(path: &Path, reason: impl ToString) -> Error {
-    Error::format(path, format!("unreadable image: {}", reason.to_string().replace('\n', " ")))
+fn unreadable(reason: impl ToString) -> String {
+    format!("unreadable image: {}", reason.to_string().replace('\n', " "))
 }
 
 #[cfg(test)]

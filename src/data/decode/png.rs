@@ -2,8 +2,9 @@
 
 use ::png::{BitDepth, ColorType, DecodingError, Limits, Reader, Transformations};
 
-use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha, to_8_bits};
+use super::codec::{Codec, Decoded, Header, MAX_PIXELS, drop_alpha, to_8_bits};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const PNG: Codec = Codec {

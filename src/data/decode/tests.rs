@@ -1,9 +1,24 @@
-use super::*;
+use super::{Header, Image, Input};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/fixtures").join(name)
+}
+
+fn open(path: &Path) -> Input {
+    Input::open(path).unwrap()
+}
+
+fn header(path: &Path) -> Result<Header, String> {
+    super::header(&mut open(path))
+}
+
+/// The image of a file, which is the same from the disk and from memory.
+fn decode(path: &Path) -> Result<Image, String> {
+    let image = super::decode(&mut open(path));
+    assert_eq!(super::decode(&mut Input::of(fs::read(path).unwrap())), image);
+    image
 }
 
 fn worst(a: &Image, b: &Image) -> u8 {
@@ -27,7 +42,7 @@ fn every_codec_shows_the_same_picture() {
         let err = worst(&decode(&fixture(name)).unwrap(), &colour);
         assert!(err <= bound, "{name} differs by {err}");
     }
-    for name in ["grey.bmp", "grey.gif", "grey.tiff", "grey16.tiff"] {
+    for name in ["grey.bmp", "grey.gif", "grey.tiff", "grey16.tiff", "grey32.tiff"] {
         assert_eq!(decode(&fixture(name)).unwrap(), grey, "{name}");
         assert!(header(&fixture(name)).unwrap().grey, "{name}");
     }
@@ -67,10 +82,25 @@ fn a_file_cut_short_is_no_image() {
         let path = folder.path().join(name);
         for length in (0..bytes.len() - needless).rev().step_by(5) {
             fs::write(&path, &bytes[..length]).unwrap();
-            let message = decode(&path).map(|_| ()).expect_err(&format!("{name} cut to {length} bytes")).to_string();
+            let message = decode(&path).map(|_| ()).expect_err(&format!("{name} cut to {length} bytes"));
             assert!(message.contains("unreadable image: ") && !message.contains('\n'), "{message}");
         }
     }
+}
+
+/// Wide integers from 0 to 255 are bytes; what floating point means is not known.
+#[test]
+fn samples_that_are_no_bytes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tiff = fs::read(fixture("grey32.tiff")).unwrap();
+    let at = tiff.windows(4).position(|word| word == [210, 0, 0, 0]).unwrap();
+    tiff[at + 1] = 1;
+    let path = folder.path().join("wide.tiff");
+    fs::write(&path, tiff).unwrap();
+    let message = decode(&path).unwrap_err();
+    assert!(message.contains("a sample of 466: 0 to 255 are read"), "{message}");
+    let message = decode(&fixture("float.tiff")).unwrap_err();
+    assert!(message.contains("floating point") && message.contains("astype(\"uint8\")"), "{message}");
 }
 
 #[test]
@@ -80,6 +110,6 @@ fn a_header_cannot_promise_too_much() {
     bmp[18..26].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]);
     let path = folder.path().join("huge.bmp");
     fs::write(&path, bmp).unwrap();
-    let message = header(&path).unwrap_err().to_string();
+    let message = header(&path).unwrap_err();
     assert!(message.contains("65536x65536 pixels"), "{message}");
 }

@@ -4,8 +4,9 @@ use std::io::{Read, Seek, SeekFrom};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::codec::{Codec, Decoded, Header, Input, MAX_PIXELS, drop_alpha};
+use super::codec::{Codec, Decoded, Header, MAX_PIXELS, drop_alpha};
 use super::image::Image;
+use super::input::Input;
 use super::orientation::Orientation;
 
 pub(super) const WEBP: Codec = Codec {

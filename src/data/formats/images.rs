@@ -1,16 +1,20 @@
 //! Folders of image files, one sub-folder per class.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 
 use super::format::{Description, Format, Head, Holds, Listing};
 use crate::data::{
-    dataset::{Dataset, Samples, luma, refuse_grey},
-    decode::{self, Header, Image},
+    dataset::{Dataset, Samples, refuse_grey},
+    decode::{self, Header, Image, Input},
     names::display_name,
     options::DataOptions,
-    resize::Resize,
+    shape::Shape,
+    stream::Loose,
 };
 use crate::{Error, Result};
 
@@ -42,11 +46,13 @@ impl Format for Images {
     }
 }
 
-/// Decodes the images of a listing, each brought to one size and number of channels.
+/// Decodes the images of a listing, each brought to one size and number of channels, or leaves them on the disk where they
+/// would take too much memory.
 fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
     // All headers first: they settle the channels and find broken files before the long work begins.
     let files = &listing.samples;
-    let headers = files.par_iter().map(|path| decode::header(path)).collect::<Result<Vec<Header>>>();
+    let header = |path: &PathBuf| decode::header(&mut open(path)?).map_err(|reason| Error::format(path, reason));
+    let headers = files.par_iter().map(header).collect::<Result<Vec<Header>>>();
     let Ok(headers) = headers else { return Err(all_unreadable(source, files)) };
     let all_grey = headers.iter().all(|header| header.grey);
     let channels = options.channels.unwrap_or(if all_grey { 1 } else { 3 });
@@ -55,22 +61,18 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
     }
     let [height, width] = options.size.unwrap_or(headers[0].upright());
 
-    let mut pixels = reserve(source, [files.len(), height, width, channels])?;
-    let images = pixels.par_chunks_exact_mut(height * width * channels).zip(files);
-    let decoded = images.try_for_each(|(out, path)| {
-        let image = decode::decode(path)?;
-        let from = [image.height, image.width];
-        let bytes = with_channels(image, channels);
-        if from == [height, width] {
-            out.copy_from_slice(&bytes);
-        } else {
-            Resize::new(from, [height, width]).apply(&bytes, channels, out);
+    let shape = Shape { height, width, channels, to_grey: options.to_grey };
+    let samples = if shape.bytes().saturating_mul(files.len()) > options.limit_bytes() {
+        Samples::on_disk(Arc::new(Loose(files.clone())), shape, options)
+    } else {
+        let mut pixels = reserve(source, [files.len(), height, width, channels])?;
+        let images = pixels.par_chunks_exact_mut(shape.bytes()).zip(files);
+        let decoded = images.try_for_each(|(out, path)| Ok::<(), Error>(shape.fit(decode_file(path)?, out)));
+        if decoded.is_err() {
+            return Err(all_unreadable(source, files));
         }
-        Ok::<(), Error>(())
-    });
-    if decoded.is_err() {
-        return Err(all_unreadable(source, files));
-    }
+        Samples::in_memory(pixels)
+    };
 
     let class_folders = if listing.classes.is_some() { ", a sub-folder per class" } else { "" };
     let (labels, class_names) = listing.classes.map(|classes| (classes.labels, classes.names)).unzip();
@@ -83,11 +85,19 @@ fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Datase
         height,
         width,
         channels,
-        samples: Samples::in_memory(pixels),
+        samples,
         labels,
         class_names: class_names.unwrap_or_default(),
         notes: listing.notes.into_iter().chain(turned).collect(),
     })
+}
+
+fn open(path: &Path) -> Result<Input> {
+    Input::open(path).map_err(Error::io(path))
+}
+
+fn decode_file(path: &Path) -> Result<Image> {
+    decode::decode(&mut open(path)?).map_err(|reason| Error::format(path, reason))
 }
 
 /// Bytes for images `[n, h, w, c]`, all 0.
@@ -110,7 +120,7 @@ fn reserve(source: &Path, dims: [usize; 4]) -> Result<Vec<u8>> {
 /// The error of a data set with images that cannot be read: all of them, so that one look is enough.
 fn all_unreadable(source: &Path, files: &[PathBuf]) -> Error {
     const SHOWN: usize = 20;
-    let mut errors: Vec<Error> = files.par_iter().filter_map(|path| decode::decode(path).err()).collect();
+    let mut errors: Vec<Error> = files.par_iter().filter_map(|path| decode_file(path).err()).collect();
     if errors.len() == 1 {
         return errors.remove(0);
     }
@@ -124,13 +134,4 @@ fn all_unreadable(source: &Path, files: &[PathBuf]) -> Error {
     let shown = errors.iter().take(SHOWN).map(reason).collect::<Vec<_>>().join(", ");
     let more = if errors.len() > SHOWN { ", ..." } else { "" };
     Error::format(source, format!("{} unreadable images: {shown}{more}", errors.len()))
-}
-
-/// The pixels of an image with 1 or 3 channels.
-fn with_channels(image: Image, channels: usize) -> Vec<u8> {
-    match (image.channels, channels) {
-        (3, 1) => image.pixels.chunks_exact(3).map(|rgb| luma([rgb[0], rgb[1], rgb[2]])).collect(),
-        (1, 3) => image.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
-        _ => image.pixels,
-    }
 }
