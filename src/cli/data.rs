@@ -66,6 +66,7 @@ impl Source {
             to_grey: self.grey,
             labels: self.labels.clone(),
             classes: self.classes.clone(),
+            ..DataOptions::default()
         }
     }
 }
@@ -93,7 +94,7 @@ pub fn run(args: Args) -> Result<()> {
             let indices = data::spread(&dataset, n.unwrap_or(default_n));
             match dataset.points() {
                 Some(_) => data_scatter(&dataset, &indices).write(&out)?,
-                None => data_sheet(&dataset, &indices, None).write_png(&out)?,
+                None => data_sheet(&dataset, &indices, None)?.write_png(&out)?,
             }
             say(format!("{}: {} of {} {what}", out.display(), indices.len(), dataset.len()));
         }

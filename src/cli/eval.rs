@@ -130,7 +130,7 @@ pub fn run(mut args: Args, device: &str) -> Result<()> {
     let (given, reference) = match &subject {
         Subject::Half => {
             let [first, second] = Set::halves(&real.train, seed)?;
-            (Some(first), second)
+            (Some(first), second.in_reading_order())
         }
         Subject::Images(images) => (Some(whole(images)), whole(&real.train)),
         Subject::Model(_) => (None, whole(&real.train)),
@@ -161,7 +161,8 @@ pub fn run(mut args: Args, device: &str) -> Result<()> {
                 None => format!("half of {}", real.train.name()),
             };
             evaluation.seed = seed;
-            let set = given.expect("images and halves are given").first(args.n.unwrap_or(usize::MAX));
+            let set =
+                given.expect("images and halves are given").first(args.n.unwrap_or(usize::MAX)).in_reading_order();
             let classes = match &subject {
                 Subject::Images(images) if images.class_names() != real.train.class_names() => None,
                 _ => set.labels(),
@@ -248,8 +249,8 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         size: args.size,
         channels: args.grey.then_some(1),
         to_grey: args.grey,
-        labels: None,
         classes: args.classes.clone(),
+        ..DataOptions::default()
     };
     let real = |source: String, options: DataOptions| -> Result<Real> {
         Ok(Real { train: data::open(&source, Split::Train, &options)?, source, options })
@@ -264,8 +265,8 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
             size: Some([h, w]),
             channels: Some(c),
             to_grey: args.grey,
-            labels: None,
             classes: args.classes.clone(),
+            ..DataOptions::default()
         };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }

@@ -1,12 +1,14 @@
 //! A set of 8-bit images of one size, or of points of the plane, and the way from them to a batch of numbers.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::classes::ClassFilter;
 use super::resize::Resize;
+use super::shape::luma;
+use super::stream::Stream;
 use crate::{Error, Result, levels};
 
 /// A part of a data set.
@@ -64,6 +66,8 @@ pub struct Dataset {
 pub(super) enum Samples {
     /// `[n, h, w, c]`
     Images(Pixels),
+    /// Images that stay on the disk.
+    Stream(Arc<Stream>),
     /// `[n, 1, 1, 2]`, as a model sees them.
     Points(Vec<f32>),
 }
@@ -135,15 +139,28 @@ impl Dataset {
     pub fn points(&self) -> Option<&[f32]> {
         match &self.samples {
             Samples::Points(points) => Some(points),
-            Samples::Images(_) => None,
+            Samples::Images(_) | Samples::Stream(_) => None,
         }
     }
 
-    /// Image `i`, `[h, w, c]`.
+    /// The images at `indices`, `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// Images that stay on the disk and cannot be read or decoded.
     ///
     /// # Panics
     /// If the data set holds [`Dataset::points`].
-    pub fn image_u8(&self, i: usize) -> &[u8] {
+    pub fn images_u8(&self, indices: &[usize]) -> Result<Vec<u8>> {
+        let Samples::Stream(stream) = &self.samples else {
+            return Ok(indices.iter().flat_map(|&i| self.image_u8(i)).copied().collect());
+        };
+        let mut pixels = vec![0; indices.len() * self.sample_numbers()];
+        stream.read(indices, &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// Image `i`, `[h, w, c]`, of images in memory.
+    pub(super) fn image_u8(&self, i: usize) -> &[u8] {
         let bytes = self.sample_numbers();
         &self.pixels().bytes()[i * bytes..][..bytes]
     }
@@ -151,11 +168,12 @@ impl Dataset {
     fn pixels(&self) -> &Pixels {
         match &self.samples {
             Samples::Images(pixels) => pixels,
+            Samples::Stream(_) => panic!("the images of {} are not in memory", self.name),
             Samples::Points(_) => panic!("{} holds points, which are not images of 8 bits", self.name),
         }
     }
 
-    fn sample_numbers(&self) -> usize {
+    pub(super) fn sample_numbers(&self) -> usize {
         self.height * self.width * self.channels
     }
 
@@ -176,20 +194,33 @@ impl Dataset {
     /// Writes the samples at `indices` to `out`, `[batch, h, w, c]`: images scaled from {0, ..., 255} to [-1, 1], each
     /// mirrored left to right if its flip is set, and points as they are.
     ///
+    /// # Errors
+    /// Images that stay on the disk and cannot be read or decoded.
+    ///
     /// # Panics
     /// If the lengths of `indices`, `flips` and `out` do not fit together, an index is out of range, or a point is to
     /// be flipped.
-    pub fn fill_batch(&self, indices: &[usize], flips: &[bool], out: &mut [f32]) {
+    pub fn fill_batch(&self, indices: &[usize], flips: &[bool], out: &mut [f32]) -> Result<()> {
         assert_eq!(indices.len(), flips.len(), "one flip per sample");
         assert_eq!(out.len(), indices.len() * self.sample_numbers(), "a batch of {} samples", indices.len());
-        if let Samples::Points(points) = &self.samples {
-            assert!(!flips.contains(&true), "points are not mirrored");
-            out.chunks_exact_mut(2).zip(indices).for_each(|(out, &i)| out.copy_from_slice(&points[2 * i..][..2]));
-            return;
+        match &self.samples {
+            Samples::Images(_) => self.scale_images(indices.par_iter().map(|&i| self.image_u8(i)), flips, out),
+            Samples::Stream(_) => self.scale_pixels(&self.images_u8(indices)?, flips, out),
+            Samples::Points(points) => {
+                assert!(!flips.contains(&true), "points are not mirrored");
+                out.chunks_exact_mut(2).zip(indices).for_each(|(out, &i)| out.copy_from_slice(&points[2 * i..][..2]));
+            }
         }
-        let images = out.par_chunks_exact_mut(self.sample_numbers());
-        images.zip(indices).zip(flips).for_each(|((out, &i), &flip)| {
-            let image = self.image_u8(i);
+        Ok(())
+    }
+
+    /// Scales pixels `[batch, h, w, c]` as [`Dataset::fill_batch`] does.
+    pub(super) fn scale_pixels(&self, pixels: &[u8], flips: &[bool], out: &mut [f32]) {
+        self.scale_images(pixels.par_chunks_exact(self.sample_numbers()), flips, out);
+    }
+
+    fn scale_images<'a>(&self, images: impl IndexedParallelIterator<Item = &'a [u8]>, flips: &[bool], out: &mut [f32]) {
+        out.par_chunks_exact_mut(self.sample_numbers()).zip(images).zip(flips).for_each(|((out, image), &flip)| {
             if flip {
                 let row = self.width * self.channels;
                 for (out, image) in out.chunks_exact_mut(row).zip(image.chunks_exact(row)) {
@@ -218,9 +249,18 @@ impl Dataset {
         Ok(Dataset { labels: Some(chosen.labels), class_names: chosen.class_names, ..self.part(&chosen.kept) })
     }
 
-    /// Some of the samples, in this order.
+    /// Some of the samples, in this order, or in that of the files where they are read in blocks.
     pub(super) fn part(&self, indices: &[usize]) -> Dataset {
+        let mut sorted = Vec::new();
+        let indices = if self.is_in_blocks() {
+            sorted.extend_from_slice(indices);
+            sorted.sort_unstable();
+            &sorted
+        } else {
+            indices
+        };
         let samples = match &self.samples {
+            Samples::Stream(stream) => Samples::Stream(Arc::new(stream.part(indices))),
             Samples::Images(_) => Samples::in_memory(indices.iter().flat_map(|&i| self.image_u8(i)).copied().collect()),
             Samples::Points(points) => {
                 Samples::Points(indices.iter().flat_map(|&i| &points[2 * i..][..2]).copied().collect())
@@ -268,10 +308,12 @@ impl Dataset {
 
     /// The images with 1 or 3 channels.
     pub(super) fn with_channels(self, channels: Option<usize>, to_grey: bool) -> Result<Dataset> {
+        if channels.is_none_or(|want| want == self.channels) {
+            return Ok(self);
+        }
         let bytes = self.pixels().bytes();
         let pixels = match (self.channels, channels) {
             (_, None) => return Ok(self),
-            (have, Some(want)) if have == want => return Ok(self),
             (1, Some(3)) => bytes.par_iter().flat_map_iter(|&grey| [grey; 3]).collect(),
             (3, Some(1)) if to_grey => bytes.par_chunks_exact(3).map(|rgb| luma([rgb[0], rgb[1], rgb[2]])).collect(),
             (3, Some(1)) => return Err(refuse_grey(&self.name)),
@@ -289,11 +331,6 @@ pub(super) fn refuse_grey(name: &str) -> Error {
         "{name} holds colour images, the model has 1 channel: give it 3 (--set model.in_channels=3 --set \
          model.out_channels=3), or turn the images to grey (--set data.grey=true)"
     ))
-}
-
-/// ITU-R 601 luma in the integer arithmetic of Pillow's `convert("L")`.
-pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
 fn scale(out: &mut [f32], bytes: &[u8]) {

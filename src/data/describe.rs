@@ -80,40 +80,46 @@ pub fn info(source: &str, split: Split, options: &DataOptions) -> Result<Info> {
         split,
         dims: [dataset.len(), height, width, channels],
         classes: dataset.class_names().iter().cloned().zip(counts).collect(),
-        statistics: statistics(&dataset),
+        statistics: statistics(&dataset)?,
         notes: dataset.notes().to_vec(),
     })
 }
 
 /// For images exact sums of bytes and their squares, hence the same at any thread count.
-fn statistics(dataset: &Dataset) -> Vec<ChannelStatistics> {
+fn statistics(dataset: &Dataset) -> Result<Vec<ChannelStatistics>> {
+    /// Images that are looked at together.
+    const TOGETHER: usize = 4096;
     if let Some(values) = dataset.points() {
         let points: Vec<[f64; 2]> = values.chunks_exact(2).map(|p| [f64::from(p[0]), f64::from(p[1])]).collect();
         let Standardisation { mean, std } = Standardisation::of(&points);
-        return [0, 1].map(|k| ChannelStatistics { mean: mean[k], std: std[k] }).to_vec();
+        return Ok([0, 1].map(|k| ChannelStatistics { mean: mean[k], std: std[k] }).to_vec());
     }
     let [height, width, channels] = dataset.image_dims();
     let add = |a: Vec<[u64; 2]>, b: Vec<[u64; 2]>| a.iter().zip(b).map(|(x, y)| [x[0] + y[0], x[1] + y[1]]).collect();
-    let sums = (0..dataset.len())
-        .into_par_iter()
-        .map(|i| {
-            let mut sums = vec![[0u64; 2]; channels];
-            for pixel in dataset.image_u8(i).chunks_exact(channels) {
-                for (sum, &byte) in sums.iter_mut().zip(pixel) {
-                    sum[0] += u64::from(byte);
-                    sum[1] += u64::from(byte) * u64::from(byte);
-                }
+    let none = || vec![[0; 2]; channels];
+    let of_image = |image: &[u8]| {
+        let mut sums = none();
+        for pixel in image.chunks_exact(channels) {
+            for (sum, &byte) in sums.iter_mut().zip(pixel) {
+                sum[0] += u64::from(byte);
+                sum[1] += u64::from(byte) * u64::from(byte);
             }
-            sums
-        })
-        .reduce(|| vec![[0; 2]; channels], add);
+        }
+        sums
+    };
+    let mut sums = none();
+    for first in (0..dataset.len()).step_by(TOGETHER) {
+        let indices: Vec<usize> = (first..dataset.len().min(first + TOGETHER)).collect();
+        let images = dataset.images_u8(&indices)?;
+        sums = add(sums, images.par_chunks_exact(height * width * channels).map(of_image).reduce(none, add));
+    }
     let pixels = (dataset.len() * height * width) as f64;
     let statistics = sums.iter().map(|&[sum, squares]| {
         let mean = sum as f64 / pixels;
         let variance = squares as f64 / pixels - mean * mean;
         ChannelStatistics { mean: mean / 127.5 - 1.0, std: variance.max(0.0).sqrt() / 127.5 }
     });
-    statistics.collect()
+    Ok(statistics.collect())
 }
 
 /// The positions of up to `n` images that show what a data set holds: its classes in turn, or the first images where

@@ -1,26 +1,38 @@
 //! Batches of a data set. A batch is a function of (seed, step): nothing is remembered between steps, so a
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
-use crate::engine::random::{Stream, philox4x32};
+use std::sync::Arc;
+
+use super::permute::{permute, word};
+use super::windows::Windows;
+use crate::engine::random::Stream;
 
 /// Horizontal flips.
 const FLIPS: Stream = Stream::new(4);
 /// The order of the data.
 const ORDER: Stream = Stream::new(6);
 
-/// Rounds of the Feistel network; four already pass statistical tests, the rest is for tiny data sets.
-const ROUNDS: u32 = 8;
-
 /// Draws shuffled batches of a fixed size that wrap across epochs.
 ///
 /// The images of an epoch are visited in a new order each time, each exactly once; a batch may hold the last images of
 /// one epoch and the first of the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Loader {
-    images: usize,
+    order: Order,
     batch_images: usize,
     seed: u64,
     flip: bool,
+}
+
+/// The order in which images are visited.
+#[derive(Clone, Debug)]
+enum Order {
+    /// All of so many images, permuted.
+    Full(u64),
+    /// The images of a list, permuted.
+    Listed(Arc<[usize]>),
+    /// In blocks, as they lie on the disk.
+    Windows(Windows),
 }
 
 /// The composition of one batch.
@@ -38,19 +50,62 @@ impl Loader {
     /// # Panics
     /// If there are no images or a batch would hold none.
     pub fn new(images: usize, batch_images: usize, seed: u64, flip: bool) -> Loader {
-        assert!(images > 0 && batch_images > 0, "a loader needs images and a batch size");
-        Loader { images, batch_images, seed, flip }
+        Loader::ordered(Order::Full(images as u64), batch_images, seed, flip)
+    }
+
+    /// A loader over the images at these places.
+    ///
+    /// # Panics
+    /// As for [`Loader::new`].
+    pub(super) fn listed(images: Vec<usize>, batch_images: usize, seed: u64, flip: bool) -> Loader {
+        Loader::ordered(Order::Listed(images.into()), batch_images, seed, flip)
+    }
+
+    /// A loader over images in blocks.
+    ///
+    /// # Panics
+    /// As for [`Loader::new`].
+    pub(super) fn windows(windows: Windows, batch_images: usize, seed: u64, flip: bool) -> Loader {
+        Loader::ordered(Order::Windows(windows), batch_images, seed, flip)
+    }
+
+    fn ordered(order: Order, batch_images: usize, seed: u64, flip: bool) -> Loader {
+        let loader = Loader { order, batch_images, seed, flip };
+        assert!(loader.images() > 0 && batch_images > 0, "a loader needs images and a batch size");
+        loader
+    }
+
+    /// The number of images of an epoch.
+    pub fn images(&self) -> u64 {
+        match &self.order {
+            Order::Full(images) => *images,
+            Order::Listed(images) => images.len() as u64,
+            Order::Windows(windows) => windows.samples(),
+        }
+    }
+
+    /// Images of a batch.
+    pub fn batch_images(&self) -> usize {
+        self.batch_images
+    }
+
+    /// The order of images in blocks.
+    pub(super) fn in_blocks(&mut self) -> Option<&mut Windows> {
+        match &mut self.order {
+            Order::Windows(windows) => Some(windows),
+            _ => None,
+        }
     }
 
     /// The batch of a step, counted from 0.
-    pub fn batch(&self, step: u64) -> Batch {
+    pub fn batch(&mut self, step: u64) -> Batch {
         let mut batch = Batch::default();
         self.fill(step, &mut batch);
         batch
     }
 
     /// [`Loader::batch`] into vectors that are used again.
-    pub fn fill(&self, step: u64, batch: &mut Batch) {
+    pub fn fill(&mut self, step: u64, batch: &mut Batch) {
         let first = step * self.batch_images as u64;
         batch.indices.clear();
         batch.indices.extend((first..).take(self.batch_images).map(|position| self.index(position)));
@@ -62,37 +117,13 @@ impl Loader {
     }
 
     /// The image at a position of the endless sequence of epochs.
-    fn index(&self, position: u64) -> usize {
-        let n = self.images as u64;
-        permute(position % n, n, self.seed, position / n) as usize
-    }
-}
-
-/// A random word of a counter.
-fn word(seed: u64, stream: Stream, [a, b, c]: [u32; 3]) -> u32 {
-    philox4x32([a, b, c, stream.id()], [seed as u32, (seed >> 32) as u32])[0]
-}
-
-/// A pseudo-random permutation of `0..n`, different for each (seed, epoch), evaluated at `i` without a table: a Feistel
-/// network permutes the next power of two, and walking its cycle until the value is below n restricts it to `0..n`.
-fn permute(i: u64, n: u64, seed: u64, epoch: u64) -> u64 {
-    let bits = (u64::BITS - (n - 1).leading_zeros()).max(2);
-    let (high, low) = (bits / 2, bits - bits / 2);
-    let (high_mask, low_mask) = ((1u64 << high) - 1, (1u64 << low) - 1);
-    let hash = |round: u32, half: u64| {
-        let counter = [half as u32, epoch as u32, ((epoch >> 32) as u32) << 8 | round];
-        u64::from(word(seed, ORDER, counter))
-    };
-    let mut value = i;
-    loop {
-        let (mut a, mut b) = (value >> low, value & low_mask);
-        for round in (0..ROUNDS).step_by(2) {
-            a ^= hash(round, b) & high_mask;
-            b ^= hash(round + 1, a) & low_mask;
-        }
-        value = a << low | b;
-        if value < n {
-            return value;
+    fn index(&mut self, position: u64) -> usize {
+        let n = self.images();
+        let permuted = || permute(position % n, n, self.seed, ORDER, position / n) as usize;
+        match &mut self.order {
+            Order::Full(_) => permuted(),
+            Order::Listed(images) => images[permuted()],
+            Order::Windows(windows) => windows.index(position),
         }
     }
 }
@@ -104,7 +135,7 @@ mod tests {
     #[test]
     fn every_epoch_visits_every_image_once_in_a_new_order() {
         for n in [1, 2, 3, 5, 17, 64, 1000] {
-            let loader = Loader::new(n, 1, 3, false);
+            let mut loader = Loader::new(n, 1, 3, false);
             let epochs: Vec<Vec<usize>> =
                 (0..2).map(|e| (0..n).map(|i| loader.batch((e * n + i) as u64).indices[0]).collect()).collect();
             for epoch in &epochs {
@@ -121,7 +152,7 @@ mod tests {
 
     #[test]
     fn batches_wrap_across_epochs_and_depend_on_nothing_but_the_step() {
-        let loader = Loader::new(10, 4, 11, true);
+        let mut loader = Loader::new(10, 4, 11, true);
         let all: Vec<usize> = (0..5).flat_map(|step| loader.batch(step).indices).collect();
         let mut counts = [0; 10];
         all.iter().for_each(|&i| counts[i] += 1);
@@ -131,26 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn permutations_of_three_are_all_reached_about_equally_often() {
-        let mut counts = std::collections::BTreeMap::new();
-        for epoch in 0..6000 {
-            *counts.entry([0, 1, 2].map(|i| permute(i, 3, 5, epoch))).or_insert(0) += 1;
-        }
-        assert_eq!(counts.len(), 6);
-        assert!(counts.values().all(|&c: &i32| (c - 1000).abs() <= 150), "{counts:?}");
-    }
-
-    #[test]
-    fn the_first_image_of_an_epoch_is_uniform() {
-        let mut counts = [0i32; 50];
-        (0..10_000).for_each(|epoch| counts[permute(0, 50, 1, epoch) as usize] += 1);
-        assert!(counts.iter().all(|&c| (c - 200).abs() <= 75), "{counts:?}");
-    }
-
-    #[test]
     fn half_of_the_images_are_flipped_and_none_when_off() {
         let flipped = |flip| {
-            let loader = Loader::new(100, 50, 2, flip);
+            let mut loader = Loader::new(100, 50, 2, flip);
             (0..100).flat_map(|step| loader.batch(step).flips).filter(|&f| f).count()
         };
         assert_eq!(flipped(false), 0);

@@ -1,16 +1,19 @@
 //! Samples to learn from: where they come from, how they are brought to the model's size, and which make up a batch.
 //!
 //! A source is a name (`glyphs` and the sets of [`points`], drawn by the program itself) or the path of a file or
-//! folder, whose format is recognised by content: MNIST's idx, the binary batches of CIFAR, PNG and JPEG images. A
-//! [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load, or points of the plane;
-//! [`Dataset::fill_batch`] scales images to [-1, 1], and a [`Loader`] chooses the samples of each step.
+//! folder, whose format is recognised by content: MNIST's idx, the binary batches of CIFAR, parquet files, PNG and JPEG
+//! images. A [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load, or points of the plane; what is
+//! too large for memory it leaves on the disk. [`Dataset::fill_batch`] scales images to [-1, 1], a [`Loader`] chooses the
+//! samples of each step, and [`Batches`] hands them out.
 
 mod archive;
+mod batches;
 mod class_folders;
 mod classes;
 mod dataset;
 mod decode;
 mod describe;
+mod division;
 mod edm;
 mod entries;
 mod formats;
@@ -18,17 +21,25 @@ mod glyphs;
 mod head;
 mod loader;
 mod locate;
+mod members;
 mod names;
 mod open;
 mod options;
 pub mod origins;
+mod permute;
 pub mod points;
 mod resize;
+mod shape;
 mod shuffle;
+mod stream;
+mod streamed;
 mod tree;
+mod windows;
 
+pub use batches::Batches;
 pub use dataset::{Dataset, Split};
 pub use describe::{ChannelStatistics, Info, Known, info, list, spread};
+pub use division::Division;
 pub use loader::{Batch, Loader};
 pub use locate::lacks_split;
 pub use open::open;

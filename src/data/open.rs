@@ -42,7 +42,7 @@ pub fn open(source: &str, split: Split, options: &DataOptions) -> Result<Dataset
     } else {
         return Err(missing(source));
     };
-    dataset.resize(options.size)?.with_channels(options.channels, options.to_grey)
+    dataset.settle(options)?.resize(options.size)?.with_channels(options.channels, options.to_grey)
 }
 
 /// The error of a source that is not there, with what to do about it.
@@ -59,7 +59,9 @@ fn missing(source: &str) -> Error {
 /// Opens a file or folder. Where every file has a class, only those of the chosen classes are read.
 fn open_path(path: &Path, split: Split, options: &DataOptions, filter: Option<&ClassFilter>) -> Result<Dataset> {
     let mut found = locate(path, split)?;
-    check_labels(&display_name(path), &found.format.label_kinds(), options)?;
+    if !found.format.names_labels() {
+        check_labels(&display_name(path), &found.format.label_kinds(), options)?;
+    }
     if options.labels.as_deref() == Some(PREFIX) {
         found.listing = by_prefix(found.listing)?;
     }

@@ -304,7 +304,7 @@ mod tests {
         let rings = open("rings", Split::Test, &DataOptions::default()).unwrap();
         assert_eq!((rings.len(), rings.image_dims()), (10_000, [1, 1, 2]));
         let mut batch = [0.0; 4];
-        rings.fill_batch(&[9_999, 3], &[false; 2], &mut batch);
+        rings.fill_batch(&[9_999, 3], &[false; 2], &mut batch).unwrap();
         let points = rings.points().unwrap();
         assert_eq!(batch, [points[19_998], points[19_999], points[6], points[7]]);
         assert!(rings.check_flip(false).is_ok());

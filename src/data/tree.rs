@@ -84,6 +84,17 @@ impl Tree {
         Ok(Head { path, bytes, is_gzip: false, length })
     }
 
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        match self.inside(path) {
+            Some((archive, inner)) => archive.read(inner).map_err(|reason| self.error(path, reason)),
+            None => fs::read(path).map_err(Error::io(path)),
+        }
+    }
+
     /// Opens a file, to decode it.
     ///
     /// # Errors

@@ -194,7 +194,7 @@ impl Evaluation {
             return Ok(());
         }
         let dims = samples.dims().iter().product();
-        let (x, y) = (samples.read(0..samples.len()), reference.read(0..reference.len()));
+        let (x, y) = (samples.read(0..samples.len())?, reference.read(0..reference.len())?);
         if requested(Metric::Moments) {
             let (x, y) = (Moments::of(&x, dims)?, Moments::of(&y, dims)?);
             self.mean_distance = Some(x.mean_distance(&y));

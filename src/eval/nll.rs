@@ -160,7 +160,7 @@ impl Bounds {
         let (dims, channels) = (model.config().model.sample_len(), model.config().model.out_channels());
         let c = model.config().model.sample_dims()[2];
         let mut x0 = vec![0.0; dims];
-        dataset.fill_batch(&[image], &[false], &mut x0);
+        dataset.fill_batch(&[image], &[false], &mut x0)?;
         let x0_exact: Vec<f64> = x0.iter().map(|&x| f64::from(x)).collect();
         let mut label = [0];
         if model.config().model.classes() > 0 {

@@ -64,6 +64,16 @@ impl<'a> Set<'a> {
         self
     }
 
+    /// The same samples in the order in which they are read fastest: as they lie on the disk, where they are read in blocks.
+    pub fn in_reading_order(mut self) -> Set<'a> {
+        if let Source::Data { dataset, indices } = &mut self.source
+            && dataset.is_in_blocks()
+        {
+            indices.sort_unstable();
+        }
+        self
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         match &self.source {
@@ -95,31 +105,34 @@ impl<'a> Set<'a> {
     }
 
     /// Values `[n, h, w, c]` of some samples.
-    pub fn read(&self, range: Range<usize>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
         let numbers: usize = self.dims.iter().product();
         let mut values = match &self.source {
             Source::Values(values) => values[range.start * numbers..range.end * numbers].to_vec(),
             Source::Data { dataset, indices } => {
                 let mut values = vec![0.0; range.len() * numbers];
-                dataset.fill_batch(&indices[range.clone()], &vec![false; range.len()], &mut values);
+                dataset.fill_batch(&indices[range.clone()], &vec![false; range.len()], &mut values)?;
                 values
             }
         };
         if self.binarised {
             binarise(&mut values);
         }
-        values
+        Ok(values)
     }
 
     /// Calls `f` with the samples in chunks of a fixed size, in order.
     ///
     /// # Errors
-    /// The first of `f`.
+    /// The first of `f`, or images that cannot be read.
     pub fn for_chunks(&self, mut f: impl FnMut(&[f32], [usize; 4]) -> Result<()>) -> Result<()> {
         let [h, w, c] = self.dims;
         for first in (0..self.len()).step_by(CHUNK) {
             let range = first..self.len().min(first + CHUNK);
-            f(&self.read(range.clone()), [range.len(), h, w, c])?;
+            f(&self.read(range.clone())?, [range.len(), h, w, c])?;
         }
         Ok(())
     }
@@ -154,11 +167,11 @@ mod tests {
         let values = vec![0.3, -7.0, 0.001, -0.001];
         let levels = Set::samples(values.clone(), [1, 2, 2, 1]);
         let want = [166.0, 0.0, 128.0, 127.0].map(|level: f32| level / 127.5 - 1.0);
-        assert_eq!(levels.read(0..1), want);
-        assert_eq!(levels.binarised().read(0..1), [1.0, -1.0, 1.0, -1.0]);
+        assert_eq!(levels.read(0..1).unwrap(), want);
+        assert_eq!(levels.binarised().read(0..1).unwrap(), [1.0, -1.0, 1.0, -1.0]);
         let points = Set::samples(values.clone(), [2, 1, 1, 2]);
         assert_eq!((points.kind(), points.len()), (SampleKind::Points, 2));
-        assert_eq!(points.read(0..2), values);
+        assert_eq!(points.read(0..2).unwrap(), values);
     }
 
     #[test]
@@ -174,7 +187,7 @@ mod tests {
         assert_eq!(all, (0..dataset.len()).collect::<Vec<_>>());
         assert_eq!(a.labels().unwrap()[5], dataset.labels().unwrap()[left[5]] as usize);
         let mut image = vec![0.0; 16];
-        dataset.fill_batch(&[left[2]], &[false], &mut image);
-        assert_eq!(a.first(3).read(2..3), image);
+        dataset.fill_batch(&[left[2]], &[false], &mut image).unwrap();
+        assert_eq!(a.first(3).read(2..3).unwrap(), image);
     }
 }

@@ -69,8 +69,8 @@ pub(super) fn dataset(config: &Config, split: Split) -> Result<Dataset> {
 }
 
 /// Images `[n, h, w, c]` at `indices` of a data set, not mirrored.
-pub(super) fn images_at(dataset: &Dataset, indices: &[usize]) -> Vec<f32> {
+pub(super) fn images_at(dataset: &Dataset, indices: &[usize]) -> Result<Vec<f32>> {
     let mut images = vec![0.0; indices.len() * dataset.image_dims().iter().product::<usize>()];
-    dataset.fill_batch(indices, &vec![false; indices.len()], &mut images);
-    images
+    dataset.fill_batch(indices, &vec![false; indices.len()], &mut images)?;
+    Ok(images)
 }

@@ -56,7 +56,7 @@ impl Reference {
     fn new(classifier: &mut Classifier, train: &Dataset, binary: bool) -> Result<Reference> {
         let mut half = |part: usize| -> Result<Predictions> {
             let indices: Vec<usize> = (part..train.len()).step_by(2).collect();
-            let mut images = images_at(train, &indices);
+            let mut images = images_at(train, &indices)?;
             if binary {
                 binarise(&mut images);
             }

@@ -89,8 +89,12 @@ pub fn strip(images: &[f32], dims: [usize; 4]) -> Picture {
 }
 
 /// Arranges the images of a data set at `indices`.
-pub fn data_sheet(dataset: &Dataset, indices: &[usize], columns: Option<usize>) -> Picture {
-    arrange(indices.iter().map(|&i| dataset.image_u8(i)), indices.len(), dataset.image_dims(), columns)
+///
+/// # Errors
+/// Images that cannot be read.
+pub fn data_sheet(dataset: &Dataset, indices: &[usize], columns: Option<usize>) -> Result<Picture> {
+    let (images, dims) = (dataset.images_u8(indices)?, dataset.image_dims());
+    Ok(arrange(images.chunks_exact(dims.iter().product()), indices.len(), dims, columns))
 }
 
 fn arrange<'a>(images: impl Iterator<Item = &'a [u8]>, n: usize, dims: [usize; 3], columns: Option<usize>) -> Picture {

@@ -46,6 +46,11 @@ pub struct DataConfig {
     pub grey: bool,
     /// The labels of a set that has several kinds, such as `coarse` of CIFAR-100; empty: the usual ones.
     pub labels: String,
+    /// Megabytes of decoded images that are held in memory. Larger folders and parquet sets stay on the disk, and their
+    /// images are decoded as they are needed.
+    pub memory_limit: usize,
+    /// Images within which the order is random where blocks of them are read from the disk, as of parquet files.
+    pub shuffle_window: usize,
 }
 
 /// The optimisation of the network.
@@ -145,6 +150,7 @@ impl Precision {
 
 impl Default for DataConfig {
     fn default() -> Self {
+        let options = DataOptions::default();
         DataConfig {
             source: "glyphs".into(),
             split: Split::Train,
@@ -153,6 +159,8 @@ impl Default for DataConfig {
             flip: false,
             grey: false,
             labels: String::new(),
+            memory_limit: options.memory_limit,
+            shuffle_window: options.shuffle_window,
         }
     }
 }
@@ -233,6 +241,9 @@ impl Config {
         if self.data.source.is_empty() {
             return wrong("data.source is empty: \"glyphs\", or the path of a file or folder, is needed".into());
         }
+        if self.data.shuffle_window == 0 {
+            return wrong("data.shuffle_window = 0: a window holds at least 1 image".into());
+        }
         Ok(())
     }
 }
@@ -247,6 +258,8 @@ impl DataConfig {
             to_grey: self.grey,
             labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
             classes: (!self.classes.is_empty()).then(|| self.classes.clone()),
+            memory_limit: self.memory_limit,
+            shuffle_window: self.shuffle_window,
         }
     }
 }

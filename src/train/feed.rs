@@ -4,61 +4,66 @@ use super::config::Config;
 use super::trainer::Trainer;
 use super::validation::MeanLoss;
 use crate::Result;
-use crate::data::{Batch, Dataset, Loader, shuffled};
+use crate::data::{Batches, Dataset, Division};
 use crate::report::Record;
 use std::time::Instant;
 
 /// Hands batches to a trainer.
 pub struct Feed<'a> {
     dataset: &'a Dataset,
-    loader: Loader,
-    /// Place in the data set of each of the loader's samples; `None`: the same place.
-    training: Option<Vec<usize>>,
-    validation: Vec<usize>,
+    batches: Batches<'a>,
+    validation: Validation,
     conditional: bool,
-    batch: Batch,
     images: Vec<f32>,
     labels: Vec<i32>,
     /// Start of the wait for the step that finishes next.
     waited_since: Instant,
 }
 
+/// The samples that validate.
+enum Validation {
+    /// The samples at these places of the data set.
+    Places(Vec<usize>),
+    /// Samples in memory, of a data set that is read in blocks: each validation would read all of them.
+    Held(Dataset),
+}
+
 impl<'a> Feed<'a> {
     /// Prepares the batches of a configuration. The samples that validate are drawn by the seed.
-    pub fn new(config: &Config, dataset: &'a Dataset) -> Feed<'a> {
-        let (train, limit) = (&config.train, config.data.limit);
-        let images = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
-        let (training, validation) = split(images, train.validation_fraction, train.seed);
-        let trained_on = training.as_ref().map_or(images, Vec::len);
-        Feed {
+    ///
+    /// # Errors
+    /// Samples that validate and cannot be read, or take too much memory.
+    pub fn new(config: &Config, dataset: &'a Dataset) -> Result<Feed<'a>> {
+        let (train, data) = (&config.train, &config.data);
+        let mut division = Division::new(dataset, data.limit, train.validation_fraction, train.seed);
+        let places = std::mem::take(&mut division.validation);
+        let validation = if dataset.is_in_blocks() && !places.is_empty() {
+            Validation::Held(dataset.in_memory(&places, data.memory_limit)?)
+        } else {
+            Validation::Places(places)
+        };
+        let loader = division.loader(dataset, train.batch_size, train.seed, data.flip);
+        Ok(Feed {
             dataset,
-            loader: Loader::new(trained_on, train.batch_size, train.seed, config.data.flip),
-            training,
+            batches: Batches::new(dataset, loader),
             validation,
             conditional: config.model.classes() > 0,
-            batch: Batch::default(),
             images: vec![0.0; train.batch_size * dataset.image_dims().iter().product::<usize>()],
             labels: vec![0; train.batch_size],
             waited_since: Instant::now(),
-        }
+        })
     }
 
     /// Enqueues the trainer's next step.
     ///
     /// # Errors
-    /// As for [`Trainer::start`].
+    /// As for [`Trainer::start`], and samples that cannot be read.
     pub fn start(&mut self, trainer: &mut Trainer) -> Result<()> {
         if trainer.under_way() == 0 {
             self.waited_since = Instant::now();
         }
-        self.loader.fill(trainer.updates(), &mut self.batch);
-        if let Some(training) = &self.training {
-            self.batch.indices.iter_mut().for_each(|i| *i = training[*i]);
-        }
-        self.dataset.fill_batch(&self.batch.indices, &self.batch.flips, &mut self.images);
-        if self.conditional {
-            self.dataset.fill_labels(&self.batch.indices, &mut self.labels);
-        }
+        let labels = self.conditional.then_some(&mut self.labels[..]);
+        self.batches.fill(trainer.updates(), &mut self.images, labels)?;
         trainer.start(&self.images, &self.labels)
     }
 
@@ -84,56 +89,25 @@ impl<'a> Feed<'a> {
     /// Evaluates the loss on the samples that validate; `beat` is called now and then.
     ///
     /// # Errors
-    /// As for [`Trainer::validate`].
+    /// As for [`Trainer::validate`], and samples that cannot be read.
     pub fn validate(&self, trainer: &mut Trainer, beat: &mut dyn FnMut()) -> Result<MeanLoss> {
-        let flips = vec![false; self.validation.len()];
-        trainer.validate(self.validation.len(), |first, samples, labels| {
+        let places = match &self.validation {
+            Validation::Places(places) => places.clone(),
+            Validation::Held(dataset) => (0..dataset.len()).collect(),
+        };
+        let dataset = match &self.validation {
+            Validation::Places(_) => self.dataset,
+            Validation::Held(dataset) => dataset,
+        };
+        let flips = vec![false; places.len()];
+        trainer.validate(places.len(), |first, samples, labels| {
             beat();
-            let indices = &self.validation[first..][..labels.len()];
-            self.dataset.fill_batch(indices, &flips[..indices.len()], samples);
+            let indices = &places[first..][..labels.len()];
+            dataset.fill_batch(indices, &flips[..indices.len()], samples)?;
             if self.conditional {
-                self.dataset.fill_labels(indices, labels);
+                dataset.fill_labels(indices, labels);
             }
+            Ok(())
         })
-    }
-}
-
-/// Splits the samples into those to train on and a share that validates: at least one of each, unless the share is 0.
-fn split(samples: usize, fraction: f64, seed: u64) -> (Option<Vec<usize>>, Vec<usize>) {
-    match (fraction == 0.0, samples) {
-        (true, _) => return (None, Vec::new()),
-        // A single sample serves both.
-        (false, 1) => return (None, vec![0]),
-        _ => {}
-    }
-    let held_out = ((fraction * samples as f64).round() as usize).clamp(1, samples - 1);
-    let mut order = shuffled(samples, seed);
-    let validation = order.split_off(samples - held_out);
-    (Some(order), validation)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_loses_nothing_and_depends_on_the_seed() {
-        let (training, validation) = split(60_000, 0.2, 7);
-        let training = training.unwrap();
-        assert_eq!((training.len(), validation.len()), (48_000, 12_000));
-        let mut all = [training, validation.clone()].concat();
-        all.sort_unstable();
-        assert!(all.iter().copied().eq(0..60_000));
-        assert_eq!(split(60_000, 0.2, 7).1, validation);
-        assert_ne!(split(60_000, 0.2, 8).1, validation);
-    }
-
-    #[test]
-    fn both_parts_of_a_split_have_a_sample() {
-        for fraction in [0.001, 0.5, 0.999] {
-            let (training, validation) = split(3, fraction, 0);
-            assert!(!training.unwrap().is_empty() && !validation.is_empty(), "{fraction}");
-        }
-        assert_eq!(split(10, 0.0, 0), (None, Vec::new()));
     }
 }

@@ -96,7 +96,7 @@ impl Run<'_> {
         let stopping = self.validations(first)?;
         let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
         let ended = if needs_saving { course.save() } else { Ok(()) }
-            .and_then(|()| course.run(&mut Feed::new(self.config, &dataset)))
+            .and_then(|()| course.run(&mut Feed::new(self.config, &dataset)?))
             .and_then(|()| self.last_sheet(&mut course));
         let report = &mut course.log.report;
         match &ended {

@@ -66,7 +66,7 @@ impl RunReport {
             dir: dir.clone(),
             history,
             facts: facts(trainer, dataset)?,
-            data: data(dataset, config),
+            data: data(dataset, config)?,
             points: dataset.points().map(|points| some_points(dataset, points)),
             curve,
             config: config.to_toml(),
@@ -242,7 +242,7 @@ fn setting(config: &Config, key: &str) -> String {
 }
 
 /// A picture of the data, arranged as the model's samples are.
-fn data(dataset: &Dataset, config: &Config) -> Sheet {
+fn data(dataset: &Dataset, config: &Config) -> Result<Sheet> {
     let caption = format!("the data: {}", dataset.name());
     let content = match dataset.points() {
         Some(_) => {
@@ -251,8 +251,8 @@ fn data(dataset: &Dataset, config: &Config) -> Sheet {
         }
         None => {
             let n = if config.sample.n > 0 { config.sample.n } else { DATA_IMAGES };
-            Content::Png(data_sheet(dataset, &spread(dataset, n), None).png())
+            Content::Png(data_sheet(dataset, &spread(dataset, n), None)?.png())
         }
     };
-    Sheet { caption, content }
+    Ok(Sheet { caption, content })
 }

@@ -295,11 +295,15 @@ impl Trainer {
     /// those from `first` on. Noise and times are the same in every validation of the run.
     ///
     /// # Errors
-    /// A failure of the device.
+    /// A failure of the device, or the first of `batch`.
     ///
     /// # Panics
     /// If the configuration does not validate.
-    pub fn validate(&mut self, n: usize, batch: impl FnMut(usize, &mut [f32], &mut [i32])) -> Result<MeanLoss> {
+    pub fn validate(
+        &mut self,
+        n: usize,
+        batch: impl FnMut(usize, &mut [f32], &mut [i32]) -> Result<()>,
+    ) -> Result<MeanLoss> {
         let validator = self.validator.as_mut().expect("validation is configured");
         validator.loss(&mut self.session, n, batch)
     }

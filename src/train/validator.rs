@@ -45,12 +45,12 @@ impl Validator {
     /// Mean loss of `n` samples: `batch(first, samples, labels)` fills the buffers with those from `first` on.
     ///
     /// # Errors
-    /// A failure of the device.
+    /// A failure of the device, or the first of `batch`.
     pub fn loss(
         &mut self,
         session: &mut Session,
         n: usize,
-        mut batch: impl FnMut(usize, &mut [f32], &mut [i32]),
+        mut batch: impl FnMut(usize, &mut [f32], &mut [i32]) -> Result<()>,
     ) -> Result<MeanLoss> {
         let [channels, values, out_values] = self.sizes;
         let chunk = self.probe.chunk();
@@ -60,7 +60,7 @@ impl Validator {
         for (i, times) in times.chunks(chunk).enumerate() {
             let first = i * chunk;
             let (samples, labels) = (&mut samples[..times.len() * values], &mut labels[..times.len()]);
-            batch(first, samples, labels);
+            batch(first, samples, labels)?;
             let process = self.objective.process();
             let points: Vec<ProbePoint> = times.iter().map(|&t| ProbePoint::new(process, t)).collect();
             // No step of training has this number.

@@ -84,8 +84,14 @@ fn checked_header(codec: &Codec, input: &mut Input) -> Result<Header, String> {
     }
 }
 
+/// One line, of some length at most: some decoders list all samples of a damaged image.
 fn unreadable(reason: impl ToString) -> String {
-    format!("unreadable image: {}", reason.to_string().replace('\n', " "))
+    const MOST_CHARS: usize = 300;
+    let reason = reason.to_string().replace('\n', " ");
+    match reason.char_indices().nth(MOST_CHARS) {
+        Some((end, _)) => format!("unreadable image: {}...", &reason[..end]),
+        None => format!("unreadable image: {reason}"),
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn every_codec_shows_the_same_picture() {
         let err = worst(&decode(&fixture(name)).unwrap(), &colour);
         assert!(err <= bound, "{name} differs by {err}");
     }
-    for name in ["grey.bmp", "grey.gif", "grey.tiff", "grey16.tiff"] {
+    for name in ["grey.bmp", "grey.gif", "grey.tiff", "grey16.tiff", "grey32.tiff"] {
         assert_eq!(decode(&fixture(name)).unwrap(), grey, "{name}");
         assert!(header(&fixture(name)).unwrap().grey, "{name}");
     }
@@ -86,6 +86,21 @@ fn a_file_cut_short_is_no_image() {
             assert!(message.contains("unreadable image: ") && !message.contains('\n'), "{message}");
         }
     }
+}
+
+/// Wide integers from 0 to 255 are bytes; what floating point means is not known.
+#[test]
+fn samples_that_are_no_bytes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tiff = fs::read(fixture("grey32.tiff")).unwrap();
+    let at = tiff.windows(4).position(|word| word == [210, 0, 0, 0]).unwrap();
+    tiff[at + 1] = 1;
+    let path = folder.path().join("wide.tiff");
+    fs::write(&path, tiff).unwrap();
+    let message = decode(&path).unwrap_err();
+    assert!(message.contains("a sample of 466: 0 to 255 are read"), "{message}");
+    let message = decode(&fixture("float.tiff")).unwrap_err();
+    assert!(message.contains("floating point") && message.contains("astype(\"uint8\")"), "{message}");
 }
 
 #[test]

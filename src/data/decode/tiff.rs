@@ -1,4 +1,7 @@
-//! TIFF, by the crate `tiff`: the first image, in grey, RGB or a palette of 8 bits.
+//! TIFF, by the crate `tiff`: the first image, in grey, RGB or a palette of 8 bits, or grey in wider
+//! integers.
+
+use std::fmt::Display;
 
 use ::tiff::{
     ColorType, TiffError,
@@ -42,7 +45,7 @@ fn decode(input: &mut Input) -> Decoded<Image> {
         _ => None,
     };
     let (samples, channels) = match color {
-        ColorType::Gray(8 | 16) | ColorType::Palette(8) => (1, 1),
+        ColorType::Gray(8 | 16 | 32 | 64) | ColorType::Palette(8) => (1, 1),
         ColorType::GrayA(8 | 16) => (2, 1),
         ColorType::RGB(8 | 16) => (3, 3),
         ColorType::RGBA(8 | 16) => (4, 3),
@@ -51,7 +54,13 @@ fn decode(input: &mut Input) -> Decoded<Image> {
     let pixels: Vec<u8> = match decoder.read_image()? {
         DecodingResult::U8(pixels) => pixels,
         DecodingResult::U16(pixels) => pixels.into_iter().map(to_8_bits).collect(),
-        _ => return Err("samples that are no bytes or words are not read".into()),
+        DecodingResult::U32(pixels) => bytes(&pixels)?,
+        DecodingResult::I32(pixels) => bytes(&pixels)?,
+        DecodingResult::F32(_) | DecodingResult::F64(_) => {
+            let remedy = "store bytes, such as (255 * image).round().astype(\"uint8\")";
+            return Err(format!("samples of floating point, whose range is not known: {remedy}").into());
+        }
+        _ => return Err("samples of this type are not read; bytes are".into()),
     };
     if pixels.len() != height * width * samples {
         return Err("planes of separate colours are not read".into());
@@ -60,6 +69,12 @@ fn decode(input: &mut Input) -> Decoded<Image> {
         Some(palette) => Ok(Image { height, width, channels: 3, pixels: look_up(&pixels, &palette)? }),
         None => Ok(Image { height, width, channels, pixels: drop_alpha(pixels, samples, channels) }),
     }
+}
+
+/// Samples of 32 bits, as which Pillow and `datasets` store arrays of integers, where all of them are bytes.
+fn bytes<T: Copy + Display + TryInto<u8>>(samples: &[T]) -> Decoded<Vec<u8>> {
+    let byte = |&sample: &T| sample.try_into().map_err(|_| format!("a sample of {sample}: 0 to 255 are read"));
+    Ok(samples.iter().map(byte).collect::<Result<_, String>>()?)
 }
 
 /// Colours of a palette that lists all reds, then all greens, then all blues.

@@ -49,6 +49,11 @@ pub(in crate::data) trait Format: Debug + Sync {
         Ok(false)
     }
 
+    /// True where the files name their labels themselves: then `read` refuses a kind that they do not have.
+    fn names_labels(&self) -> bool {
+        false
+    }
+
     /// Pairs files of samples with files of labels; both are of one split of `folder`.
     ///
     /// # Errors

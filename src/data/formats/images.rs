@@ -1,17 +1,21 @@
 //! Folders of image files, one sub-folder per class.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 
 use super::format::{Description, Format, Head, Holds, Listing};
 use super::prefix::{PREFIX, prefixes_note};
 use crate::data::{
-    dataset::{Dataset, Samples, luma, refuse_grey},
-    decode::{self, Header, Image},
+    dataset::{Dataset, Samples, refuse_grey},
+    decode::{self, Header},
     names::display_name,
     options::DataOptions,
-    resize::Resize,
+    shape::Shape,
+    stream::Loose,
     tree::Tree,
 };
 use crate::{Error, Result};
@@ -49,7 +53,8 @@ impl Format for Images {
     }
 }
 
-/// Decodes the images of a listing, each brought to one size and number of channels.
+/// Decodes the images of a listing, each brought to one size and number of channels, or leaves them on the disk where they
+/// would take too much memory.
 pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Result<Dataset> {
     // All headers first: they settle the channels and find broken files before the long work begins.
     let (tree, files) = (&listing.tree, &listing.samples);
@@ -63,22 +68,21 @@ pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Re
     }
     let [height, width] = options.size.unwrap_or(headers[0].upright());
 
-    let mut pixels = reserve(source, [files.len(), height, width, channels])?;
-    let images = pixels.par_chunks_exact_mut(height * width * channels).zip(files);
-    let decoded = images.try_for_each(|(out, path)| {
-        let image = decode::decode(&mut tree.open(path)?)?;
-        let from = [image.height, image.width];
-        let bytes = with_channels(image, channels);
-        if from == [height, width] {
-            out.copy_from_slice(&bytes);
-        } else {
-            Resize::new(from, [height, width]).apply(&bytes, channels, out);
+    let shape = Shape { height, width, channels, to_grey: options.to_grey };
+    let samples = if shape.bytes().saturating_mul(files.len()) > options.limit_bytes() {
+        Samples::on_disk(Arc::new(Loose { tree: tree.clone(), files: files.clone() }), shape, options)
+    } else {
+        let mut pixels = reserve(source, [files.len(), height, width, channels])?;
+        let images = pixels.par_chunks_exact_mut(shape.bytes()).zip(files);
+        let decoded = images.try_for_each(|(out, path)| {
+            shape.fit(decode::decode(&mut tree.open(path)?)?, out);
+            Ok::<(), String>(())
+        });
+        if decoded.is_err() {
+            return Err(all_unreadable(source, tree, files));
         }
-        Ok::<(), String>(())
-    });
-    if decoded.is_err() {
-        return Err(all_unreadable(source, tree, files));
-    }
+        Samples::in_memory(pixels)
+    };
 
     let place = tree.archive(&files[0]).map_or_else(String::new, |archive| format!(" in {}", archive.packing()));
     let origin = listing.classes.as_ref().map_or_else(String::new, |classes| format!(", {}", classes.origin));
@@ -93,7 +97,7 @@ pub(super) fn read(source: &Path, listing: Listing, options: &DataOptions) -> Re
         height,
         width,
         channels,
-        samples: Samples::in_memory(pixels),
+        samples,
         labels,
         class_names: class_names.unwrap_or_default(),
         notes: listing.notes.into_iter().chain(turned).chain(prefixes).collect(),
@@ -132,13 +136,4 @@ fn all_unreadable(source: &Path, tree: &Tree, files: &[PathBuf]) -> Error {
     let shown = faults.iter().take(SHOWN).map(reason).collect::<Vec<_>>().join(", ");
     let more = if faults.len() > SHOWN { ", ..." } else { "" };
     Error::format(source, format!("{} unreadable images: {shown}{more}", faults.len()))
-}
-
-/// The pixels of an image with 1 or 3 channels.
-fn with_channels(image: Image, channels: usize) -> Vec<u8> {
-    match (image.channels, channels) {
-        (3, 1) => image.pixels.chunks_exact(3).map(|rgb| luma([rgb[0], rgb[1], rgb[2]])).collect(),
-        (1, 3) => image.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
-        _ => image.pixels,
-    }
 }

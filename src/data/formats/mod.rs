@@ -8,6 +8,7 @@ mod idx;
 mod images;
 mod mat;
 mod npz;
+mod parquet;
 mod prefix;
 mod stl10;
 mod svhn;
@@ -17,7 +18,7 @@ pub(super) use format::{Classes, Format, Holds, LAST_CLASS, Listing, number};
 pub(super) use prefix::{PREFIX, by_prefix};
 
 /// All formats, in the order in which they are looked for.
-pub(super) const FORMATS: [&dyn Format; 10] = [
+pub(super) const FORMATS: [&dyn Format; 11] = [
     &idx::Idx,
     // Before CIFAR's files, in which any byte may stand after the labels.
     &stl10::Stl10,
@@ -27,6 +28,7 @@ pub(super) const FORMATS: [&dyn Format; 10] = [
     &cifar_python::CIFAR_100,
     &svhn::Svhn,
     &npz::Npz,
+    &parquet::Parquet,
     &webdataset::WebDataset,
     &images::Images,
 ];

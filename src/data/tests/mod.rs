@@ -3,6 +3,9 @@
 mod archives;
 mod layouts;
 mod mutations;
+mod parquet;
+mod parquet_file;
+mod streaming;
 mod torchvision;
 mod webdataset;
 
@@ -337,7 +340,7 @@ fn a_batch_is_scaled_and_mirrored() {
     let dataset = load(&path);
     assert_eq!(dataset.image_dims(), [1, 2, 3]);
     let mut batch = [f32::NAN; 12];
-    dataset.fill_batch(&[0, 1], &[false, true], &mut batch);
+    dataset.fill_batch(&[0, 1], &[false, true], &mut batch).unwrap();
     assert_eq!(batch[..2], [-1.0, 1.0]);
     let levels = batch.map(|x| x * 127.5 + 127.5);
     for (level, expected) in levels.into_iter().zip([0u8, 255, 1, 2, 3, 4, 40, 50, 60, 10, 20, 30]) {

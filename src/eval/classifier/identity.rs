@@ -72,10 +72,7 @@ impl Identity {
         if test.image_dims() != image_dims || test.class_names() != class_names {
             return Err(Error::Config(format!("{name}: the test split has other classes than the training split")));
         }
-        let data = [train, test].map(|dataset| {
-            let pixels = (0..dataset.len()).fold(0, |crc, i| crc32c::crc32c_append(crc, dataset.image_u8(i)));
-            crc32c::crc32c_append(pixels, bytemuck::cast_slice(dataset.labels().unwrap_or_default()))
-        });
+        let data = [checksum(train)?, checksum(test)?];
         Ok(Identity { config: config.clone(), image_dims, class_names, data })
     }
 
@@ -90,4 +87,16 @@ impl Identity {
         let [h, w, c] = self.image_dims;
         store.tensor(&[n, h, w, c], DType::F32)
     }
+}
+
+/// CRC-32C of images and labels.
+fn checksum(dataset: &Dataset) -> Result<u32> {
+    /// Images that are read together.
+    const TOGETHER: usize = 4096;
+    let mut sum = 0;
+    for first in (0..dataset.len()).step_by(TOGETHER) {
+        let indices: Vec<usize> = (first..dataset.len().min(first + TOGETHER)).collect();
+        sum = crc32c::crc32c_append(sum, &dataset.images_u8(&indices)?);
+    }
+    Ok(crc32c::crc32c_append(sum, bytemuck::cast_slice(dataset.labels().unwrap_or_default())))
 }

@@ -177,7 +177,7 @@ impl Classifier {
         let mut right = 0;
         for indices in all.chunks(10 * CHUNK_IMAGES) {
             let mut images = vec![0.0; indices.len() * self.images.numel() / CHUNK_IMAGES];
-            dataset.fill_batch(indices, &vec![false; indices.len()], &mut images);
+            dataset.fill_batch(indices, &vec![false; indices.len()], &mut images)?;
             let predicted = self.evaluate(&images)?.classes();
             right += predicted.iter().zip(indices).filter(|&(&class, &i)| class == labels[i] as usize).count();
         }
@@ -229,7 +229,7 @@ mod tests {
             Classifier::train_or_load_as(&config, Device::Cpu, [&train, &test], &cache, progress).unwrap()
         };
         let mut images = vec![0.0; 7 * 64];
-        test.fill_batch(&[3, 1, 4, 1, 5, 9, 2], &[false; 7], &mut images);
+        test.fill_batch(&[3, 1, 4, 1, 5, 9, 2], &[false; 7], &mut images).unwrap();
         let mut trained = classifier(0);
         assert!(trained.test_accuracy() >= 0.95, "accuracy {}", trained.test_accuracy());
         let mut loaded = classifier(0);

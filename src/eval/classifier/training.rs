@@ -2,7 +2,7 @@
 
 use super::identity::{ClassifierConfig, Identity};
 use super::network::Network;
-use crate::data::{Batch, Dataset, Loader};
+use crate::data::{Batches, Dataset, Division};
 use crate::engine::ops::adam::{AdamHyper, AdamTensors, adam};
 use crate::engine::ops::cross_entropy::cross_entropy;
 use crate::engine::ops::grad_norm::grad_norm;
@@ -60,13 +60,12 @@ impl Training {
             lr_schedule: LrSchedule::Cosine,
             ..TrainConfig::default()
         };
-        let loader = Loader::new(dataset.len(), config.batch_size, config.seed, config.flip);
-        let (mut batch, mut labels) = (Batch::default(), vec![0; config.batch_size]);
+        let loader =
+            Division::new(dataset, 0, 0.0, config.seed).loader(dataset, config.batch_size, config.seed, config.flip);
+        let (mut batches, mut labels) = (Batches::new(dataset, loader), vec![0; config.batch_size]);
         let mut images = vec![0.0; self.images.numel()];
         for i in 0..steps {
-            loader.fill(i, &mut batch);
-            dataset.fill_batch(&batch.indices, &batch.flips, &mut images);
-            dataset.fill_labels(&batch.indices, &mut labels);
+            batches.fill(i, &mut images, Some(&mut labels))?;
             session.write(self.images, &images)?;
             session.write_i32(self.labels, &labels)?;
             session.run(&mut step)?;

@@ -69,7 +69,7 @@ fn losses(context: &mut Context, model: &mut LoadedModel, test: &Dataset, n: usi
     for first in (0..n).step_by(model.chunk()) {
         context.check_stop()?;
         let indices: Vec<usize> = (first..n.min(first + model.chunk())).collect();
-        let x = images_at(test, &indices);
+        let x = images_at(test, &indices)?;
         let times: Vec<f64> = indices.iter().map(|&i| time(i, n)).collect();
         let rng = RngState { seed: FRESH_SEED, step: 0, first_image: first as u32 };
         let answers = model.ask(&x, &times, &[], rng)?;
@@ -96,7 +96,7 @@ impl Reference {
         let mut features = Vec::new();
         for first in (0..train.len()).step_by(1000) {
             let indices: Vec<usize> = (first..train.len().min(first + 1000)).collect();
-            features.extend(network.features(&images_at(train, &indices), [indices.len(), h, w, c])?);
+            features.extend(network.features(&images_at(train, &indices)?, [indices.len(), h, w, c])?);
         }
         let real = Moments::of(&features, network.dims())?;
         Ok(Some(Reference { network, real }))

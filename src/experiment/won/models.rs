@@ -14,12 +14,12 @@ use crate::train::Config;
 use anyhow::{Result, bail};
 
 /// Samples and real images side by side: odd columns real, even columns generated.
-fn pairs(dataset: &Dataset, samples: &Samples) -> Vec<f32> {
+fn pairs(dataset: &Dataset, samples: &Samples) -> Result<Vec<f32>> {
     let n = samples.dims[0];
     let values = samples.images.len() / n;
-    let real = images_at(dataset, &(0..n).collect::<Vec<_>>());
+    let real = images_at(dataset, &(0..n).collect::<Vec<_>>())?;
     let one = |i: usize| [&real[i * values..][..values], &samples.images[i * values..][..values]].concat();
-    (0..n).flat_map(one).collect()
+    Ok((0..n).flat_map(one).collect())
 }
 
 /// Training loss, smoothed, and validation loss with its standard error.
@@ -108,7 +108,7 @@ fn show(context: &mut Context, page: &mut Page, network: Network, config: &Confi
         &grid(&first(64).images, [64, h, w, c], Some(8)),
     );
     let real = dataset(config, Split::Train)?;
-    let both = pairs(&real, &first(32));
+    let both = pairs(&real, &first(32))?;
     let caption = format!("{name}: odd columns real, even columns generated (they are not pairs).");
     page.picture(&format!("{stem}-pairs"), &caption, &grid(&both, [64, h, w, c], Some(8)));
     let plot = curves(&read_metrics(&run.metrics())?, config, real.len())?;
