@@ -1,4 +1,4 @@
-//! What leaves the program: samples as files that other programs read, under names that say what is in them.
+//! Samples as files that other programs read, under names that say what is in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

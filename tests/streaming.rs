@@ -45,7 +45,7 @@ fn a_run_from_the_disk_has_the_same_bits_at_any_thread_count_and_after_a_resume(
             "train.validation_fraction=0.05",
             "train.validate_every=4",
         ];
-        settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         let said = command.args(more).assert().success();
         (run, String::from_utf8(said.get_output().stdout.clone()).unwrap())
     };

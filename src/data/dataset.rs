@@ -1,49 +1,16 @@
 //! A set of 8-bit images of one size, or of points of the plane, and the way from them to a batch of numbers.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::classes::ClassFilter;
+pub(super) use super::pixels::Pixels;
 use super::resize::Resize;
 use super::shape::luma;
+pub use super::split::Split;
 use super::stream::Stream;
 use crate::{Error, Result, levels};
-
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    #[default]
-    Train,
-    Test,
-}
-
-impl Split {
-    pub(super) const ALL: [Split; 2] = [Split::Train, Split::Test];
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Split::Train => "train",
-            Split::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Split> {
-        match name {
-            "train" => Ok(Split::Train),
-            "test" => Ok(Split::Test),
-            _ => Err(Error::Config(format!("unknown split \"{name}\"; there are \"train\" and \"test\""))),
-        }
-    }
-}
 
 /// Samples `[n, h, w, c]`, images of 8 bits or points of the plane, with their labels where there are any.
 #[derive(Debug)]
@@ -75,26 +42,6 @@ pub(super) enum Samples {
 impl Samples {
     pub(super) fn in_memory(bytes: Vec<u8>) -> Samples {
         Samples::Images(Pixels::Memory(bytes))
-    }
-}
-
-/// The bytes of images, and where they lie.
-#[derive(Debug)]
-pub(super) enum Pixels {
-    Memory(Vec<u8>),
-    /// In a mapped file, after `offset` bytes of header.
-    Mapped {
-        map: Mmap,
-        offset: usize,
-    },
-}
-
-impl Pixels {
-    pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Pixels::Memory(bytes) => bytes,
-            Pixels::Mapped { map, offset } => &map[*offset..],
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::dataset::Split;
+use super::split::Split;
 
 /// Folders and files that systems and file managers leave beside data: thumbnails, and the other half of Apple's files.
 const LEFTOVERS: [&str; 4] = ["@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"];

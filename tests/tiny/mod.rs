@@ -35,6 +35,7 @@ pub fn ddpm() -> Command {
 }
 
 /// Trains, with further arguments, and expects success.
+#[allow(dead_code)]
 pub fn train(out: &Path, more: &[&str]) -> String {
     let assert = ddpm().args(tiny_args(out)).args(more).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()

@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use crate::data::dataset::Pixels;
+use crate::data::pixels::Pixels;
 use crate::engine::device::map_file;
 use crate::{Error, Result};
 
