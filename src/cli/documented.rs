@@ -36,7 +36,7 @@ fn words(line: &str) -> Option<Vec<String>> {
         &line[5..]
     } else {
         // Behind a profiler or a launcher.
-        line.split_once(" ddpm ").filter(|(before, _)| !before.contains(['#', '`']))?.1
+        line.split_once(" ddpm ").filter(|(before, _)| !before.contains(['#', '`']) && !before.ends_with("-t"))?.1
     };
     let command = command.split(" #").next().unwrap_or_default();
     let command = command.split("   ").next().unwrap_or_default().split("; ").next().unwrap_or_default();
@@ -93,6 +93,7 @@ fn every_command_line_that_is_shown_is_accepted() {
         let shown = format!("{}: ddpm {}", line.place, line.words.join(" "));
         match parsed {
             Ok(_) => wrong.extend(check_settings(line).err().map(|error| format!("{shown}\n    {error}"))),
+            Err(error) if [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion].contains(&error.kind()) => {}
             Err(error) if line.is_prose && is_unfinished(error.kind()) => {}
             Err(error) => wrong.push(format!("{shown}\n    {}", error.to_string().lines().next().unwrap_or_default())),
         }

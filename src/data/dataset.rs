@@ -9,7 +9,7 @@ pub(super) use super::pixels::Pixels;
 use super::resize::Resize;
 use super::shape::luma;
 pub use super::split::Split;
-use super::stream::Stream;
+use super::stream::ImageStream;
 use crate::{Error, Result, levels};
 
 /// Samples `[n, h, w, c]`, images of 8 bits or points of the plane, with their labels where there are any.
@@ -34,7 +34,7 @@ pub(super) enum Samples {
     /// `[n, h, w, c]`
     Images(Pixels),
     /// Images that stay on the disk.
-    Stream(Arc<Stream>),
+    Stream(Arc<ImageStream>),
     /// `[n, 1, 1, 2]`, as a model sees them.
     Points(Vec<f32>),
 }

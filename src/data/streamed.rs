@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::dataset::{Dataset, Samples};
 use super::options::DataOptions;
 use super::shape::Shape;
-use super::stream::{ImageFiles, Stream};
+use super::stream::{ImageFiles, ImageStream};
 use crate::{Error, Result};
 
 /// Images that are brought into memory together.
@@ -14,12 +14,12 @@ const TOGETHER: usize = 4096;
 impl Samples {
     /// Images of files that stay on the disk, for now at least.
     pub(super) fn on_disk(files: Arc<dyn ImageFiles>, shape: Shape, options: &DataOptions) -> Samples {
-        Samples::Stream(Arc::new(Stream::new(files, shape, options.shuffle_window)))
+        Samples::Stream(Arc::new(ImageStream::new(files, shape, options.shuffle_window)))
     }
 }
 
 impl Dataset {
-    fn stream(&self) -> Option<&Stream> {
+    fn stream(&self) -> Option<&ImageStream> {
         match &self.samples {
             Samples::Stream(stream) => Some(stream),
             Samples::Images(_) | Samples::Points(_) => None,
@@ -98,7 +98,7 @@ impl Dataset {
 }
 
 /// Refuses windows whose encoded images take more memory than the limit: the one that is read, and the next one.
-fn check_windows(name: &str, stream: &Stream, options: &DataOptions) -> Result<()> {
+fn check_windows(name: &str, stream: &ImageStream, options: &DataOptions) -> Result<()> {
     let window = stream.window().min(stream.len());
     let needed = stream.mean_bytes().unwrap_or(0).saturating_mul(2 * window);
     if needed <= options.limit_bytes() {

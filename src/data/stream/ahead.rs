@@ -10,7 +10,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Held, Stream};
+use super::{Held, ImageStream};
 use crate::Result;
 use crate::data::loader::{Batch, Loader};
 
@@ -31,7 +31,7 @@ pub(in crate::data) struct Ahead {
 
 impl Ahead {
     /// Begins with the batch of a step.
-    pub fn start(stream: &Arc<Stream>, loader: &Loader, step: u64) -> Ahead {
+    pub fn start(stream: &Arc<ImageStream>, loader: &Loader, step: u64) -> Ahead {
         let together = (TOGETHER_IMAGES / loader.batch_images()).max(1);
         let (sender, decoded) = sync_channel(2 * together);
         let (stream, loader) = (Arc::clone(stream), loader.clone());
@@ -70,7 +70,7 @@ impl Drop for Ahead {
 }
 
 /// Decodes batches until nobody takes them, or one fails.
-fn prepare(stream: &Stream, mut loader: Loader, first: u64, together: u64, sender: &SyncSender<Result<Decoded>>) {
+fn prepare(stream: &ImageStream, mut loader: Loader, first: u64, together: u64, sender: &SyncSender<Result<Decoded>>) {
     let mut sight = Sight::default();
     for step in (first..).step_by(together as usize) {
         match decode(stream, &mut loader, &mut sight, step..step + together) {
@@ -91,7 +91,7 @@ fn prepare(stream: &Stream, mut loader: Loader, first: u64, together: u64, sende
 }
 
 /// Decodes the batches of some steps together.
-fn decode(stream: &Stream, loader: &mut Loader, sight: &mut Sight, steps: Range<u64>) -> Result<Vec<Decoded>> {
+fn decode(stream: &ImageStream, loader: &mut Loader, sight: &mut Sight, steps: Range<u64>) -> Result<Vec<Decoded>> {
     let batch_images = loader.batch_images() as u64;
     sight.move_to(stream, loader, steps.start * batch_images..steps.end * batch_images)?;
     let batches: Vec<Batch> = steps.map(|step| loader.batch(step)).collect();
@@ -115,7 +115,7 @@ struct Sight {
 
 impl Sight {
     /// Holds what some positions need and a window from there on, and lets go of what they do not need any more.
-    fn move_to(&mut self, stream: &Stream, loader: &mut Loader, positions: Range<u64>) -> Result<()> {
+    fn move_to(&mut self, stream: &ImageStream, loader: &mut Loader, positions: Range<u64>) -> Result<()> {
         let Some(windows) = loader.in_blocks() else { return Ok(()) };
         let start = windows.window_start(positions.start);
         while let Some(&(_, block)) = self.ends.front().filter(|(end, _)| *end <= start) {
@@ -177,7 +177,7 @@ mod tests {
     fn what_is_in_memory_is_bounded_and_read_once() {
         let files = Arc::new(Noting::default());
         let shape = Shape { height: 1, width: 1, channels: 1, to_grey: false };
-        let stream = Stream::new(Arc::clone(&files) as Arc<dyn ImageFiles>, shape, WINDOW);
+        let stream = ImageStream::new(Arc::clone(&files) as Arc<dyn ImageFiles>, shape, WINDOW);
         for first in [0, 137] {
             files.0.lock().unwrap().clear();
             let windows = Windows::new(stream.blocks().unwrap(), None, WINDOW, 3);

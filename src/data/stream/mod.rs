@@ -1,6 +1,6 @@
 //! Images that stay on the disk and are decoded when they are needed.
 //!
-//! A [`Stream`] reads image files in blocks, such as the groups of rows of a parquet file. Any sample can be asked for;
+//! An [`ImageStream`] reads image files in blocks, such as the groups of rows of a parquet file. Any sample can be asked for;
 //! samples in the order of the files, or in that of [`Windows`](super::windows::Windows), are what it is fast at. What is
 //! in memory is bounded: some blocks for those who ask, and for training, which is [`Ahead`], two windows of encoded
 //! images and a few batches of decoded ones.
@@ -30,7 +30,7 @@ const SCANNED_FILES: usize = 2000;
 
 /// A source of images of one shape.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct ImageStream {
     files: Arc<dyn ImageFiles>,
     shape: Shape,
     /// The first file of each block, and the number of files at the end; empty where every file is a block.
@@ -55,9 +55,9 @@ enum Chosen {
     Members(Arc<Members>),
 }
 
-impl Stream {
+impl ImageStream {
     /// All images of `files`, brought to a shape.
-    pub fn new(files: Arc<dyn ImageFiles>, shape: Shape, window: usize) -> Stream {
+    pub fn new(files: Arc<dyn ImageFiles>, shape: Shape, window: usize) -> ImageStream {
         let (len, first_files) = match files.layout() {
             Layout::Single(len) => (len, Arc::from([])),
             Layout::Blocks(sizes) => {
@@ -69,7 +69,16 @@ impl Stream {
             }
         };
         let first_samples = Arc::clone(&first_files);
-        Stream { files, shape, first_files, first_samples, chosen: Chosen::All, len, window, last: Mutex::default() }
+        ImageStream {
+            files,
+            shape,
+            first_files,
+            first_samples,
+            chosen: Chosen::All,
+            len,
+            window,
+            last: Mutex::default(),
+        }
     }
 
     /// The number of samples.
@@ -97,7 +106,7 @@ impl Stream {
     }
 
     /// Some of the samples, in this order; of files in blocks the order must be that of the files.
-    pub fn part(&self, samples: &[usize]) -> Stream {
+    pub fn part(&self, samples: &[usize]) -> ImageStream {
         let files: Vec<usize> = samples.iter().map(|&sample| self.file_of(sample)).collect();
         let (mut first_samples, len) = (Arc::clone(&self.first_samples), samples.len());
         let chosen = if self.first_files.is_empty() {
@@ -111,7 +120,7 @@ impl Stream {
         };
         let (files, first_files) = (Arc::clone(&self.files), Arc::clone(&self.first_files));
         let (shape, window, last) = (self.shape, self.window, Mutex::default());
-        Stream { files, shape, first_files, first_samples, chosen, len, window, last }
+        ImageStream { files, shape, first_files, first_samples, chosen, len, window, last }
     }
 
     /// Decodes the samples at `indices` to `out`, `[n, h, w, c]`.
