@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`config`] -> [`program`] -> [`trainer`] -> [`checkpoint`] -> [`run`].
 
+mod cautions;
 pub mod checkpoint;
 pub mod config;
 mod course;

@@ -111,6 +111,9 @@ impl Run<'_> {
         Ok(self.outcome(step, &course.stopping))
     }
 
+        if first == 0 {
+            self.config.cautions()?.iter().for_each(|text| watch(Event::Warning(text)));
+        }
     /// Adds what is left and what to do to the error of a full disk.
     fn explained(&self, error: &Error) -> Error {
         let dir = self.dir.path();
