@@ -82,6 +82,9 @@ pub struct TrainConfig {
     pub ema_decay: f64,
     /// Type in which activations are stored.
     pub precision: Precision,
+    /// Moving averages instead of that one, such as `["power=0.75", "half-life=500000"]`: see
+    /// [`averages`](super::averages). Samples are drawn with the first, `--ema` chooses another.
+    pub ema: Vec<String>,
     /// Steps between checkpoints; 0: only the last step.
     pub checkpoint_every: u64,
     /// Minutes after which a checkpoint is written though none is due by the steps; 0: never.
@@ -187,6 +190,7 @@ impl Default for TrainConfig {
             seed: 0,
         }
     }
+            ema: Vec::new(),
 }
 
 impl Config {

@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`config`] -> [`program`] -> [`trainer`] -> [`checkpoint`] -> [`run`].
 
+pub mod averages;
 mod cautions;
 pub mod checkpoint;
 pub mod config;

@@ -35,7 +35,7 @@ pub struct Trainer {
     params: ParamSet,
     session: Session,
     weights: Weights,
-    /// Moving average of the weights, which samples are drawn with.
+    /// First moving average of the weights, which samples are drawn with.
     average: Weights,
     state: OptimizerState,
     inputs: StepInputs,
@@ -150,7 +150,9 @@ impl Trainer {
     pub fn start_from(&mut self, weights: &[f32]) -> Result<()> {
         assert_eq!(self.step, 0, "the optimiser has seen other weights");
         self.weights.write(&mut self.session, weights)?;
-        self.average.write(&mut self.session, weights)
+        self.average.write(&mut self.session, weights)?;
+        let further = self.config.train.further_averages();
+        if further == 0 { Ok(()) } else { self.session.write(self.state.further, &weights.repeat(further)) }
     }
 
     /// Goes back to a state that [`Trainer::state`] gave.
@@ -161,6 +163,9 @@ impl Trainer {
         self.weights.write(&mut self.session, &state.weights)?;
         self.average.write(&mut self.session, &state.ema)?;
         self.session.write(self.state.m, &state.adam_m)?;
+        if !state.further.is_empty() {
+            self.session.write(self.state.further, &state.further.concat())?;
+        }
         self.session.write(self.state.v, &state.adam_v)?;
         self.step = state.step;
         Ok(())
@@ -176,11 +181,20 @@ impl Trainer {
             weights: self.session.read(self.weights.values)?,
             ema: self.session.read(self.average.values)?,
             adam_m: self.session.read(self.state.m)?,
+            further: self.further_averages()?,
             adam_v: self.session.read(self.state.v)?,
         })
     }
 
     /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
+    fn further_averages(&mut self) -> Result<Vec<Vec<f32>>> {
+        if self.state.further.is_empty() {
+            return Ok(Vec::new());
+        }
+        let flat = self.session.read(self.state.further)?;
+        Ok(flat.chunks_exact(self.params.flat_len()).map(<[f32]>::to_vec).collect())
+    }
+
     /// their labels.
     ///
     /// # Errors
