@@ -57,9 +57,8 @@ pub struct Args {
     /// Change a setting of the sample or the diffusion section, e.g. --set sample.langevin_steps=50; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Use the weights themselves, not their moving average
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    weights: super::weights::WeightsArgs,
     /// The sheet to write [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
@@ -110,7 +109,7 @@ impl Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut model = open_model(&args.model, args.raw)?;
+    let mut model = open_model(&args.model, &args.weights)?;
     model.config = model.config.with_settings(&args.settings()?)?;
     model.config.diffusion.validate()?;
     if model.config.sample.n == 0 {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::evaluations::{distance_curve, read_evaluations};
 use super::metrics::{Record, read_metrics};
 use super::plot::{escape, loss_curve};
 use crate::files::replace_file;
@@ -112,8 +113,8 @@ pub fn svg_figure(caption: &str, svg: &str) -> String {
     format!("<figure>{svg}<figcaption>{}</figcaption></figure>\n", escape(caption))
 }
 
-/// Writes `report.html` and `loss.svg` from what a run directory holds (`metrics.jsonl`, `samples/*.png` and
-/// `config.toml`, as far as they are there) and from `facts`. Returns the page's path.
+/// Writes `report.html` and `loss.svg` from what a run directory holds (`metrics.jsonl`,
+/// `evaluations.jsonl`, `samples/*.png` and `config.toml`, as far as they are there) and from `facts`. Returns the page's path.
 ///
 /// # Errors
 /// If a file cannot be read or written.
@@ -123,11 +124,12 @@ pub fn write_run_report(run: &Path, title: &str, facts: &[(&str, String)]) -> Re
     let curve = loss_curve(&records).svg();
     replace_file(&run.join("loss.svg"), curve.as_bytes())?;
 
+    let distances = distance_curve(&read_evaluations(&run.join("evaluations.jsonl"))?);
     let config = run.join("config.toml");
     let report = Report {
         title: title.into(),
         facts: facts.iter().map(|(name, value)| ((*name).into(), value.clone())).chain(last_loss(&records)).collect(),
-        plots: vec![curve],
+        plots: [curve].into_iter().chain(distances.map(|plot| plot.svg())).collect(),
         sheets: read_sheets(&run.join("samples"))?,
         config: if config.exists() { fs::read_to_string(&config).map_err(Error::io(&config))? } else { String::new() },
     };

@@ -1,6 +1,7 @@
 //! Everything a run leaves for its reader: sheets of samples, plots, tables, the metrics log, TensorBoard events, and one
 //! page that shows it all.
 
+mod evaluations;
 mod grid;
 pub mod html;
 mod metrics;
@@ -8,6 +9,7 @@ mod plot;
 mod table;
 mod tensorboard;
 
+pub use evaluations::{EvaluationLog, EvaluationRecord, distance_curve, read_evaluations};
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use html::{Report, Sheet, write_run_report};
 pub use metrics::{MetricsLog, Record, read_metrics};

@@ -46,7 +46,7 @@ pub struct State {
     pub adam_v: Vec<f32>,
 }
 
-/// Header of a checkpoint: where the run stands, and all of its configuration but where its data lie.
+/// Header of a checkpoint: where the run stands, and all of its configuration but where files lie.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     format: u32,
@@ -116,7 +116,8 @@ pub fn path(folder: &Path, step: u64) -> PathBuf {
 /// # Errors
 /// When the file cannot be written; earlier checkpoints are untouched then.
 pub fn save(path: &Path, config: &Config, params: &ParamSet, state: &State) -> Result<()> {
-    let config = Config { data: Default::default(), ..config.clone() };
+    let mut config = Config { data: Default::default(), ..config.clone() };
+    config.train.evaluate_inception.clear();
     let first =
         [("weights", &state.weights), ("ema", &state.ema), ("adam_m", &state.adam_m), ("adam_v", &state.adam_v)];
     let further = state.further.iter().enumerate().map(|(i, flat)| (average_prefix(i + 1), flat));

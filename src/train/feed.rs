@@ -26,8 +26,8 @@ pub struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// Prepares the batches of a configuration. The samples that validate are drawn by the seed.
     pub fn new(config: &Config, dataset: &'a Dataset) -> Feed<'a> {
-        let (train, limit) = (&config.train, config.data.limit);
-        let images = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
+        let train = &config.train;
+        let images = limited(config, dataset);
         let (training, validation) = split(images, train.validation_fraction, train.seed);
         let trained_on = training.as_ref().map_or(images, Vec::len);
         Feed {
@@ -95,6 +95,23 @@ impl<'a> Feed<'a> {
             }
         })
     }
+}
+
+/// Number of samples that a configuration uses.
+fn limited(config: &Config, dataset: &Dataset) -> usize {
+    let limit = config.data.limit;
+    if limit == 0 { dataset.len() } else { limit.min(dataset.len()) }
+}
+
+/// Number of steps that a configuration makes with these data: that of its passes, where it says their number.
+pub fn steps(config: &Config, dataset: &Dataset) -> u64 {
+    let train = &config.train;
+    if train.epochs == 0.0 {
+        return train.steps;
+    }
+    let images = limited(config, dataset);
+    let trained_on = split(images, train.validation_fraction, train.seed).0.map_or(images, |training| training.len());
+    (train.epochs * trained_on as f64 / train.batch_size as f64).ceil().max(1.0) as u64
 }
 
 /// Splits the samples into those to train on and a share that validates: at least one of each, unless the share is 0.

@@ -9,6 +9,7 @@ pub mod config;
 mod course;
 pub mod diffusers_scheduler;
 mod diffusion_config;
+pub mod evaluation;
 pub mod event;
 pub mod feed;
 mod loaded;

@@ -3,8 +3,9 @@
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
 use super::course::Course;
+use super::evaluation::{self, Evaluations, Evaluator, MakeEvaluator};
 use super::event::Event;
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use super::log::RunLog;
 use super::model_file::ModelFile;
 use super::run_dir::RunDir;
@@ -15,7 +16,7 @@ use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
 use crate::files;
-use crate::report::{read_metrics, write_run_report};
+use crate::report::{read_evaluations, read_metrics, write_run_report};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -27,10 +28,14 @@ use std::time::Instant;
 pub struct Outcome {
     /// Number of steps made.
     pub step: u64,
+    /// Number of steps that were planned.
+    pub steps: u64,
     /// True at the end: after all steps, or after fewer when validation no longer improved, and the last sheet.
     pub finished: bool,
     /// Step whose weights count, where it is not the last: that of the best validation.
     pub best_step: Option<u64>,
+    /// Step after which samples were measured best, in words, if any were.
+    pub best_samples: Option<String>,
     /// The last sheet of samples, if there is one.
     pub sheet: Option<PathBuf>,
     /// The page that shows the run.
@@ -38,6 +43,7 @@ pub struct Outcome {
 }
 
 /// A training run: its configuration and its place.
+#[derive(Clone, Copy)]
 pub struct Run<'a> {
     /// The run directory: new, or with a configuration and perhaps checkpoints.
     pub dir: &'a RunDir,
@@ -47,6 +53,8 @@ pub struct Run<'a> {
     pub begun: Option<&'a Config>,
     /// Weights to begin with instead of random ones.
     pub init: Option<&'a ModelFile>,
+    /// Makes what measures samples, where the configuration says to.
+    pub evaluator: Option<&'a MakeEvaluator<'a>>,
     /// Set from outside to end the run after the current step.
     pub stop: &'a AtomicBool,
 }
@@ -57,13 +65,16 @@ impl Run<'_> {
     /// # Errors
     /// A run directory that cannot be read.
     pub fn finished(&self) -> Result<Option<Outcome>> {
+        // Passes over the data become steps when these are opened.
+        let Some(steps) = self.planned_steps()? else { return Ok(None) };
         let step = |checkpoint: &Checkpoint| {
             let step = checkpoint.header.step;
-            let may_be_last = step >= self.config.train.steps || self.config.train.patience > 0;
+            let may_be_last = step >= steps || self.config.train.patience > 0;
             if may_be_last { checkpoint.verify().map(|()| step) } else { Ok(step) }
         };
         let Some(last) = checkpoint::first_whole(self.checkpoints()?, step)? else { return Ok(None) };
-        let outcome = self.outcome(last.value, &self.validations(last.value)?);
+        let config = self.with_steps(steps);
+        let outcome = Run { config: &config, ..*self }.outcome(last.value, &self.validations(last.value)?)?;
         let is_drawn = self.config.sample.n == 0 || outcome.sheet.is_some();
         Ok(Some(outcome).filter(|outcome| outcome.finished && is_drawn && self.dir.report().exists()))
     }
@@ -81,6 +92,18 @@ impl Run<'_> {
     fn train_to_the_end(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let held = self.begun.map(|_| self.lock(watch)).transpose()?;
         let dataset = open_data(self.config)?;
+        let config = self.with_steps(feed::steps(self.config, &dataset));
+        Run { config: &config, ..*self }.train_on(&dataset, held, device, watch)
+    }
+
+    fn train_on(
+        &self,
+        dataset: &Dataset,
+        held: Option<RunLock>,
+        device: Device,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Outcome> {
+        let evaluator = self.evaluator(dataset)?;
         let mut trainer = Trainer::without_weights(device, self.config)?;
         let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
         let _held = held.map_or_else(|| self.lock(watch), Ok)?;
@@ -88,32 +111,59 @@ impl Run<'_> {
         checkpoint::tidy(&self.dir.checkpoints(), 0)?;
         let needs_saving = self.begin(&mut trainer, init.as_deref(), watch)?;
         let first = trainer.updates();
+        if first == 0 {
+            self.config.cautions()?.iter().for_each(|text| watch(Event::Warning(text)));
+        }
         self.warn_of_another_rate(first, watch);
 
         let log = RunLog::resume(self.dir, first, self.config.train.log_every)?;
-        watch(Event::Ready { trainer: &trainer, dataset: &dataset });
+        watch(Event::Ready { trainer: &trainer, dataset });
         let started = Instant::now();
         let stopping = self.validations(first)?;
         let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
+        course.evaluations = evaluator.map(|evaluator| Evaluations::resume(self.dir, first, evaluator)).transpose()?;
         if needs_saving {
             course.save()?;
         }
-        course.run(&mut Feed::new(self.config, &dataset))?;
+        course.run(&mut Feed::new(self.config, dataset))?;
         let step = course.trainer.updates();
-        let ended = self.outcome(step, &course.stopping);
+        let ended = self.outcome(step, &course.stopping)?;
         if ended.finished {
             match course.draw_last_sheet(ended.best_step.is_some()) {
                 Err(Error::Stopped) => return Ok(Outcome { finished: false, ..ended }),
                 drawn => drawn?,
             }
         }
-        self.write_report(&course.trainer, &dataset, first..step, started.elapsed().as_secs_f64())?;
-        Ok(self.outcome(step, &course.stopping))
+        let ended = self.outcome(step, &course.stopping)?;
+        self.write_report(&course.trainer, dataset, first..step, started.elapsed().as_secs_f64())?;
+        Ok(ended)
     }
 
-        if first == 0 {
-            self.config.cautions()?.iter().for_each(|text| watch(Event::Warning(text)));
+    /// Makes what measures samples, where some are to be measured.
+    fn evaluator(&self, dataset: &Dataset) -> Result<Option<Box<dyn Evaluator>>> {
+        match self.evaluator {
+            _ if self.config.train.evaluate_every == 0 => Ok(None),
+            Some(make) => make(self.config, dataset).map(Some),
+            None => Err(Error::Config("train.evaluate_every: nothing measures the samples of this run".into())),
         }
+    }
+
+    /// The number of steps, if it is known before the data are open: the passes of a run that was begun were counted then.
+    fn planned_steps(&self) -> Result<Option<u64>> {
+        let train = &self.config.train;
+        if train.epochs == 0.0 {
+            return Ok(Some(train.steps));
+        }
+        let begun = self.dir.begun()?.map(|begun| begun.train);
+        Ok(begun.filter(|begun| begun.epochs == train.epochs).map(|begun| begun.steps))
+    }
+
+    fn with_steps(&self, steps: u64) -> Config {
+        let mut config = self.config.clone();
+        config.train.steps = steps;
+        config
+    }
+
     /// Adds what is left and what to do to the error of a full disk.
     fn explained(&self, error: &Error) -> Error {
         let dir = self.dir.path();
@@ -184,11 +234,17 @@ impl Run<'_> {
         Ok(stopping)
     }
 
-    fn outcome(&self, step: u64, validations: &EarlyStopping) -> Outcome {
-        let finished = step >= self.config.train.steps || validations.is_over();
+    fn outcome(&self, step: u64, validations: &EarlyStopping) -> Result<Outcome> {
+        let steps = self.config.train.steps;
+        let records = read_evaluations(&self.dir.evaluations())?;
+        let lacks = evaluation::is_due(&self.config.train, step) && !records.iter().any(|record| record.step == step);
+        let finished = (step >= steps || validations.is_over()) && !lacks;
+        let last = records.last().filter(|_| self.dir.best_samples().exists());
+        let best_samples = last.and_then(|last| evaluation::best(&records, &last.by, last.n));
+        let best_samples = best_samples.map(|best| format!("{} after step {}", best.in_words(), best.step));
         let best_step = validations.best_step().filter(|_| finished && self.dir.best().exists());
         let sheet = Some(self.dir.sheet(step)).filter(|path| path.exists());
-        Outcome { step, finished, best_step, sheet, report: self.dir.report() }
+        Ok(Outcome { step, steps, finished, best_step, best_samples, sheet, report: self.dir.report() })
     }
 
     fn write_report(&self, trainer: &Trainer, dataset: &Dataset, made: Range<u64>, seconds: f64) -> Result<()> {
@@ -206,6 +262,9 @@ impl Run<'_> {
         if steps > 0 {
             facts.push(("time", format!("{:.0} s for {steps} steps", seconds)));
             facts.push(("speed", format!("{:.1} images/s", images as f64 / seconds)));
+        }
+        if let Some(best) = self.outcome(step, &EarlyStopping::new(&config.train))?.best_samples {
+            facts.push(("best samples", best));
         }
         let title = self.dir.path().file_name().map_or("run".into(), |name| name.to_string_lossy());
         write_run_report(self.dir.path(), &title, &facts).map(drop)

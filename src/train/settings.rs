@@ -67,7 +67,8 @@ impl Config {
                 .ok_or_else(|| Error::Config(format!("\"{setting}\": wanted key=value, e.g. train.steps=1000")))?;
             Ok((key.trim().to_owned(), parse_value(value.trim())))
         });
-        let settings: Vec<_> = parsed.collect::<Result<_>>()?;
+        let mut settings: Vec<_> = parsed.collect::<Result<_>>()?;
+        settings.extend(other_end(&settings)?);
         self.set_all(self.choose(&settings)?, settings)
     }
 
@@ -154,7 +155,6 @@ fn has(table: &Table, key: &str) -> bool {
     found.is_some()
 }
 
-/// Reads a value as TOML, or as a string where it is none: quotes are optional on the command line.
 /// Settings by another name than they had before: the schedule that has them, the name before, the name now.
 const RENAMED: [(&str, &str, &str); 2] = [
     ("vp-linear", "diffusion.beta_start", "diffusion.beta_min"),
@@ -192,6 +192,7 @@ fn other_end(settings: &[(String, Value)]) -> Result<Option<(String, Value)>> {
     })
 }
 
+/// Reads a value as TOML, or as a string where it is none: quotes are optional on the command line.
 fn parse_value(value: &str) -> Value {
     let table: Result<Table, _> = toml::from_str(&format!("value = {value}"));
     table.ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.into()))
@@ -357,7 +358,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn the_rates_of_vp_linear_are_its_own_and_old_files_are_read() {
         let rates = |config: &Config| match config.diffusion.schedule {
             NoiseSchedule::VpLinear(rates) => [rates.beta_min, rates.beta_max],
@@ -381,6 +381,7 @@ mod tests {
         assert_eq!(rates(&serde_json::from_str(&old).unwrap()), [0.3, 20.0]);
     }
 
+    #[test]
     fn a_model_of_no_architecture_is_a_unet() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");

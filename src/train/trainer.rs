@@ -93,7 +93,8 @@ impl Trainer {
 
         let mut store = Store::new();
         let tensors = StepTensors::reserve(&mut store, &params, &config, dtype);
-        let mut sampler = (config.sample.n > 0).then(|| {
+        let samples = config.sample.n > 0 || config.train.evaluate_every > 0;
+        let mut sampler = samples.then(|| {
             let chunk = chunk_images(backend, config.model.sample_len());
             ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
         });
@@ -162,10 +163,10 @@ impl Trainer {
     pub fn restore(&mut self, state: &State) -> Result<()> {
         self.weights.write(&mut self.session, &state.weights)?;
         self.average.write(&mut self.session, &state.ema)?;
-        self.session.write(self.state.m, &state.adam_m)?;
         if !state.further.is_empty() {
             self.session.write(self.state.further, &state.further.concat())?;
         }
+        self.session.write(self.state.m, &state.adam_m)?;
         self.session.write(self.state.v, &state.adam_v)?;
         self.step = state.step;
         Ok(())
@@ -180,13 +181,12 @@ impl Trainer {
             step: self.step,
             weights: self.session.read(self.weights.values)?,
             ema: self.session.read(self.average.values)?,
-            adam_m: self.session.read(self.state.m)?,
             further: self.further_averages()?,
+            adam_m: self.session.read(self.state.m)?,
             adam_v: self.session.read(self.state.v)?,
         })
     }
 
-    /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
     fn further_averages(&mut self) -> Result<Vec<Vec<f32>>> {
         if self.state.further.is_empty() {
             return Ok(Vec::new());
@@ -195,6 +195,7 @@ impl Trainer {
         Ok(flat.chunks_exact(self.params.flat_len()).map(<[f32]>::to_vec).collect())
     }
 
+    /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
     /// their labels.
     ///
     /// # Errors
@@ -318,21 +319,21 @@ impl Trainer {
         validator.loss(&mut self.session, n, batch)
     }
 
-    /// Draws samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early.
+    /// Draws `n` samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early.
     ///
     /// # Errors
     /// Samples that are not finite, a failure of the device, or [`Error::Stopped`].
     ///
     /// # Panics
-    /// If `config.sample.n` is 0.
-    pub fn sample(&mut self, stop: Option<&AtomicBool>) -> Result<Samples> {
+    /// If neither sheets nor measurements of samples are configured.
+    pub fn sample(&mut self, n: usize, stop: Option<&AtomicBool>) -> Result<Samples> {
         if !self.average.copy.is_empty() {
             let values = self.session.read(self.average.values)?;
             self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
         let plan = self.config.sample_plan()?;
-        let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, settings.n, settings.seed) };
+        let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, n, settings.seed) };
         self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, &mut |_, _| {})
     }
 
