@@ -43,6 +43,9 @@ pub enum Error {
     /// The user wanted to stop before the end.
     #[error("stopped; what was done is kept")]
     Stopped,
+    /// A sample that is infinite or not a number.
+    #[error("sample {sample} is not finite: the weights are not those of a trained model")]
+    SampleNotFinite { sample: usize },
     /// A loss or gradient that is infinite or not a number.
     #[error("step {step}: {what} is not finite; first produced by {op}")]
     NonFinite { step: u64, what: String, op: String },

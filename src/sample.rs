@@ -190,10 +190,7 @@ impl ImageSampler {
         }
         images.truncate(request.n * values);
         if let Some(bad) = images.iter().position(|v| !v.is_finite()) {
-            return Err(Error::Config(format!(
-                "sample {} is not finite: the weights are not those of a trained model",
-                bad / values
-            )));
+            return Err(Error::SampleNotFinite { sample: bad / values });
         }
         let stages = (0..rows).flat_map(|row| columns.iter().flat_map(move |c| &c[row * values..][..values])).copied();
         Ok(Samples { images, dims: [request.n, h, w, c], stages: stages.collect(), stage_grid: [rows, columns.len()] })

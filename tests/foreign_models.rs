@@ -58,7 +58,7 @@ fn all_classes_of_a_foreign_model_are_drawn_and_none_is_taken_for_no_class() {
     // Nine classes and the lack of one are a table of ten rows.
     export(UNetConfig { classes: 9, ..small() }, &folder);
     let path = folder.display().to_string();
-    let own = ModelFile::open(&folder, Which::Average).unwrap().config.model;
+    let own = ModelFile::open(&folder, &Which::Average).unwrap().config.model;
     assert_eq!((own.classes(), own.has_null_class()), (9, true));
     succeed(&["sample", &path, "--n", "1", "--steps", "2", "--class", "none", "--out", &format!("{path}/none.png")]);
 
@@ -67,7 +67,7 @@ fn all_classes_of_a_foreign_model_are_drawn_and_none_is_taken_for_no_class() {
     let mut foreign: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
     assert!(foreign.remove("_null_class").is_some());
     fs::write(&config, serde_json::to_string(&foreign).unwrap()).unwrap();
-    let model = ModelFile::open(&folder, Which::Average).unwrap().config.model;
+    let model = ModelFile::open(&folder, &Which::Average).unwrap().config.model;
     assert_eq!((model.classes(), model.has_null_class(), model.class_rows()), (10, false, 10));
 
     let out = folder.join("nine.png").display().to_string();
@@ -79,7 +79,7 @@ fn all_classes_of_a_foreign_model_are_drawn_and_none_is_taken_for_no_class() {
 
     let again = root.path().join("again");
     succeed(&["export", &path, &again.display().to_string()]);
-    assert_eq!(ModelFile::open(&again, Which::Average).unwrap().config.model, model);
+    assert_eq!(ModelFile::open(&again, &Which::Average).unwrap().config.model, model);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn rectangles_are_trained_drawn_exported_and_profiled() {
     let text = fs::read_to_string(exported.join("config.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["sample_size"], serde_json::json!([16, 24]));
-    assert_eq!(ModelFile::open(&exported, Which::Average).unwrap().config.model.sample_dims(), [16, 24, 1]);
+    assert_eq!(ModelFile::open(&exported, &Which::Average).unwrap().config.model.sample_dims(), [16, 24, 1]);
     succeed(&["inspect", &path]);
     succeed(&[&["profile", "--rounds", "1", "--device", "cpu"], &settings[..]].concat());
     succeed(&[&["profile", "--model", "h200"], &settings[..]].concat());

@@ -62,7 +62,7 @@ fn unpack(run: &Path) {
 
 /// Draws as the configuration of a run says.
 fn samples(run: &Path) -> Vec<f32> {
-    let model = ModelFile::open(run, Which::Average).unwrap();
+    let model = ModelFile::open(run, &Which::Average).unwrap();
     let mut loaded = LoadedModel::new(&model, Device::Cpu).unwrap();
     let (plan, settings) = (loaded.plan().unwrap(), &model.config.sample);
     let request = Request { guidance: settings.guidance, ..Request::new(&plan, settings.n, settings.seed) };

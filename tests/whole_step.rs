@@ -8,7 +8,7 @@ use ddpm::engine::ops::check::{few, hopper_targets, targets};
 use ddpm::engine::ops::records::{AdamRecord, NoiseRecord};
 use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
-use ddpm::engine::tensor::{DType, Store};
+use ddpm::engine::tensor::{DType, Store, Tensor};
 use ddpm::nn::{
     Activation, Downsample, ImageSize, Init, Layout, MlpConfig, ModelConfig, Network, ParamSet, Pool, ResnetUnetConfig,
     Shortcut, SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
@@ -131,8 +131,15 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
     let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
     let mut array = |n| store.tensor(&[n], DType::F32);
     let n = params.flat_len();
-    let state =
-        OptimizerState { m: array(n), v: array(n), ema: array(n), hyper: array(AdamRecord::LEN), outcome: array(3) };
+    let state = OptimizerState {
+        m: array(n),
+        v: array(n),
+        ema: array(n),
+        further: Tensor::EMPTY,
+        decays: Tensor::EMPTY,
+        hyper: array(AdamRecord::LEN),
+        outcome: array(3),
+    };
     let mut session = Session::new(device, &store).unwrap();
     let mut tape = Tape::new(session.backend(), dtype);
     let loss = record_part(&mut tape, &network, &weights, &inputs);

@@ -155,9 +155,9 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     let opened = open_device(device)?;
     let backend = opened.backend();
     let mut trainer = Trainer::new(opened, &config)?;
-    trainer.sample(None, &mut |_, _| {})?;
+    trainer.sample(config.sample.n, None, &mut |_, _| {})?;
     let started = Instant::now();
-    trainer.sample(None, &mut |_, _| {})?;
+    trainer.sample(config.sample.n, None, &mut |_, _| {})?;
     let seconds = started.elapsed().as_secs_f64();
 
     let (n, evaluations) = (config.sample.n as f64, config.sample_plan()?.steps.len());

@@ -84,13 +84,18 @@ fn another_run(run: &Path, key: &str, value: &str) -> String {
 }
 
 /// Settings that a resumed run may change. Of these, two change the learning rate, which the run then warns of.
-const FREE: [&str; 8] = [
+const FREE: [&str; 13] = [
     "train.steps",
+    "train.epochs",
     "train.lr_steps",
     "train.checkpoint_every",
     "train.checkpoint_every_minutes",
     "train.keep_checkpoints",
     "train.sample_every",
+    "train.sample_every_minutes",
+    "train.evaluate_every",
+    "train.evaluate_n",
+    "train.evaluate_inception",
     "train.log_every",
     "data.source",
 ];

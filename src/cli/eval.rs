@@ -1,5 +1,6 @@
 //! `ddpm eval`
 
+use super::features::{self, INCEPTION_BATCH, default_cache};
 use super::sample;
 use super::terminal::{bar, open_device, open_model, say};
 use crate::Error;
@@ -13,7 +14,6 @@ use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
 use crate::train::{Config, LoadedModel, ModelFile, RunDir};
 use anyhow::{Context, Result, bail};
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,8 +29,6 @@ Examples:
 
 Distances compare only with distances of the same features and, as they depend on it, of the same number of samples.";
 
-/// Images that Inception looks at together.
-const INCEPTION_BATCH: usize = 8;
 /// Samples drawn where nothing else is said.
 const DEFAULT_N: usize = 5000;
 
@@ -58,9 +56,8 @@ pub struct Args {
     /// Names the samples, and divides the data into halves [default: that of the run, or 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Use the weights themselves, not their moving average
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    weights: super::weights::WeightsArgs,
     /// The real data to compare with: a name, or the path of a file or folder [default: those of the run]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
@@ -270,7 +267,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }
-    let mut model = open_model(path, args.raw)?;
+    let mut model = open_model(path, &args.weights)?;
     let (n, seed) = (args.n.unwrap_or(DEFAULT_N), args.seed.unwrap_or(model.config.sample.seed));
     let settings = [vec![format!("sample.n={n}"), format!("sample.seed={seed}")], args.set.clone()].concat();
     model.config = model.config.with_settings(&settings)?;
@@ -334,31 +331,8 @@ fn classifier(args: &Args, metrics: &[Metric], real: &Real, device: &str) -> Res
     if !needed {
         return Ok(None);
     }
-    let (held_in, test) = match data::open(&real.source, Split::Test, &real.options) {
-        Err(error) if data::lacks_split(&error) => {
-            let [train, test] = data::hold_out(&real.train);
-            (Some(train), test)
-        }
-        test => (None, test?),
-    };
-    let train = held_in.as_ref().unwrap_or(&real.train);
     let cache = args.cache.clone().map_or_else(default_cache, Ok)?;
-    let bar = bar("updates of the classifier");
-    let classifier = Classifier::train_or_load(open_device(device)?, train, &test, &cache, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok(Some(classifier?))
-}
-
-fn default_cache() -> Result<PathBuf> {
-    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    cache.map(|cache| cache.join("ddpm")).ok_or_else(|| {
-        let reason = "no place to keep the classifier: neither XDG_CACHE_HOME nor HOME is set; give --cache";
-        Error::Config(reason.into()).into()
-    })
+    Ok(Some(features::classifier(open_device(device)?, &real.train, (&real.source, &real.options), &cache)?))
 }
 
 fn compare_features(

@@ -8,7 +8,7 @@ use crate::engine::tensor::{DType, Store, Tensor};
 use crate::files::{check_writable, write_whole};
 use crate::nn::tensor_file::{self, NamedTensor, TensorFile};
 use crate::nn::{Forward, Weights};
-use crate::train::{ModelFile, Which};
+use crate::train::ModelFile;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -27,9 +27,8 @@ pub struct Args {
     /// How activations are stored
     #[arg(long, default_value = "f32")]
     precision: PrecisionName,
-    /// Use the weights themselves, not their moving average
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    weights: super::weights::WeightsArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -40,7 +39,7 @@ enum PrecisionName {
 
 pub fn run(args: Args, device: &str) -> Result<()> {
     check_writable(&args.out)?;
-    let model = ModelFile::open_network(&args.model, Which::new(args.raw))?;
+    let model = args.weights.open(&args.model, ModelFile::open_network)?;
     let input = Input::read(&TensorFile::open(&args.input)?, &model)?;
     let device = open_device(device)?;
     let dtype = if args.precision == PrecisionName::Bf16 { DType::Bf16 } else { DType::F32 };

@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let saved = args.model.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose()?;
+    let saved = args.model.as_ref().map(|path| ModelFile::open(path, &Which::Average)).transpose()?;
     let config = args.config.resolve(saved.as_ref().map(|model| &model.config))?;
     config.validate()?;
     let (network, params) = network(&config)?;

@@ -12,6 +12,7 @@ mod devices;
 mod documented;
 mod eval;
 mod experiment;
+mod features;
 mod forward;
 mod inspect;
 mod mistakes;
@@ -23,6 +24,7 @@ mod size;
 mod terminal;
 mod train;
 mod version;
+mod weights;
 
 use crate::Error;
 use crate::train::presets;
@@ -76,9 +78,8 @@ enum Command {
         model: PathBuf,
         /// The folder to write; it must not exist, or be empty
         folder: PathBuf,
-        /// Export the weights themselves, not their moving average
-        #[arg(long)]
-        raw: bool,
+        #[command(flatten)]
+        weights: weights::WeightsArgs,
         /// Write a whole pipeline, which DDPMPipeline.from_pretrained opens
         #[arg(long)]
         pipeline: bool,
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {}", in_words(&error));
             ExitCode::from(match error.downcast_ref() {
-                Some(Error::Config(_) | Error::Shape { .. }) => 2,
+                Some(Error::Config(_) | Error::Shape { .. } | Error::SampleNotFinite { .. }) => 2,
                 Some(Error::Stopped) => 130,
                 _ => 1,
             })
@@ -130,8 +131,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
-        Command::Export { model, folder, raw, pipeline } => {
-            let model = open_model(&model, raw)?;
+        Command::Export { model, folder, weights, pipeline } => {
+            let model = open_model(&model, &weights)?;
             model.export(&folder, pipeline).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }

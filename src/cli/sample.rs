@@ -59,9 +59,8 @@ pub struct Args {
     /// Change a setting of the sample or the diffusion section, e.g. --set sample.langevin_steps=50; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Use the weights themselves, not their moving average
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    weights: super::weights::WeightsArgs,
     /// The output: a sheet .png (of points a plot .svg), arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
@@ -95,7 +94,7 @@ impl Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut model = open_model(&args.model, args.raw)?;
+    let mut model = open_model(&args.model, &args.weights)?;
     model.config = model.config.with_settings(&args.settings()?)?;
     model.config.diffusion.validate()?;
     if model.config.sample.n == 0 {

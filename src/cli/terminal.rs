@@ -1,8 +1,9 @@
 //! Output to the terminal.
 
+use super::weights::WeightsArgs;
 use crate::Error;
 use crate::engine::device::Device;
-use crate::train::{ModelFile, Which};
+use crate::train::ModelFile;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
@@ -82,9 +83,9 @@ pub fn open_device(spec: &str) -> Result<Device> {
 /// Opens a model, and prints the notes on what was assumed or ignored.
 ///
 /// # Errors
-/// As [`ModelFile::open`].
-pub fn open_model(path: &Path, raw: bool) -> Result<ModelFile> {
-    let model = ModelFile::open(path, Which::new(raw))?;
+/// As [`WeightsArgs::open`].
+pub fn open_model(path: &Path, weights: &WeightsArgs) -> Result<ModelFile> {
+    let model = weights.open(path, ModelFile::open)?;
     model.notes.iter().for_each(|note| eprintln!("note: {note}"));
     Ok(model)
 }

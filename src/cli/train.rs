@@ -1,13 +1,16 @@
 //! `ddpm train`
 
 use super::config::{ConfigArgs, check_resumable};
+use super::features;
 use super::progress::Progress;
 use super::signals::Stop;
 use super::terminal::{draws_bars, megabytes, open_device, say};
 use crate::data::Dataset;
 use crate::engine::device::Device;
 use crate::invocation;
+use crate::report::EvaluationRecord;
 use crate::train::config::Precision;
+use crate::train::evaluation::MakeEvaluator;
 use crate::train::event::Event;
 use crate::train::run::{Outcome, Run};
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
@@ -55,15 +58,23 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
     let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
     let config = configuration(&args, begun.as_ref())?;
     config.validate()?;
-    let init = args.init.as_ref().map(|path| ModelFile::open(path, Which::Average)).transpose().context("--init")?;
+    let init = args.init.as_ref().map(|path| ModelFile::open(path, &Which::Average)).transpose().context("--init")?;
     let dir = match &args.out {
         Some(path) => RunDir::new(path),
         None => RunDir::numbered(Path::new(RUNS), &args.config.name())?,
     };
     let stop = Stop::on_signals()?;
-    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: init.as_ref(), stop: &stop.flag };
+    let evaluator: &MakeEvaluator = &|config, dataset| features::evaluator(config, dataset, device);
+    let run = Run {
+        dir: &dir,
+        config: &config,
+        begun: begun.as_ref(),
+        init: init.as_ref(),
+        evaluator: Some(evaluator),
+        stop: &stop.flag,
+    };
     if let Some(outcome) = run.finished()? {
-        say(format!("already finished after {} of {} steps", outcome.step, config.train.steps));
+        say(format!("already finished after {} of {} steps", outcome.step, outcome.steps));
         print_outcome(&outcome, &dir);
         return Ok(ExitCode::SUCCESS);
     }
@@ -76,7 +87,7 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
         say(format!("stopped after step {}; go on with: {}", outcome.step, invocation::resume(dir.path())));
         return Ok(ExitCode::from(stop.exit_code()));
     }
-    if outcome.step < config.train.steps {
+    if outcome.step < outcome.steps {
         say(format!("ended    after step {}: validation no longer improved", outcome.step));
     }
     print_outcome(&outcome, &dir);
@@ -117,6 +128,7 @@ fn configuration(args: &Args, begun: Option<&Config>) -> Result<Config> {
 /// Trains, and shows how far it is.
 fn train(run: &Run, device: Device) -> Result<Outcome> {
     let mut progress: Option<Progress> = None;
+    let mut last_sheet = None;
     let note = |progress: &mut Option<Progress>, text: String| match progress {
         Some(progress) => progress.note(&text),
         None => eprintln!("{text}"),
@@ -124,11 +136,13 @@ fn train(run: &Run, device: Device) -> Result<Outcome> {
     let outcome = run.train(device, &mut |event| match (event, &mut progress) {
         (Event::Ready { trainer, dataset }, progress) => {
             announce(run.dir, trainer, dataset);
-            *progress = Some(visible_progress(run.config, trainer.updates()));
+            last_sheet = Some(run.dir.sheet(trainer.config().train.steps, run.config.sample_kind()));
+            *progress = Some(visible_progress(trainer.config(), trainer.updates()));
         }
         (Event::Step(record), Some(progress)) => progress.update(record.step, record.loss),
-        (Event::Sheet(path), _) if path == run.dir.sheet(run.config.train.steps, run.config.sample_kind()) => {}
+        (Event::Sheet(path), _) if last_sheet.as_deref() == Some(path) => {}
         (Event::Sheet(path), progress) => note(progress, format!("samples  {}", path.display())),
+        (Event::Evaluated { record, is_best, share }, progress) => note(progress, measured(record, is_best, share)),
         (Event::Warning(text), progress) => note(progress, format!("warning: {text}")),
         (Event::Step(_), None) => unreachable!("no step is made before all is ready"),
     });
@@ -136,6 +150,15 @@ fn train(run: &Run, device: Device) -> Result<Outcome> {
         progress.finish();
     }
     Ok(outcome?)
+}
+
+/// A measurement of samples, its result and its cost.
+fn measured(record: &EvaluationRecord, is_best: bool, share: f64) -> String {
+    let EvaluationRecord { step, n, seconds, .. } = record;
+    let result = if record.distances.is_empty() { "not finite".into() } else { record.in_words() };
+    let best = if is_best { ", the best so far" } else { "" };
+    let percent = 100.0 * share;
+    format!("measured after step {step}: {result}{best} ({n} samples in {seconds:.1} s, {percent:.0} % of the time)")
 }
 
 fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
@@ -170,6 +193,9 @@ fn visible_progress(config: &Config, first: u64) -> Progress {
 fn print_outcome(outcome: &Outcome, dir: &RunDir) {
     if let Some(step) = outcome.best_step {
         say(format!("best     validation after step {step}; samples are drawn with its weights"));
+    }
+    if let Some(best) = &outcome.best_samples {
+        say(format!("best     {best}: ddpm sample {} --checkpoint best", dir.path().display()));
     }
     if let Some(sheet) = &outcome.sheet {
         say(format!("samples  {}", sheet.display()));

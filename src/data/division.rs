@@ -51,6 +51,13 @@ impl Division {
         Division { training, validation }
     }
 
+    /// The number of samples that are trained on.
+    pub fn trained_on(dataset: &Dataset, limit: usize, fraction: f64) -> usize {
+        let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
+        // A single sample serves both.
+        (samples - held_out(samples, fraction)).max(1)
+    }
+
     /// A loader of the samples to train on.
     pub fn loader(self, dataset: &Dataset, batch_images: usize, seed: u64, flip: bool) -> Loader {
         if let Some((firsts, window)) = dataset.windows() {

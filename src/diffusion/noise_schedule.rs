@@ -22,7 +22,7 @@ pub enum NoiseSchedule {
     Betas(Betas),
     /// Continuous time: a = cos(pi t / 2), sigma = sin(pi t / 2).
     VpCosine(TimeRange),
-    /// Continuous time: the limit of `linear` for ever more steps, from the rate `beta_start` to `beta_end`.
+    /// Continuous time: the limit of `linear` for ever more steps, from the rate `beta_min` to `beta_max` (Song et al. 2021).
     VpLinear(Rates),
     /// Continuous time, exploding variance: a = 1, sigma geometric in t.
     Ve(NoiseRange),
@@ -76,10 +76,12 @@ pub struct TimeRange {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rates {
-    /// Rate at which noise is added at time 0.
-    pub beta_start: f64,
+    /// Rate at which noise is added at time 0. Files before had it under the name that the variances of steps have.
+    #[serde(alias = "beta_start")]
+    pub beta_min: f64,
     /// Rate at which noise is added at time 1.
-    pub beta_end: f64,
+    #[serde(alias = "beta_end")]
+    pub beta_max: f64,
     /// Earliest time.
     pub t_min: f64,
     /// Latest time.
@@ -120,7 +122,7 @@ impl Default for TimeRange {
 
 impl Default for Rates {
     fn default() -> Rates {
-        Rates { beta_start: 1e-4, beta_end: 0.02, t_min: 0.001, t_max: 0.999 }
+        Rates { beta_min: 0.1, beta_max: 20.0, t_min: 0.001, t_max: 0.999 }
     }
 }
 
@@ -182,8 +184,8 @@ impl NoiseSchedule {
             NoiseSchedule::VpCosine(TimeRange { t_min, t_max }) => {
                 Process::continuous(Continuous::VpCosine, *t_min, *t_max)
             }
-            NoiseSchedule::VpLinear(Rates { beta_start, beta_end, t_min, t_max }) => {
-                Process::continuous(Continuous::VpLinear { b0: *beta_start, b1: *beta_end }, *t_min, *t_max)
+            NoiseSchedule::VpLinear(Rates { beta_min, beta_max, t_min, t_max }) => {
+                Process::continuous(Continuous::VpLinear { b0: *beta_min, b1: *beta_max }, *t_min, *t_max)
             }
             NoiseSchedule::Ve(NoiseRange { sigma_min, sigma_max, t_min, t_max }) => {
                 Process::continuous(Continuous::Ve { sigma_min: *sigma_min, sigma_max: *sigma_max }, *t_min, *t_max)

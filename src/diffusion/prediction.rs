@@ -151,11 +151,7 @@ impl PredictionTarget {
     /// # Errors
     /// `mu` in continuous time; noise or score where the process ends without any signal.
     pub fn validate(self, process: &Process) -> Result<()> {
-        let last = match process {
-            Process::Discrete(schedule) => schedule.steps() as f64,
-            Process::Continuous { t_max, .. } => *t_max,
-        };
-        let blind = process.level(last).a < 1e-6;
+        let blind = process.level(process.last_time()).a < 1e-6;
         match self {
             PredictionTarget::Mu if matches!(process, Process::Discrete(_)) => Ok(()),
             PredictionTarget::Mu => Err(Error::Config(

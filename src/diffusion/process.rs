@@ -133,6 +133,21 @@ impl Process {
         Ok(())
     }
 
+    /// The latest time: the noisiest level that is trained and sampled.
+    pub fn last_time(&self) -> f64 {
+        match self {
+            Process::Discrete(schedule) => schedule.steps() as f64,
+            Process::Continuous { t_max, .. } => *t_max,
+        }
+    }
+
+    /// Share of the signal in what is left of an image at the latest time, `a / sqrt(a^2 + sigma^2)`: samples start from
+    /// noise of that size alone, as if it were 0.
+    pub fn signal_left(&self) -> f64 {
+        let last = self.level(self.last_time());
+        last.a / last.norm()
+    }
+
     /// Least noise relative to the signal, `sigma / a`.
     pub fn least_noise(&self) -> f64 {
         let first = match self {

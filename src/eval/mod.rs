@@ -3,9 +3,10 @@
 //! [`moments`] and [`energy`] compare points as they are. [`frechet`] and [`kid`] compare features of images, the outputs
 //! of a network that implements [`features::Features`], such as [`inception`], the network of the published numbers.
 //! [`classifier`] assigns classes to images. [`nll`] bounds the likelihood of images under a model. [`evaluation`] puts
-//! the metrics together.
+//! the metrics together, [`distances`] measures samples while a model is trained.
 
 pub mod classifier;
+pub mod distances;
 pub mod energy;
 pub mod evaluation;
 pub mod features;

@@ -29,7 +29,7 @@ pub(super) fn load(context: &mut Context, config: &Config) -> Result<LoadedModel
 
 /// Loads a run or a checkpoint of `config`, as [`load`].
 pub(super) fn open(context: &Context, path: &Path, config: &Config) -> Result<LoadedModel> {
-    let mut model = ModelFile::open(path, Which::new(config.train.ema_decay == 0.0))?;
+    let mut model = ModelFile::open(path, &Which::new(config.train.ema_decay == 0.0))?;
     model.config.sample = config.sample.clone();
     LoadedModel::new(&model, context.device()?).with_context(|| format!("loading {}", path.display()))
 }

@@ -47,12 +47,14 @@ pub(super) fn trained(
 ) -> Result<RunDir> {
     let mut config = config.clone();
     config.train.sample_every = 0;
+    config.train.sample_every_minutes = 0.0;
+    config.train.evaluate_every = 0;
     config.sample.n = 0;
     config.validate()?;
     let key = key(&config);
     let dir = RunDir::new(folder.join(&key));
     let begun = dir.begun()?;
-    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: None, stop };
+    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: None, evaluator: None, stop };
     if run.finished()?.is_some() {
         watch(Event::Note(&format!("run {key} was trained before")));
         return Ok(dir);

@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
+    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::files::replace_file;
 use crate::{Error, Result};
@@ -33,23 +34,39 @@ pub struct Record {
     pub validation_error: Option<f32>,
 }
 
+impl Numbered for Record {
+    fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+/// A line of a log, which belongs to a step.
+pub trait Numbered: Serialize + DeserializeOwned {
+    /// The step.
+    fn step(&self) -> u64;
+}
+
 /// Appends records to a file. Each is written at once and as a whole, so that a killed run loses at most its last line.
 #[derive(Debug)]
-pub struct MetricsLog {
+pub struct Log<R> {
     path: PathBuf,
     file: File,
     /// Length of what was written so far.
     bytes: u64,
+    records: PhantomData<R>,
 }
 
-impl MetricsLog {
+/// Appends what is measured in every step.
+pub type MetricsLog = Log<Record>;
+
+impl<R: Numbered> Log<R> {
     /// Begins an empty log.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn create(path: &Path) -> Result<MetricsLog> {
+    pub fn create(path: &Path) -> Result<Log<R>> {
         replace_file(path, b"")?;
-        MetricsLog::resume(path, 0)
+        Log::resume(path, 0)
     }
 
     /// Goes on with a log, of which the records before `next_step` are kept: those that follow were written after the
@@ -57,16 +74,17 @@ impl MetricsLog {
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn resume(path: &Path, next_step: u64) -> Result<MetricsLog> {
+    pub fn resume(path: &Path, next_step: u64) -> Result<Log<R>> {
         let open = |path: &Path| OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path));
         let mut file = open(path)?;
         let text = read_text(path)?;
         let mut kept = String::new();
         let mut last_step = None;
-        for (line, record) in whole_lines(&text) {
-            if record.step < next_step && last_step.is_none_or(|last| last < record.step) {
+        for (line, record) in whole_lines::<R>(&text) {
+            let step = record.step();
+            if step < next_step && last_step.is_none_or(|last| last < step) {
                 kept.push_str(line);
-                last_step = Some(record.step);
+                last_step = Some(step);
             }
         }
         let bytes = kept.len() as u64;
@@ -76,15 +94,15 @@ impl MetricsLog {
             replace_file(path, kept.as_bytes())?;
             file = open(path)?;
         }
-        Ok(MetricsLog { path: path.into(), file, bytes })
+        Ok(Log { path: path.into(), file, bytes, records: PhantomData })
     }
 
     /// Appends a record.
     ///
     /// # Errors
     /// If the disk is full or the file is gone. The log is as it was then.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
-        let mut line = serde_json::to_vec(record).expect("a record is plain numbers");
+    pub fn write(&mut self, record: &R) -> Result<()> {
+        let mut line = serde_json::to_vec(record).expect("a record is plain data");
         line.push(b'\n');
         self.file.write_all(&line).map_err(|error| {
             // A part of the line may be there. If it cannot be taken back, it is a torn line, which readers skip.
@@ -102,6 +120,11 @@ impl MetricsLog {
 /// # Errors
 /// If the file cannot be read.
 pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
+    read_log(path)
+}
+
+/// As [`read_metrics`], for any records.
+pub(super) fn read_log<R: Numbered>(path: &Path) -> Result<Vec<R>> {
     Ok(whole_lines(&read_text(path)?).map(|(_, record)| record).collect())
 }
 
@@ -112,7 +135,7 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Lists the lines that are records, each with its end.
-fn whole_lines(text: &str) -> impl Iterator<Item = (&str, Record)> {
+fn whole_lines<R: Numbered>(text: &str) -> impl Iterator<Item = (&str, R)> {
     let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     complete.filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
 }

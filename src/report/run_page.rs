@@ -28,6 +28,8 @@ pub struct RunPage {
     pub strip: Option<Sheet>,
     /// The loss against the step, for broad and for narrow pages.
     pub curve: [String; 2],
+    /// The distance of samples from the data against the step, likewise, where it is measured.
+    pub distances: Option<[String; 2]>,
     /// The processes that have trained here.
     pub parts: Table,
     /// The complete configuration, as TOML.
@@ -105,7 +107,9 @@ impl RunPage {
         let mut page = self.status.html() + &facts_list(&self.facts);
         page += &self.samples();
         page += "<h2>Training</h2>\n<figure>\n";
-        for (class, svg) in ["broad wide", "narrow"].into_iter().zip(&self.curve) {
+        for (class, svg) in
+            ["broad wide", "narrow"].into_iter().cycle().zip(self.curve.iter().chain(self.distances.iter().flatten()))
+        {
             page += &format!("<div class=\"{class}\">{svg}</div>\n");
         }
         page += "</figure>\n";
@@ -207,6 +211,7 @@ mod tests {
             sheets: Vec::new(),
             strip: None,
             curve: curve.svgs(),
+            distances: None,
             parts: Table::default(),
             config: "[data]\nsource = \"<glyphs>\"\n".into(),
         }

@@ -1,8 +1,9 @@
 //! Checkpoints: all that a run needs to go on, in one safetensors file per kept step.
 //!
-//! Tensors have the names that diffusers gives them, with a prefix: `weights.`, `ema.` (their moving average),
-//! `adam_m.`, `adam_v.`. The single metadata entry holds the step, the configuration, the CRC-32C of every tensor and one
-//! of the entry itself, and nothing that differs between two equal runs: equal runs write equal files.
+//! Tensors have the names that diffusers gives them, with a prefix: `weights.`, `ema.` (their moving average; `ema_1.`,
+//! `ema_2.`, ... are the further ones of `train.ema`), `adam_m.`, `adam_v.`. The single metadata entry holds the step, the
+//! configuration, the CRC-32C of every tensor and one of the entry itself, and nothing that differs between two equal
+//! runs: equal runs write equal files.
 //!
 //! A damaged byte is noticed: the checksums cover tensors and entry, and what else the file's header says (names, types,
 //! dimensions, offsets) must agree with the parameters. Files of format 1, which have no checksums, can still be read.
@@ -35,15 +36,17 @@ pub struct State {
     pub step: u64,
     /// The weights.
     pub weights: Vec<f32>,
-    /// Moving average of the weights.
+    /// First moving average of the weights.
     pub ema: Vec<f32>,
+    /// The other averages, in the order of `train.ema`.
+    pub further: Vec<Vec<f32>>,
     /// Adam's mean of the gradient.
     pub adam_m: Vec<f32>,
     /// Adam's mean of the squared gradient.
     pub adam_v: Vec<f32>,
 }
 
-/// Header of a checkpoint: where the run stands, and all of its configuration but where its data lie.
+/// Header of a checkpoint: where the run stands, and all of its configuration but where files lie.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     format: u32,
@@ -98,6 +101,11 @@ fn crc_entry(hex: &str) -> String {
     format!("\"crc32c\":\"{hex}\"")
 }
 
+/// Prefix of the tensors of a moving average, by its place in `train.ema`.
+pub fn average_prefix(place: usize) -> String {
+    if place == 0 { "ema".into() } else { format!("ema_{place}") }
+}
+
 /// Path in a folder of the checkpoint of a step.
 pub fn path(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("step-{step:08}.safetensors"))
@@ -108,13 +116,16 @@ pub fn path(folder: &Path, step: u64) -> PathBuf {
 /// # Errors
 /// When the file cannot be written; earlier checkpoints are untouched then.
 pub fn save(path: &Path, config: &Config, params: &ParamSet, state: &State) -> Result<()> {
-    let config = Config { data: Default::default(), ..config.clone() };
-    let arrays =
+    let mut config = Config { data: Default::default(), ..config.clone() };
+    config.train.evaluate_inception.clear();
+    let first =
         [("weights", &state.weights), ("ema", &state.ema), ("adam_m", &state.adam_m), ("adam_v", &state.adam_v)];
-    let prefixed = |(prefix, flat): (&'static str, &Vec<f32>)| {
+    let further = state.further.iter().enumerate().map(|(i, flat)| (average_prefix(i + 1), flat));
+    let arrays = first.into_iter().map(|(prefix, flat)| (prefix.to_owned(), flat)).chain(further);
+    let prefixed = |(prefix, flat): (String, &Vec<f32>)| {
         params.to_files(flat).into_iter().map(move |(name, dims, values)| (format!("{prefix}.{name}"), dims, values))
     };
-    let tensors: Vec<NamedTensor> = arrays.into_iter().flat_map(prefixed).collect();
+    let tensors: Vec<NamedTensor> = arrays.flat_map(prefixed).collect();
     let checksum = |(name, _, values): &NamedTensor| (name.clone(), hex(crc32c::crc32c(cast_slice(values))));
     let tensor_checksums = tensors.iter().map(checksum).collect();
     let header = Header { format: FORMAT, crc32c: String::new(), step: state.step, config, tensors: tensor_checksums };
@@ -214,7 +225,7 @@ impl Checkpoint {
         self.file.path()
     }
 
-    /// Reads one flat array: `weights`, `ema`, `adam_m` or `adam_v`.
+    /// Reads one flat array: `weights`, `adam_m`, `adam_v`, or that of an [`average_prefix`].
     ///
     /// # Errors
     /// A checkpoint of another model: the first tensor that is missing or has other dimensions. Or a tensor that is
@@ -253,6 +264,9 @@ impl Checkpoint {
             step: self.header.step,
             weights: self.flat("weights", params)?,
             ema: self.flat("ema", params)?,
+            further: (1..=self.header.config.train.further_averages())
+                .map(|place| self.flat(&average_prefix(place), params))
+                .collect::<Result<_>>()?,
             adam_m: self.flat("adam_m", params)?,
             adam_v: self.flat("adam_v", params)?,
         })
@@ -278,7 +292,7 @@ mod tests {
                 values.iter_mut().enumerate().for_each(|(i, v)| *v = seed + (p * 1000 + i) as f32);
             })
         };
-        State { step, weights: flat(0.0), ema: flat(0.25), adam_m: flat(0.5), adam_v: flat(0.75) }
+        State { step, weights: flat(0.0), ema: flat(0.25), further: vec![], adam_m: flat(0.5), adam_v: flat(0.75) }
     }
 
     #[test]

@@ -57,8 +57,10 @@ pub struct DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Updates of the weights.
+    /// Updates of the weights; where `epochs` is set, it follows from that.
     pub steps: u64,
+    /// Passes over the samples that are trained on, instead of a number of steps; 0: `steps` counts.
+    pub epochs: f64,
     /// Images per update.
     pub batch_size: usize,
     /// Equal parts in which a batch is processed, one after the other, to save memory.
@@ -85,6 +87,9 @@ pub struct TrainConfig {
     pub clip_norm: f64,
     /// Decay of the weights' moving average, which samples are drawn with; 0: the weights themselves.
     pub ema_decay: f64,
+    /// Moving averages instead of that one, such as `["power=0.75", "half-life=500000"]`: see
+    /// [`averages`](super::averages). Samples are drawn with the first, `--ema` chooses another.
+    pub ema: Vec<String>,
     /// Type in which activations are stored.
     pub precision: Precision,
     /// Steps between checkpoints; 0: only the last step.
@@ -95,6 +100,16 @@ pub struct TrainConfig {
     pub keep_checkpoints: usize,
     /// Steps between sheets of samples; 0: only after the last step.
     pub sample_every: u64,
+    /// Minutes after which a sheet is drawn though none is due by the steps; 0: never.
+    pub sample_every_minutes: f64,
+    /// Steps between measurements of samples against the data, the last of which follows the last step; 0: never. The
+    /// step with the best samples is kept beside the last ones.
+    pub evaluate_every: u64,
+    /// Samples that are measured.
+    pub evaluate_n: usize,
+    /// File with the weights of Inception-v3, for the distance that papers report; empty: the features of our own
+    /// classifier of the data.
+    pub evaluate_inception: String,
     /// Steps between the points of the TensorBoard curves.
     pub log_every: u64,
     /// Share of the data, drawn by the seed, that is not trained on but validates.
@@ -169,6 +184,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
             steps: 100_000,
+            epochs: 0.0,
             batch_size: 64,
             accumulate: 1,
             learning_rate: 2e-4,
@@ -182,11 +198,16 @@ impl Default for TrainConfig {
             lr_steps: 0,
             clip_norm: 1.0,
             ema_decay: 0.999,
+            ema: Vec::new(),
             precision: Precision::Auto,
             checkpoint_every: 1000,
-            checkpoint_every_minutes: 15.0,
+            checkpoint_every_minutes: 5.0,
             keep_checkpoints: 2,
             sample_every: 0,
+            sample_every_minutes: 0.0,
+            evaluate_every: 0,
+            evaluate_n: 1000,
+            evaluate_inception: String::new(),
             log_every: 10,
             validation_fraction: 0.0,
             validate_every: 0,
@@ -277,8 +298,10 @@ impl TrainConfig {
 
     fn validate(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Config(message));
+        if self.steps == 0 && self.epochs == 0.0 {
+            return wrong("train.steps = 0: set train.steps, or train.epochs".into());
+        }
         let positive = [
-            ("steps", self.steps),
             ("batch_size", self.batch_size as u64),
             ("accumulate", self.accumulate as u64),
             ("log_every", self.log_every),
@@ -310,6 +333,8 @@ impl TrainConfig {
             ("clip_norm", self.clip_norm),
             ("min_delta", self.min_delta),
             ("checkpoint_every_minutes", self.checkpoint_every_minutes),
+            ("sample_every_minutes", self.sample_every_minutes),
+            ("epochs", self.epochs),
         ];
         if let Some((name, v)) = amounts.iter().find(|(_, v)| !(*v >= 0.0 && v.is_finite())) {
             return wrong(format!("train.{name} = {v} must be a number of at least 0"));
@@ -319,6 +344,10 @@ impl TrainConfig {
                 "train.validate_every: there is nothing to validate on; set train.validation_fraction".into(),
             );
         }
+        if self.evaluate_every > 0 && self.evaluate_n < 2 {
+            return wrong(format!("train.evaluate_n = {}: a distance needs at least 2 samples", self.evaluate_n));
+        }
+        self.averages()?;
         if self.patience > 0 && self.validate_every == 0 {
             return wrong("train.patience: nothing is validated; set train.validate_every".into());
         }

@@ -1,7 +1,10 @@
 //! The course of a run: steps, validations, checkpoints and samples, until the end.
 
+mod measure;
+
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
+use super::evaluation::{self, Evaluations};
 use super::event::Event;
 use super::feed::Feed;
 use super::log::RunLog;
@@ -10,6 +13,7 @@ use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::files;
 use crate::report::{Record, sample_sheet};
+use crate::sample::Samples;
 use crate::{Error, Result, SampleKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +39,15 @@ pub struct Course<'a> {
     pub stopping: EarlyStopping,
     /// Receives the events.
     pub watch: &'a mut dyn FnMut(Event),
+    /// The measurements of samples, where the configuration has any.
+    pub evaluations: Option<Evaluations>,
+    /// Start of this part of the run, and the time of it that measurements took.
+    started: Instant,
+    measuring: Duration,
     /// Time and step of the last checkpoint.
     saved: (Instant, u64),
+    /// Time of the last sheet of samples.
+    drawn: Instant,
 }
 
 impl<'a> Course<'a> {
@@ -50,8 +61,21 @@ impl<'a> Course<'a> {
         stopping: EarlyStopping,
         watch: &'a mut dyn FnMut(Event),
     ) -> Course<'a> {
-        let saved = (Instant::now(), trainer.updates());
-        Course { dir, config, stop, trainer, log, stopping, watch, saved }
+        let (now, step) = (Instant::now(), trainer.updates());
+        Course {
+            dir,
+            config,
+            stop,
+            trainer,
+            log,
+            stopping,
+            watch,
+            evaluations: None,
+            started: now,
+            measuring: Duration::ZERO,
+            saved: (now, step),
+            drawn: now,
+        }
     }
 
     /// Makes all steps that are left, or those until `stop` is set, and a checkpoint of the last.
@@ -60,13 +84,11 @@ impl<'a> Course<'a> {
     /// Device or disk that fail, or a step that is not finite. The last checkpoint stays.
     pub fn run(&mut self, feed: &mut Feed) -> Result<()> {
         self.draw_missed_sheet()?;
+        self.evaluate_if_due()?;
         while self.enqueue(feed)? {
             let record = self.finish_step(feed)?;
             if self.stopping.note(&record) && self.config.train.patience > 0 {
-                self.write(|course| {
-                    let state = course.trainer.state()?;
-                    checkpoint::save(&course.dir.best(), course.trainer.config(), course.trainer.params(), &state)
-                })?;
+                self.save_as(RunDir::best)?;
             }
             self.write(|course| course.log.metrics(&record))?;
             self.write(|course| course.log.curves(&record))?;
@@ -85,7 +107,10 @@ impl<'a> Course<'a> {
         loop {
             let trainer = &mut self.trainer;
             // A GPU gets the next step while it computes one, unless something is done with the weights in between.
-            let rests = is_checkpoint_overdue(self.config, self.saved.0) || rests_after(self.config, trainer.updates());
+            let train = &self.config.train;
+            let rests = is_overdue(train.checkpoint_every_minutes, self.saved.0)
+                || is_overdue(train.sample_every_minutes, self.drawn)
+                || rests_after(self.config, trainer.updates());
             let most = if trainer.runs_ahead() && !rests { 2 } else { 1 };
             let goes_on = trainer.updates() < self.config.train.steps && !is_over;
             if !goes_on || trainer.under_way() >= most || self.stop.load(Ordering::Relaxed) {
@@ -107,16 +132,37 @@ impl<'a> Course<'a> {
         Ok(record)
     }
 
-    /// Writes a checkpoint and draws samples, where they are due.
+    /// Writes a checkpoint, draws samples and measures some, where that is due.
     fn after_step(&mut self) -> Result<()> {
         let (train, step) = (&self.config.train, self.trainer.updates());
-        if is_due(train.checkpoint_every, step) || is_checkpoint_overdue(self.config, self.saved.0) {
+        if is_due(train.checkpoint_every, step) || is_overdue(train.checkpoint_every_minutes, self.saved.0) {
             self.save()?;
         }
-        if self.config.sample.n > 0 && is_due(train.sample_every, step) && step < train.steps {
+        let is_drawn = is_due(train.sample_every, step) || is_overdue(train.sample_every_minutes, self.drawn);
+        if self.config.sample.n > 0 && is_drawn && step < train.steps {
             self.draw_sheet_in_time(step)?;
         }
-        Ok(())
+        self.evaluate_if_due()
+    }
+
+    /// Draws samples; none, with a warning, where they are not finite: the weights may become better.
+    fn samples(&mut self, n: usize, step: u64) -> Result<Option<Samples>> {
+        match self.draw(n) {
+            Err(Error::SampleNotFinite { sample }) => {
+                let text = format!("sample {sample} after step {step} is not finite; going on without these samples");
+                (self.watch)(Event::Warning(&text));
+                Ok(None)
+            }
+            samples => samples.map(Some),
+        }
+    }
+
+    /// Writes the present state to one of the checkpoints with a name.
+    fn save_as(&mut self, path: fn(&RunDir) -> PathBuf) -> Result<()> {
+        self.write(|course| {
+            let state = course.trainer.state()?;
+            checkpoint::save(&path(course.dir), course.trainer.config(), course.trainer.params(), &state)
+        })
     }
 
     /// Writes a checkpoint, and removes those that are no longer kept.
@@ -177,19 +223,31 @@ impl<'a> Course<'a> {
     }
 
     /// Draws a sheet unless the run is stopped meanwhile: then its checkpoint is what matters, and the sheet is drawn when
-    /// the run goes on, if it goes on from there.
+    /// the run goes on, if it goes on from there. Samples that are not finite are no reason to end.
     fn draw_sheet_in_time(&mut self, step: u64) -> Result<()> {
-        match self.draw_sheet(step) {
-            Err(Error::Stopped) => Ok(()),
-            other => other,
+        self.drawn = Instant::now();
+        match self.samples(self.config.sample.n, step) {
+            Ok(Some(samples)) => self.write_sheet(step, &samples),
+            Ok(None) | Err(Error::Stopped) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
-    /// Draws a sheet of samples and the strip from noise to images.
+    /// Draws a sheet of samples.
     fn draw_sheet(&mut self, step: u64) -> Result<()> {
+        let samples = self.draw(self.config.sample.n)?;
+        self.write_sheet(step, &samples)
+    }
+
+    /// Draws samples, and keeps the page of the run alive meanwhile.
+    fn draw(&mut self, n: usize) -> Result<Samples> {
         let report = &mut self.log.report;
         let mut beat = |done, all| report.beat(&format!("drawing samples, {done} of {all} evaluations"));
-        let samples = self.trainer.sample(Some(self.stop), &mut beat)?;
+        self.trainer.sample(n, Some(self.stop), &mut beat)
+    }
+
+    /// Writes a sheet of samples and the strip from noise to images.
+    fn write_sheet(&mut self, step: u64, samples: &Samples) -> Result<()> {
         let (sheet, path) = (sample_sheet(&samples.images, samples.dims), self.sheet(step));
         self.write(|course| {
             match samples.kind() {
@@ -222,16 +280,16 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Returns true where the weights are needed after a step, for a validation, a checkpoint or samples.
+/// Returns true where the weights are needed after a step, for a validation, a checkpoint, samples or their measurement.
 fn rests_after(config: &Config, step: u64) -> bool {
     let train = &config.train;
-    [train.validate_every, train.checkpoint_every, train.sample_every].iter().any(|&every| is_due(every, step))
+    evaluation::is_due(train, step)
+        || [train.validate_every, train.checkpoint_every, train.sample_every].iter().any(|&every| is_due(every, step))
 }
 
-/// Returns true where the last checkpoint is older than it may be by the clock.
-fn is_checkpoint_overdue(config: &Config, saved: Instant) -> bool {
-    let minutes = config.train.checkpoint_every_minutes;
-    minutes > 0.0 && saved.elapsed().as_secs_f64() >= 60.0 * minutes
+/// Returns true where something that happens every so many minutes (0: never) last happened longer ago.
+fn is_overdue(minutes: f64, last: Instant) -> bool {
+    minutes > 0.0 && last.elapsed().as_secs_f64() >= 60.0 * minutes
 }
 
 /// Returns true where something that happens every so many steps (0: never) is due after this one.

@@ -111,3 +111,13 @@ impl<'a> Feed<'a> {
         })
     }
 }
+
+/// Number of steps that a configuration makes with these data: that of its passes, where it says their number.
+pub fn steps(config: &Config, dataset: &Dataset) -> u64 {
+    let (train, data) = (&config.train, &config.data);
+    if train.epochs == 0.0 {
+        return train.steps;
+    }
+    let trained_on = Division::trained_on(dataset, data.limit, train.validation_fraction);
+    (train.epochs * trained_on as f64 / train.batch_size as f64).ceil().max(1.0) as u64
+}

@@ -5,7 +5,7 @@ use super::run_report::RunReport;
 use super::trainer::Trainer;
 use crate::Result;
 use crate::data::Dataset;
-use crate::report::{EventWriter, MetricsLog, Picture, Record};
+use crate::report::{EvaluationRecord, EventWriter, MetricsLog, Picture, Record};
 
 /// Writes what is measured in each step.
 pub struct RunLog {
@@ -49,6 +49,17 @@ impl RunLog {
             let Record { loss, learning_rate, grad_norm, .. } = *record;
             scalars.extend([("loss", loss), ("learning_rate", learning_rate), ("grad_norm", grad_norm)]);
         }
+        if scalars.is_empty() { Ok(()) } else { self.events.scalars(record.step, &scalars) }
+    }
+
+    /// Adds the distances of a measurement to the curves.
+    ///
+    /// # Errors
+    /// As for [`RunLog::metrics`].
+    pub fn distances(&mut self, record: &EvaluationRecord) -> Result<()> {
+        let tags: Vec<(String, f32)> =
+            record.distances.iter().map(|(name, &value)| (format!("samples/{name}"), value as f32)).collect();
+        let scalars: Vec<(&str, f32)> = tags.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
         if scalars.is_empty() { Ok(()) } else { self.events.scalars(record.step, &scalars) }
     }
 

@@ -66,7 +66,9 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
     let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));
     Ok(match divisors.into_iter().find(|&parts| fits(parts)) {
         Some(parts) if parts == config.train.accumulate => {
-            "; the training step alone would fit: set sample.n = 0, or train.validate_every = 0".into()
+            "; the training step alone would fit: set sample.n = 0 and train.evaluate_every = 0, or \
+             train.validate_every = 0"
+                .into()
         }
         Some(parts) => format!(
             "; train.batch_size = {} would fit, or the same batch in train.accumulate = {parts} parts",

@@ -2,11 +2,14 @@
 //!
 //! Reading order: [`config`] -> [`program`] -> [`trainer`] -> [`checkpoint`] -> [`run`].
 
+pub mod averages;
+mod cautions;
 pub mod checkpoint;
 pub mod config;
 mod course;
 pub mod diffusers_scheduler;
 mod diffusion_config;
+pub mod evaluation;
 pub mod event;
 pub mod feed;
 mod history;

@@ -34,10 +34,12 @@ pub struct ModelFile {
 }
 
 /// A choice between the weights of a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Moving average of the weights.
+    /// Moving average of the weights, the first where there are several.
     Average,
+    /// The average that `train.ema` has under this name.
+    Named(String),
     /// The weights themselves.
     Raw,
 }
@@ -55,7 +57,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// A file that is missing, damaged, or not supported; a network that does not suit its samples.
-    pub fn open(path: &Path, which: Which) -> Result<ModelFile> {
+    pub fn open(path: &Path, which: &Which) -> Result<ModelFile> {
         let model = ModelFile::open_network(path, which)?;
         model.config.model.validate().map_err(|e| Error::format(path, e.to_string()))?;
         Ok(model)
@@ -65,7 +67,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// A file that is missing, damaged, or not supported.
-    pub fn open_network(path: &Path, which: Which) -> Result<ModelFile> {
+    pub fn open_network(path: &Path, which: &Which) -> Result<ModelFile> {
         if !path.exists() {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let there = if parent.is_dir() { format!("; {}", model_folder::inventory(parent)) } else { String::new() };
@@ -95,21 +97,31 @@ impl ModelFile {
         Ok(value)
     }
 
-    fn from_checkpoint(checkpoint: &Checkpoint, which: Which) -> Result<ModelFile> {
+    fn from_checkpoint(checkpoint: &Checkpoint, which: &Which) -> Result<ModelFile> {
         let path = checkpoint.path();
         let config = checkpoint.header.config.clone();
         let (network, params) = network(&config)?;
         let (prefix, kind) = match which {
-            Which::Average => ("ema", "averaged weights"),
-            Which::Raw => ("weights", "weights"),
+            Which::Average => (checkpoint::average_prefix(0), "averaged weights".to_owned()),
+            Which::Raw => ("weights".into(), "weights".into()),
+            Which::Named(name) => {
+                let names = config.train.average_names();
+                let place = names.iter().position(|known| known == name).ok_or_else(|| {
+                    Error::Config(format!("--ema {name}: {} holds {}", path.display(), names.join(" and ")))
+                })?;
+                (checkpoint::average_prefix(place), format!("averaged weights ({name})"))
+            }
         };
-        let values = checkpoint.flat(prefix, &params)?;
+        let values = checkpoint.flat(&prefix, &params)?;
         let origin = format!("{kind} of step {} ({})", checkpoint.header.step, path.display());
         Ok(ModelFile { config, network, params, values, origin, notes: Vec::new() })
     }
 
-    fn from_folder(path: &Path, which: Which) -> Result<ModelFile> {
-        let folder = ModelFolder::open(path, which == Which::Average)?;
+    fn from_folder(path: &Path, which: &Which) -> Result<ModelFile> {
+        if let Which::Named(name) = which {
+            return Err(Error::Config(format!("--ema {name}: {} is no run, which may have several", path.display())));
+        }
+        let folder = ModelFolder::open(path, *which == Which::Average)?;
         let beside = folder.weights.parent().unwrap_or(Path::new(""));
         let Scheduler { diffusion, sample, notes } = diffusers_scheduler::read(beside)?;
         let config = Config { model: folder.config.clone().into(), diffusion, sample, ..Config::default() };

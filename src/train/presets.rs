@@ -134,6 +134,7 @@ mod tests {
             let last = 50 * (6742 + 5958 + 6131);
             let seen = train.steps * train.batch_size as u64;
             assert!((last..last + train.batch_size as u64).contains(&seen), "{name}: {seen} images, not {last}");
+            assert_eq!(train.epochs, 50.0, "{name}");
         }
     }
 

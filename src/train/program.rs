@@ -66,7 +66,7 @@ impl PartInputs {
 pub struct StepTensors {
     /// The weights and their gradients.
     pub weights: Weights,
-    /// Moving average of the weights, which samples are drawn with.
+    /// First moving average of the weights, which samples are drawn with.
     pub average: Weights,
     /// State of the optimiser; its moving average is `average`.
     pub state: OptimizerState,
@@ -90,6 +90,8 @@ impl StepTensors {
     pub fn reserve(store: &mut Store, params: &ParamSet, config: &Config, dtype: DType) -> StepTensors {
         let weights = Weights::reserve(store, params, dtype, true);
         let average = Weights::reserve(store, params, dtype, false);
+        let count = config.train.further_averages();
+        let further = if count == 0 { Tensor::EMPTY } else { store.tensor(&[count, params.flat_len()], DType::F32) };
         let mut array = || store.tensor(&[params.flat_len()], DType::F32);
         let (m, v) = (array(), array());
         let part_gradients = (config.train.accumulate > 1).then(array);
@@ -97,7 +99,8 @@ impl StepTensors {
         // From here on all that the host writes for a step, in one piece.
         let parts = part_gradients.map(|gradients| PartTensors { gradients, loss: store.tensor(&[1], DType::F32) });
         let hyper = store.tensor(&[AdamRecord::LEN], DType::F32);
-        let state = OptimizerState { m, v, ema: average.values, hyper, outcome };
+        let decays = if count == 0 { Tensor::EMPTY } else { store.tensor(&[count], DType::F32) };
+        let state = OptimizerState { m, v, ema: average.values, further, decays, hyper, outcome };
         let inputs = PartInputs::reserve(store, &config.model, config.train.micro_batch());
         StepTensors { weights, average, state, parts, inputs }
     }
@@ -219,8 +222,12 @@ pub struct OptimizerState {
     pub m: Tensor,
     /// Mean of the squared gradient.
     pub v: Tensor,
-    /// Moving average of the weights.
+    /// First moving average of the weights.
     pub ema: Tensor,
+    /// The other averages `[k, n]`; absent where there is one.
+    pub further: Tensor,
+    /// Their decays in the step `[k]`.
+    pub decays: Tensor,
     /// Numbers that change from step to step, an [`AdamRecord`].
     pub hyper: Tensor,
     /// Result of an update: norm of the gradients, loss, and 1 if either was not finite. See
@@ -237,6 +244,8 @@ pub fn record_update(tape: &mut Tape, weights: &Weights, state: &OptimizerState,
         m: state.m,
         v: state.v,
         ema: state.ema,
+        further: state.further,
+        decays: state.decays,
         copy: weights.copy,
         g: weights.gradients,
     };

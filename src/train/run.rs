@@ -3,8 +3,9 @@
 use super::checkpoint::{self, Checkpoint};
 use super::config::Config;
 use super::course::Course;
+use super::evaluation::{self, Evaluations, Evaluator, MakeEvaluator};
 use super::event::Event;
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use super::history::{History, State};
 use super::log::RunLog;
 use super::model_file::ModelFile;
@@ -16,7 +17,7 @@ use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
 use crate::files;
-use crate::report::read_metrics;
+use crate::report::{read_evaluations, read_metrics};
 use crate::{Error, Result, invocation};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -26,10 +27,14 @@ use std::sync::atomic::AtomicBool;
 pub struct Outcome {
     /// Number of steps made.
     pub step: u64,
+    /// Number of steps that were planned.
+    pub steps: u64,
     /// True at the end: after all steps, or after fewer when validation no longer improved, and the last sheet.
     pub finished: bool,
     /// Step whose weights count, where it is not the last: that of the best validation.
     pub best_step: Option<u64>,
+    /// Step after which samples were measured best, in words, if any were.
+    pub best_samples: Option<String>,
     /// The last sheet of samples, if there is one.
     pub sheet: Option<PathBuf>,
     /// The page that shows the run.
@@ -37,6 +42,7 @@ pub struct Outcome {
 }
 
 /// A training run: its configuration and its place.
+#[derive(Clone, Copy)]
 pub struct Run<'a> {
     /// The run directory: new, or with a configuration and perhaps checkpoints.
     pub dir: &'a RunDir,
@@ -46,6 +52,8 @@ pub struct Run<'a> {
     pub begun: Option<&'a Config>,
     /// Weights to begin with instead of random ones.
     pub init: Option<&'a ModelFile>,
+    /// Makes what measures samples, where the configuration says to.
+    pub evaluator: Option<&'a MakeEvaluator<'a>>,
     /// Set from outside to end the run after the current step.
     pub stop: &'a AtomicBool,
 }
@@ -56,13 +64,16 @@ impl Run<'_> {
     /// # Errors
     /// A run directory that cannot be read.
     pub fn finished(&self) -> Result<Option<Outcome>> {
+        // Passes over the data become steps when these are opened.
+        let Some(steps) = self.planned_steps()? else { return Ok(None) };
         let step = |checkpoint: &Checkpoint| {
             let step = checkpoint.header.step;
-            let may_be_last = step >= self.config.train.steps || self.config.train.patience > 0;
+            let may_be_last = step >= steps || self.config.train.patience > 0;
             if may_be_last { checkpoint.verify().map(|()| step) } else { Ok(step) }
         };
         let Some(last) = checkpoint::first_whole(self.checkpoints()?, step)? else { return Ok(None) };
-        let outcome = self.outcome(last.value, &self.validations(last.value)?);
+        let config = self.with_steps(steps);
+        let outcome = Run { config: &config, ..*self }.outcome(last.value, &self.validations(last.value)?)?;
         let is_drawn = self.config.sample.n == 0 || outcome.sheet.is_some();
         let is_shown = self.dir.report().exists() && History::open(&self.dir.history())?.is_closed();
         Ok(Some(outcome).filter(|outcome| outcome.finished && is_drawn && is_shown))
@@ -81,22 +92,38 @@ impl Run<'_> {
     fn train_to_the_end(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let held = self.begun.map(|_| self.lock(watch)).transpose()?;
         let dataset = open_data(self.config)?;
-        let config = self.with_class_names(dataset.class_names(), watch);
-        let mut trainer = Trainer::without_weights(device, &config)?;
+        let mut config = self.with_class_names(dataset.class_names(), watch);
+        config.train.steps = feed::steps(self.config, &dataset);
+        Run { config: &config, ..*self }.train_on(&dataset, held, device, watch)
+    }
+
+    fn train_on(
+        &self,
+        dataset: &Dataset,
+        held: Option<RunLock>,
+        device: Device,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Outcome> {
+        let evaluator = self.evaluator(dataset)?;
+        let mut trainer = Trainer::without_weights(device, self.config)?;
         let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
         let _held = held.map_or_else(|| self.lock(watch), Ok)?;
         self.dir.create(trainer.config())?;
         checkpoint::tidy(&self.dir.checkpoints(), 0)?;
         let needs_saving = self.begin(&mut trainer, init.as_deref(), watch)?;
         let first = trainer.updates();
+        if first == 0 {
+            self.config.cautions()?.iter().for_each(|text| watch(Event::Warning(text)));
+        }
         self.warn_of_another_rate(first, watch);
 
-        let log = RunLog::resume(self.dir, &trainer, &dataset)?;
-        watch(Event::Ready { trainer: &trainer, dataset: &dataset });
+        let log = RunLog::resume(self.dir, &trainer, dataset)?;
+        watch(Event::Ready { trainer: &trainer, dataset });
         let stopping = self.validations(first)?;
         let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
+        course.evaluations = evaluator.map(|evaluator| Evaluations::resume(self.dir, first, evaluator)).transpose()?;
         let ended = if needs_saving { course.save() } else { Ok(()) }
-            .and_then(|()| course.run(&mut Feed::new(self.config, &dataset)?))
+            .and_then(|()| course.run(&mut Feed::new(self.config, dataset)?))
             .and_then(|()| self.last_sheet(&mut course));
         let report = &mut course.log.report;
         match &ended {
@@ -111,13 +138,13 @@ impl Run<'_> {
     /// Draws the last sheet of a run that has come to its end. The outcome is not finished if it was stopped meanwhile.
     fn last_sheet(&self, course: &mut Course) -> Result<Outcome> {
         let step = course.trainer.updates();
-        let ended = self.outcome(step, &course.stopping);
+        let ended = self.outcome(step, &course.stopping)?;
         if !ended.finished {
             return Ok(ended);
         }
         match course.draw_last_sheet(ended.best_step.is_some()) {
             Err(Error::Stopped) => Ok(Outcome { finished: false, ..ended }),
-            drawn => drawn.map(|()| self.outcome(step, &course.stopping)),
+            drawn => drawn.and_then(|()| self.outcome(step, &course.stopping)),
         }
     }
 
@@ -132,6 +159,31 @@ impl Run<'_> {
             .best_step
             .map_or(String::new(), |step| format!("; the weights of step {step} count, whose validation was best"));
         end + &best
+    }
+
+    /// Makes what measures samples, where some are to be measured.
+    fn evaluator(&self, dataset: &Dataset) -> Result<Option<Box<dyn Evaluator>>> {
+        match self.evaluator {
+            _ if self.config.train.evaluate_every == 0 => Ok(None),
+            Some(make) => make(self.config, dataset).map(Some),
+            None => Err(Error::Config("train.evaluate_every: nothing measures the samples of this run".into())),
+        }
+    }
+
+    /// The number of steps, if it is known before the data are open: the passes of a run that was begun were counted then.
+    fn planned_steps(&self) -> Result<Option<u64>> {
+        let train = &self.config.train;
+        if train.epochs == 0.0 {
+            return Ok(Some(train.steps));
+        }
+        let begun = self.dir.begun()?.map(|begun| begun.train);
+        Ok(begun.filter(|begun| begun.epochs == train.epochs).map(|begun| begun.steps))
+    }
+
+    fn with_steps(&self, steps: u64) -> Config {
+        let mut config = self.config.clone();
+        config.train.steps = steps;
+        config
     }
 
     /// The configuration with the names of the data's classes, where the network is told of them; warns where a run began
@@ -219,11 +271,15 @@ impl Run<'_> {
         Ok(stopping)
     }
 
-    fn outcome(&self, step: u64, validations: &EarlyStopping) -> Outcome {
-        let finished = step >= self.config.train.steps || validations.is_over();
+    fn outcome(&self, step: u64, validations: &EarlyStopping) -> Result<Outcome> {
+        let steps = self.config.train.steps;
+        let records = read_evaluations(&self.dir.evaluations())?;
+        let lacks = evaluation::is_due(&self.config.train, step) && !records.iter().any(|record| record.step == step);
+        let finished = (step >= steps || validations.is_over()) && !lacks;
+        let best_samples = evaluation::best_in_words(&records).filter(|_| self.dir.best_samples().exists());
         let best_step = validations.best_step().filter(|_| finished && self.dir.best().exists());
         let sheet = Some(self.dir.sheet(step, self.config.sample_kind())).filter(|path| path.exists());
-        Outcome { step, finished, best_step, sheet, report: self.dir.report() }
+        Ok(Outcome { step, steps, finished, best_step, best_samples, sheet, report: self.dir.report() })
     }
 }
 

@@ -4,14 +4,18 @@
 //! .lock                       held by the process that trains
 //! config.toml                 complete, reusable
 //! metrics.jsonl               one object per step
+//! evaluations.jsonl           one object per measurement of samples
 //! events.out.tfevents.*       the same for TensorBoard, with the samples
 //! checkpoints/step-*.safetensors
+//! best-samples.safetensors    the checkpoint whose samples were measured best
+//! best.safetensors            that of the best validation, where the run stops early
 //! history.jsonl               the processes that have trained here: when, how long, with which version
 //! samples/step-*.png          sheets, of points step-*.svg; denoising.png, from noise to images
 //! loss.svg                    the loss against the step
 //! report.html                 all of it on one page, kept up to date
 //! ```
 
+use super::checkpoint;
 use super::config::Config;
 use super::run_lock::{LOCK_FILE, RunLock};
 use crate::files::replace_file;
@@ -113,9 +117,41 @@ impl RunDir {
         self.path.join("checkpoints")
     }
 
+    /// Path of the log of measurements of samples.
+    pub fn evaluations(&self) -> PathBuf {
+        self.path.join("evaluations.jsonl")
+    }
+
+    /// Path of the checkpoint whose samples were measured best.
+    pub fn best_samples(&self) -> PathBuf {
+        self.path.join("best-samples.safetensors")
+    }
+
     /// Path of the checkpoint of the best validation, where the run stops early.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
+    }
+
+    /// Finds a checkpoint by its name: `best`, by the samples that were measured in training or else by the validation,
+    /// `last`, or the number of a step.
+    ///
+    /// # Errors
+    /// A checkpoint that is not there.
+    pub fn checkpoint(&self, name: &str) -> Result<PathBuf> {
+        let all = checkpoint::list(&self.checkpoints())?;
+        let found = match name {
+            "best" => [self.best_samples(), self.best()].into_iter().find(|path| path.exists()),
+            "last" => all.last().map(|(_, path)| path.clone()),
+            step => {
+                step.parse().ok().and_then(|step: u64| all.iter().find(|(s, _)| *s == step)).map(|(_, p)| p.clone())
+            }
+        };
+        found.ok_or_else(|| {
+            let best = if self.best_samples().exists() || self.best().exists() { "best" } else { "no best" };
+            let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
+            let steps = if steps.is_empty() { "no steps".into() } else { format!("the steps {}", steps.join(", ")) };
+            Error::format(&self.path, format!("has no checkpoint \"{name}\"; there is {best}, and there are {steps}"))
+        })
     }
 
     /// Path of the folder of sheets.

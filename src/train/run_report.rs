@@ -3,14 +3,15 @@
 //! A page takes a millisecond after 2,000 steps and 40 after 800,000, most of it for the moving average of the loss.
 
 use super::config::Config;
+use super::evaluation;
 use super::history::{History, State, date_words, words};
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::data::{Dataset, spread};
 use crate::files::{replace_file, replace_unsynced};
 use crate::report::{
-    Content, Figure, LossCurve, Record, RunPage, SCATTER, Sheet, Status, data_scatter, data_sheet, read_metrics,
-    read_sheets, sample_scatter,
+    Content, Figure, LossCurve, Record, RunPage, SCATTER, Sheet, Status, broad_and_narrow, data_scatter, data_sheet,
+    distance_curve, read_evaluations, read_metrics, read_sheets, sample_scatter,
 };
 use crate::version::version;
 use crate::{Result, invocation};
@@ -156,14 +157,17 @@ impl RunReport {
     fn page(&self, status: Status) -> Result<RunPage> {
         let title = self.dir.path().file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
         let strip = self.dir.strip();
+        let measured = read_evaluations(&self.dir.evaluations())?;
+        let best = evaluation::best_in_words(&measured).map(|best| ("best samples".to_owned(), best));
         Ok(RunPage {
             title,
             status,
-            facts: [self.changing_facts(), self.facts.clone()].concat(),
+            facts: self.changing_facts().into_iter().chain(best).chain(self.facts.clone()).collect(),
             data: Some(self.data.clone()),
             sheets: read_sheets(&self.dir.samples())?,
             strip: strip.exists().then(|| Sheet::read("from noise to samples", &strip)).transpose()?,
             curve: self.curve.svgs(),
+            distances: distance_curve(&measured).map(|plot| broad_and_narrow(&plot)),
             parts: self.history.table(),
             config: self.config.clone(),
         })

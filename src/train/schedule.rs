@@ -1,4 +1,4 @@
-//! Numbers that change with the step by rule: the learning rate and the decay of the weights' average.
+//! The learning rate, which changes with the step by rule.
 
 use super::config::{LrSchedule, TrainConfig};
 
@@ -16,12 +16,6 @@ pub fn learning_rate(train: &TrainConfig, step: u64) -> f64 {
             train.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
         }
     }
-}
-
-/// Decay of the moving average in a step, counted from 0: it rises with the number of weights averaged, so that early
-/// samples are not those of the initial weights.
-pub fn ema_decay(train: &TrainConfig, step: u64) -> f64 {
-    train.ema_decay.min((1 + step) as f64 / (10 + step) as f64)
 }
 
 #[cfg(test)]
@@ -59,13 +53,5 @@ mod tests {
         let longer = TrainConfig { steps: 80, lr_steps: 40, ..whole.clone() };
         assert!((0..40).all(|step| learning_rate(&whole, step) == learning_rate(&longer, step)));
         assert!((40..80).all(|step| learning_rate(&longer, step) == 0.0));
-    }
-
-    #[test]
-    fn the_average_starts_short_and_reaches_its_decay() {
-        let train = TrainConfig { ema_decay: 0.999, ..TrainConfig::default() };
-        assert_eq!(ema_decay(&train, 0), 0.1);
-        assert_eq!(ema_decay(&train, 90), 0.91);
-        assert_eq!(ema_decay(&train, 1_000_000), 0.999);
     }
 }

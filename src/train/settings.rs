@@ -49,6 +49,7 @@ impl Config {
         let table: Table = toml::from_str(&text).map_err(|e| Error::format(path, one_line(&e)))?;
         let mut leaves = Vec::new();
         collect_leaves(&mut leaves, "", table);
+        rename(&mut leaves);
         let in_file = |e: Error| Error::format(path, e.to_string());
         let table = self.choose(&leaves).map_err(in_file)?;
         leaves.retain(|(key, _)| has(&table, key) || !CHOICES.iter().any(|choice| choice.bringer(key).is_some()));
@@ -66,7 +67,8 @@ impl Config {
                 .ok_or_else(|| Error::Config(format!("\"{setting}\": wanted key=value, e.g. train.steps=1000")))?;
             Ok((key.trim().to_owned(), parse_value(value.trim())))
         });
-        let settings: Vec<_> = parsed.collect::<Result<_>>()?;
+        let mut settings: Vec<_> = parsed.collect::<Result<_>>()?;
+        settings.extend(other_end(&settings)?);
         self.set_all(self.choose(&settings)?, settings)
     }
 
@@ -151,6 +153,43 @@ impl Choice {
 fn has(table: &Table, key: &str) -> bool {
     let found = key.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
     found.is_some()
+}
+
+/// Settings by another name than they had before: the schedule that has them, the name before, the name now.
+const RENAMED: [(&str, &str, &str); 2] = [
+    ("vp-linear", "diffusion.beta_start", "diffusion.beta_min"),
+    ("vp-linear", "diffusion.beta_end", "diffusion.beta_max"),
+];
+
+/// Gives the settings of a file the names that they have now.
+fn rename(leaves: &mut [(String, Value)]) {
+    let has = |leaves: &[(String, Value)], key: &str| leaves.iter().any(|(name, _)| name == key);
+    for (schedule, before, now) in RENAMED {
+        let is_meant = leaves.iter().any(|(key, v)| key == "diffusion.schedule" && v.as_str() == Some(schedule));
+        if is_meant && !has(leaves, now) {
+            leaves.iter_mut().filter(|(key, _)| key == before).for_each(|(key, _)| *key = now.into());
+        }
+    }
+}
+
+/// Takes back the number of steps where passes are set, and the passes where steps are set.
+///
+/// # Errors
+/// Both at once.
+fn other_end(settings: &[(String, Value)]) -> Result<Option<(String, Value)>> {
+    let is_set = |key: &str| {
+        let last = settings.iter().rfind(|(name, _)| name == key);
+        last.is_some_and(|(_, value)| !matches!(value, Value::Integer(0)) && *value != Value::Float(0.0))
+    };
+    Ok(match (is_set("train.steps"), is_set("train.epochs")) {
+        (true, true) => {
+            let message = "train.steps and train.epochs both say when the training ends: set one of them";
+            return Err(Error::Config(message.into()));
+        }
+        (true, false) => Some(("train.epochs".into(), Value::Float(0.0))),
+        (false, true) => Some(("train.steps".into(), Value::Integer(0))),
+        (false, false) => None,
+    })
 }
 
 /// Reads a value as TOML, or as a string where it is none: quotes are optional on the command line.
@@ -316,6 +355,30 @@ mod tests {
         assert_eq!(config.diffusion.loss, LossWeighting::Simple);
         std::fs::write(&path, file.replace("eta", "etta")).unwrap();
         assert!(Config::default().with_file(&path).is_err());
+    }
+
+    #[test]
+    fn the_rates_of_vp_linear_are_its_own_and_old_files_are_read() {
+        let rates = |config: &Config| match config.diffusion.schedule {
+            NoiseSchedule::VpLinear(rates) => [rates.beta_min, rates.beta_max],
+            _ => panic!("{:?}", config.diffusion.schedule),
+        };
+        let chosen = Config::default().with_settings(&["diffusion.schedule=vp-linear".into()]).unwrap();
+        assert_eq!(rates(&chosen), [0.1, 20.0]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, format!("[diffusion]\nschedule = \"vp-linear\"\n{text}")).unwrap();
+            rates(&Config::default().with_file(&path).unwrap())
+        };
+        assert_eq!(read("beta_start = 0.2\nbeta_end = 15.0\n"), [0.2, 15.0]);
+        assert_eq!(read("beta_min = 0.2\nbeta_start = 0.0001\nbeta_end = 15.0\n"), [0.2, 15.0]);
+        assert_eq!(read("t_min = 0.01\n"), [0.1, 20.0]);
+        // The header of a checkpoint.
+        let json = serde_json::to_string(&chosen).unwrap();
+        let old = json.replace("\"beta_min\":0.1", "\"beta_start\":0.3").replace("\"beta_max\"", "\"beta_end\"");
+        assert_ne!(old, json);
+        assert_eq!(rates(&serde_json::from_str(&old).unwrap()), [0.3, 20.0]);
     }
 
     #[test]

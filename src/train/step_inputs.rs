@@ -1,9 +1,10 @@
 //! The inputs of a training step: its batch, the coefficients of its times, the numbers of its update.
 
+use super::averages::Average;
 use super::config::{Config, TrainConfig};
 use super::objective::Objective;
 use super::program::{PartInputs, StepTensors};
-use super::schedule::{ema_decay, learning_rate};
+use super::schedule::learning_rate;
 use crate::Result;
 use crate::engine::ops::adam::AdamHyper;
 use crate::engine::random::RngState;
@@ -28,6 +29,9 @@ pub struct StepInputs {
     part: PartInputs,
     /// Numbers of the optimiser, written with the first part.
     hyper: Tensor,
+    /// Decays of the moving averages beside the first, written with them.
+    decays: Tensor,
+    averages: Vec<Average>,
     /// Sum of the losses of a batch in several parts, set to 0 with the first.
     part_loss: Option<Tensor>,
 }
@@ -36,13 +40,15 @@ impl StepInputs {
     /// Inputs of the steps of a configuration, in these tensors.
     ///
     /// # Errors
-    /// An impossible noise schedule.
+    /// An impossible noise schedule or moving average.
     pub fn new(config: &Config, tensors: &StepTensors) -> Result<StepInputs> {
         Ok(StepInputs {
             train: config.train.clone(),
             objective: Objective::new(config)?,
             part: tensors.inputs,
             hyper: tensors.state.hyper,
+            decays: tensors.state.decays,
+            averages: config.train.averages()?,
             part_loss: tensors.parts.map(|parts| parts.loss),
         })
     }
@@ -62,7 +68,7 @@ impl StepInputs {
         let (first, values) = (part * n, self.part.images.numel() / n);
         let coefficients = self.objective.part(step, first..first + n, !self.part.hybrid.is_empty())?;
         let rng = RngState { seed: self.train.seed, step, first_image: first as u32 }.words();
-        let hyper = self.hyper(batch).record();
+        let (hyper, decays) = (self.hyper(batch).record(), self.decays(batch.step));
         let shown = self.part.labels.map(|_| self.objective.shown_labels(step, first, &batch.labels[first..][..n]));
         let mut list: Vec<(Tensor, &[u8])> = vec![
             (self.part.images, cast_slice(&batch.images[first * values..][..n * values])),
@@ -79,6 +85,9 @@ impl StepInputs {
         }
         if part == 0 {
             list.push((self.hyper, cast_slice(hyper.values())));
+            if !self.decays.is_empty() {
+                list.push((self.decays, cast_slice(&decays[1..])));
+            }
             list.extend(self.part_loss.map(|loss| (loss, cast_slice(&[0f32; 1]))));
         }
         session.write_all(&list)
@@ -93,7 +102,12 @@ impl StepInputs {
             epsilon: train.eps as f32,
             weight_decay: train.weight_decay as f32,
             step: batch.step + 1,
-            ema_decay: ema_decay(train, batch.step) as f32,
+            ema_decay: self.decays(batch.step)[0],
         }
+    }
+
+    /// Decay of every moving average in a step.
+    fn decays(&self, step: u64) -> Vec<f32> {
+        self.averages.iter().map(|average| average.decay(step, self.train.batch_size) as f32).collect()
     }
 }

@@ -35,7 +35,7 @@ pub struct Trainer {
     params: ParamSet,
     session: Session,
     weights: Weights,
-    /// Moving average of the weights, which samples are drawn with.
+    /// First moving average of the weights, which samples are drawn with.
     average: Weights,
     state: OptimizerState,
     inputs: StepInputs,
@@ -93,7 +93,8 @@ impl Trainer {
 
         let mut store = Store::new();
         let tensors = StepTensors::reserve(&mut store, &params, &config, dtype);
-        let mut sampler = (config.sample.n > 0).then(|| {
+        let samples = config.sample.n > 0 || config.train.evaluate_every > 0;
+        let mut sampler = samples.then(|| {
             let chunk = chunk_images(backend, config.model.sample_len());
             ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
         });
@@ -150,7 +151,9 @@ impl Trainer {
     pub fn start_from(&mut self, weights: &[f32]) -> Result<()> {
         assert_eq!(self.step, 0, "the optimiser has seen other weights");
         self.weights.write(&mut self.session, weights)?;
-        self.average.write(&mut self.session, weights)
+        self.average.write(&mut self.session, weights)?;
+        let further = self.config.train.further_averages();
+        if further == 0 { Ok(()) } else { self.session.write(self.state.further, &weights.repeat(further)) }
     }
 
     /// Goes back to a state that [`Trainer::state`] gave.
@@ -160,6 +163,9 @@ impl Trainer {
     pub fn restore(&mut self, state: &State) -> Result<()> {
         self.weights.write(&mut self.session, &state.weights)?;
         self.average.write(&mut self.session, &state.ema)?;
+        if !state.further.is_empty() {
+            self.session.write(self.state.further, &state.further.concat())?;
+        }
         self.session.write(self.state.m, &state.adam_m)?;
         self.session.write(self.state.v, &state.adam_v)?;
         self.step = state.step;
@@ -175,9 +181,18 @@ impl Trainer {
             step: self.step,
             weights: self.session.read(self.weights.values)?,
             ema: self.session.read(self.average.values)?,
+            further: self.further_averages()?,
             adam_m: self.session.read(self.state.m)?,
             adam_v: self.session.read(self.state.v)?,
         })
+    }
+
+    fn further_averages(&mut self) -> Result<Vec<Vec<f32>>> {
+        if self.state.further.is_empty() {
+            return Ok(Vec::new());
+        }
+        let flat = self.session.read(self.state.further)?;
+        Ok(flat.chunks_exact(self.params.flat_len()).map(<[f32]>::to_vec).collect())
     }
 
     /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
@@ -308,22 +323,27 @@ impl Trainer {
         validator.loss(&mut self.session, n, batch)
     }
 
-    /// Draws samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early;
+    /// Draws `n` samples with the averaged weights, by the settings of `config.sample`. Where `stop` is set, it ends early;
     /// `progress` receives the number of network evaluations that are done, and of all.
     ///
     /// # Errors
     /// Samples that are not finite, a failure of the device, or [`Error::Stopped`].
     ///
     /// # Panics
-    /// If `config.sample.n` is 0.
-    pub fn sample(&mut self, stop: Option<&AtomicBool>, progress: &mut dyn FnMut(usize, usize)) -> Result<Samples> {
+    /// If neither sheets nor measurements of samples are configured.
+    pub fn sample(
+        &mut self,
+        n: usize,
+        stop: Option<&AtomicBool>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Samples> {
         if !self.average.copy.is_empty() {
             let values = self.session.read(self.average.values)?;
             self.session.write(self.average.copy, &values)?;
         }
         let settings = &self.config.sample;
         let plan = self.config.sample_plan()?;
-        let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, settings.n, settings.seed) };
+        let request = Request { guidance: settings.guidance, stop, ..Request::new(&plan, n, settings.seed) };
         self.sampler.as_mut().expect("samples are configured").draw(&mut self.session, request, progress)
     }
 

@@ -8,6 +8,7 @@
 //! p <- p - lr (m c1) / (sqrt(v c2) + eps),  c1 = 1 / (1 - beta1^t),  c2 = 1 / (1 - beta2^t)
 //! ema <- ema + (1 - ema_decay) (p - ema)
 //! ```
+//! Further averages of the parameters have decays of their own, and are formed in the same pass.
 //! If the norm of the gradients is not finite, nothing is changed.
 
 use crate::engine::device::Memory;
@@ -65,6 +66,10 @@ pub struct AdamTensors {
     pub v: Tensor,
     /// Moving average of the parameters, f32.
     pub ema: Tensor,
+    /// Further averages `[k, n]` f32; [`Tensor::EMPTY`] where there are none.
+    pub further: Tensor,
+    /// Their decays `[k]` f32, which change from step to step; as `further`.
+    pub decays: Tensor,
     /// The parameters in bf16, for kernels to read; [`Tensor::EMPTY`] where there are none.
     pub copy: Tensor,
     /// Gradients, f32.
@@ -76,14 +81,15 @@ pub struct AdamTensors {
 /// # Shapes
 /// `hyper [LEN]` f32, an [`AdamRecord`]; `outcome [3]` f32 of [`grad_norm`](super::grad_norm::grad_norm).
 pub fn adam(tape: &mut Tape, tensors: AdamTensors, hyper: Tensor, outcome: Tensor, max_norm: f32, decoupled: bool) {
-    let AdamTensors { p, m, v, ema, copy, g } = tensors;
+    let AdamTensors { p, m, v, ema, further, decays, copy, g } = tensors;
     let fits = |t: Tensor| t.numel() == p.numel() && t.dtype() == DType::F32;
     assert!(
         [p, m, v, ema, g].into_iter().all(fits) && hyper.dims() == [AdamRecord::LEN] && outcome.dims() == [3],
         "{tensors:?}"
     );
+    assert!(further.is_empty() || further.dims() == [decays.numel(), p.numel()], "{tensors:?}");
     assert!(copy.is_empty() || (copy.numel() == p.numel() && copy.dtype() == DType::Bf16), "{tensors:?}");
-    tape.push(Adam { p, m, v, ema, copy, g, hyper, outcome, max_norm, decoupled });
+    tape.push(Adam { p, m, v, ema, further, copy, g, hyper, outcome, decays, max_norm, decoupled });
 }
 
 op! {
@@ -92,10 +98,12 @@ op! {
         inout m,     // [n] f32
         inout v,     // [n] f32
         inout ema,   // [n] f32
+        inout further,  // [k, n] f32; may be absent
         out copy,    // [n] bf16; may be absent
         in g,        // [n] f32
         in hyper,    // [AdamRecord::LEN] f32
         in outcome,  // [3] f32
+        in decays,   // [k] f32
         max_norm: f32,
         decoupled: bool,
     }
@@ -103,18 +111,20 @@ op! {
 
 impl Op for Adam {
     fn cpu(&self, mem: &mut Memory) {
-        let ([p, m, v, ema], [g, hyper, outcome]) =
-            mem.views([self.p, self.m, self.v, self.ema], [self.g, self.hyper, self.outcome]);
+        let ([p, m, v, ema, further], [g, hyper, outcome, decays]) = mem
+            .views([self.p, self.m, self.v, self.ema, self.further], [self.g, self.hyper, self.outcome, self.decays]);
         let &[norm, _, broken] = outcome else { unreachable!("three values") };
         if broken == 0.0 {
             let clip = if self.max_norm > 0.0 { (self.max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            update_cpu([p, m, v, ema], g, from_bytes(cast_slice(hyper)), clip, self.decoupled);
+            update_cpu([&mut *p, m, v, ema], g, from_bytes(cast_slice(hyper)), clip, self.decoupled);
+            further.chunks_exact_mut(p.len()).zip(decays).for_each(|(ema, &decay)| average_cpu(ema, p, decay));
         }
     }
     fn launch(&self, q: &mut Launches) {
         let n = self.p.numel();
         let launch = q.kernel_named("adam").operands(self).grid(flat(n, 4));
-        launch.with([n as u64]).with([self.max_norm]).with([i32::from(self.decoupled)]);
+        let averages = self.decays.numel() as i32;
+        launch.with([n as u64]).with([self.max_norm]).with([i32::from(self.decoupled), averages]);
     }
 }
 
@@ -130,6 +140,12 @@ fn update_cpu(state: [&mut [f32]; 4], g: &[f32], by: &AdamRecord, clip: f32, dec
             *p -= lr * (*m * c1) / ((*v * c2).sqrt() + eps);
             *ema += (1.0 - ema_decay) * (*p - *ema);
         }
+    });
+}
+
+fn average_cpu(ema: &mut [f32], p: &[f32], decay: f32) {
+    simd::for_chunks([ema], [p], |[ema], [p]| {
+        ema.iter_mut().zip(p).for_each(|(ema, p)| *ema += (1.0 - decay) * (*p - *ema));
     });
 }
 
@@ -152,29 +168,38 @@ mod tests {
         ema_decay: 0.9,
     };
 
-    /// Runs steps with the given gradients on every target and returns p, m, v, ema of each.
-    fn run(gradients: &[Vec<f32>], max_norm: f32, decoupled: bool) -> Vec<(String, [Vec<f32>; 4])> {
+    /// Decays of two further averages, of which the second changes with the step.
+    fn further_decays(step: usize) -> [f32; 2] {
+        [0.0, 0.25 * step as f32]
+    }
+
+    /// Runs steps with the given gradients on every target and returns p, m, v, ema and two further averages of each.
+    fn run(gradients: &[Vec<f32>], max_norm: f32, decoupled: bool) -> Vec<(String, [Vec<f32>; 5])> {
         let n = gradients[0].len();
         let run_on = |device: Device, dtype: DType| {
             let backend = device.backend();
             let mut store = Store::new();
             let [p, m, v, ema, g] = [(); 5].map(|()| store.tensor(&[n], DType::F32));
+            let (further, decays) = (store.tensor(&[2, n], DType::F32), store.tensor(&[2], DType::F32));
             let copy = if dtype == DType::Bf16 { store.tensor(&[n], dtype) } else { Tensor::EMPTY };
             let (hyper, outcome) = (store.tensor(&[AdamRecord::LEN], DType::F32), store.tensor(&[3], DType::F32));
             let mut session = Session::new(device, &store).unwrap();
             let start: Vec<f32> = (0..n).map(initial).collect();
             session.write(p, &start).unwrap();
             session.write(ema, &start).unwrap();
+            session.write(further, &start.repeat(2)).unwrap();
             let mut tape = Tape::new(backend, dtype);
             grad_norm(&mut tape, outcome, g, Tensor::EMPTY);
-            adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, outcome, max_norm, decoupled);
+            let tensors = AdamTensors { p, m, v, ema, further, decays, copy, g };
+            adam(&mut tape, tensors, hyper, outcome, max_norm, decoupled);
             let mut program = session.load(tape).unwrap();
             for (i, gradient) in gradients.iter().enumerate() {
                 session.write(g, gradient).unwrap();
                 session.write(hyper, AdamHyper { step: i as u64 + 1, ..HYPER }.record().values()).unwrap();
+                session.write(decays, &further_decays(i)).unwrap();
                 session.run(&mut program).unwrap();
             }
-            let state = [p, m, v, ema].map(|t| session.read(t).unwrap());
+            let state = [p, m, v, ema, further].map(|t| session.read(t).unwrap());
             if !copy.is_empty() {
                 let rounded: Vec<f32> = state[0].iter().map(|&p| half::bf16::from_f32(p).to_f32()).collect();
                 assert_eq!(session.read(copy).unwrap(), rounded);
@@ -201,6 +226,7 @@ mod tests {
                 [h.learning_rate, h.beta1, h.beta2, h.weight_decay, h.ema_decay].map(f64::from);
             let mut p: Vec<f64> = (0..n).map(|i| initial(i) as f64).collect();
             let (mut m, mut v, mut ema) = (vec![0.0; n], vec![0.0; n], p.clone());
+            let mut further = p.repeat(2);
             for (i, gradient) in gradients.iter().enumerate() {
                 let norm = gradient.iter().map(|&g| (g as f64).powi(2)).sum::<f64>().sqrt();
                 let clip = if max_norm > 0.0 { (max_norm as f64 / (norm + 1e-6)).min(1.0) } else { 1.0 };
@@ -216,12 +242,14 @@ mod tests {
                     v[k] = beta2 * v[k] + (1.0 - beta2) * g * g;
                     p[k] -= lr * (m[k] / corrections[0]) / ((v[k] / corrections[1]).sqrt() + h.epsilon as f64);
                     ema[k] = ema_decay * ema[k] + (1.0 - ema_decay) * p[k];
+                    for (j, decay) in further_decays(i).map(f64::from).into_iter().enumerate() {
+                        further[j * n + k] = decay * further[j * n + k] + (1.0 - decay) * p[k];
+                    }
                 }
             }
             for (target, state) in run(&gradients, max_norm, decoupled) {
-                for (name, got, want) in [("p", 0, &p), ("m", 1, &m), ("v", 2, &v), ("ema", 3, &ema)]
-                    .map(|(name, i, want)| (name, &state[i], want))
-                {
+                let wanted = [("p", &p), ("m", &m), ("v", &v), ("ema", &ema), ("further averages", &further)];
+                for ((name, want), got) in wanted.into_iter().zip(&state) {
                     compare(&format!("{name} of {n} on {target}"), got, want, 2e-5);
                 }
             }

@@ -195,9 +195,10 @@ mod tests {
         let (hyper, outcome) = (store.tensor(&[AdamRecord::LEN], DType::F32), store.tensor(&[3], DType::F32));
         let copy = store.tensor(&[1000], DType::Bf16);
         let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::Bf16);
-        adam(&mut tape, AdamTensors { p, m, v, ema, copy, g }, hyper, outcome, 1.0, true);
+        let (further, decays) = (store.tensor(&[2, 1000], DType::F32), store.tensor(&[2], DType::F32));
+        adam(&mut tape, AdamTensors { p, m, v, ema, further, decays, copy, g }, hyper, outcome, 1.0, true);
         let [update] = &tape.work()[..] else { panic!("one launch") };
-        assert_eq!(update.bytes, 4 * 2 * 4000 + 2000 + 4000 + 8 * 4 + 3 * 4);
+        assert_eq!(update.bytes, 6 * 2 * 4000 + 2000 + 4000 + 8 * 4 + 3 * 4 + 2 * 4);
     }
 
     #[test]

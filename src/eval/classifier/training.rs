@@ -108,6 +108,8 @@ impl Training {
             m: self.m,
             v: self.v,
             ema: self.average,
+            further: Tensor::EMPTY,
+            decays: Tensor::EMPTY,
             copy: weights.copy,
             g: weights.gradients,
         };

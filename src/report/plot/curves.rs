@@ -76,9 +76,13 @@ impl LossCurve {
 
     /// The plot as SVG documents for broad and for narrow pages.
     pub fn svgs(&self) -> [String; 2] {
-        let plot = self.plot();
-        [plot.svg(), plot.figure().panel_size(270.0, 220.0).svg()]
+        broad_and_narrow(&self.plot())
     }
+}
+
+/// A plot as SVG documents for broad and for narrow pages.
+pub fn broad_and_narrow(plot: &Plot) -> [String; 2] {
+    [plot.svg(), plot.figure().panel_size(270.0, 220.0).svg()]
 }
 
 /// The points of a data set at `indices`, a series for each class.

@@ -98,7 +98,8 @@ pub fn mnist_123() -> Config {
         diffusion: DiffusionConfig { schedule: NoiseSchedule::linear(1000, 1e-3), ..DiffusionConfig::default() },
         data: DataConfig { source: "data/mnist".into(), classes: vec![1, 2, 3], ..DataConfig::default() },
         train: TrainConfig {
-            // 50 epochs of 18,831 digits.
+            epochs: 50.0,
+            // Of 18,831 digits.
             steps: 29_424,
             batch_size: 32,
             learning_rate: 1e-4,
