@@ -38,6 +38,9 @@ pub struct Args {
     /// Updates of the weights (short for --set train.steps=...)
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+    /// Passes over the data, instead of a number of steps (short for --set train.epochs=...)
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<f64>,
     /// Seed of everything random but the samples (short for --set train.seed=...)
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -97,7 +100,8 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
 impl Args {
     /// Turns what is short for something into it.
     fn settle(&mut self) -> Result<()> {
-        let short = [("steps", self.steps), ("seed", self.seed)];
+        let [steps, seed] = [self.steps, self.seed].map(|value| value.map(|value| value.to_string()));
+        let short = [("steps", steps), ("epochs", self.epochs.map(|value| format!("{value:?}"))), ("seed", seed)];
         self.config.prefer(short.into_iter().filter_map(|(key, value)| Some(format!("train.{key}={}", value?))));
         if self.resume && self.out.is_none() {
             let name = self.config.is_chosen().then(|| self.config.name());
