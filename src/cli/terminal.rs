@@ -42,12 +42,12 @@ pub fn open_device(spec: &str) -> Result<Device> {
     Ok(device)
 }
 
-/// Opens a model, and prints the notes on what was assumed or ignored.
+/// Opens a model with these settings, and prints the notes on what was assumed or ignored.
 ///
 /// # Errors
-/// As [`ModelFile::open`].
-pub fn open_model(path: &Path, raw: bool) -> Result<ModelFile> {
-    let model = ModelFile::open(path, Which::new(raw))?;
+/// As [`ModelFile::open_with`].
+pub fn open_model(path: &Path, raw: bool, settings: &[String]) -> Result<ModelFile> {
+    let model = ModelFile::open_with(path, Which::new(raw), settings)?;
     model.notes.iter().for_each(|note| eprintln!("note: {note}"));
     Ok(model)
 }

@@ -1,6 +1,7 @@
 //! The `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. A setting that our network cannot compute is
 //! refused by key and value; a key that a file leaves out has the default of diffusers.
 
+use super::advice;
 use super::{Architecture, Downsample, ImageSize, Layout, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ use std::fmt::Display;
 /// Every key of the configuration, with the value that a file means by leaving it out.
 fn defaults() -> Map<String, Value> {
     let Value::Object(map) = json!({
-        "_class_name": "UNet2DModel", "sample_size": null, "in_channels": 3, "out_channels": 3,
+        "_class_name": CLASS, "sample_size": null, "in_channels": 3, "out_channels": 3,
         "center_input_sample": false, "time_embedding_type": "positional", "time_embedding_dim": null, "freq_shift": 0,
         "flip_sin_to_cos": true,
         "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
@@ -27,6 +28,9 @@ fn defaults() -> Map<String, Value> {
     map
 }
 
+/// The class of the networks that are read.
+const CLASS: &str = "UNet2DModel";
+
 /// Keys that diffusers writes beside those of a moving average's network, and does not read with it.
 const IGNORED: &[&str] =
     &["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
@@ -36,7 +40,6 @@ const NULL_CLASS: &str = "_null_class";
 
 /// Keys of which only some values are supported.
 const SUPPORTED: &[(&str, &[&str])] = &[
-    ("_class_name", &["\"UNet2DModel\""]),
     ("center_input_sample", &["false"]),
     ("time_embedding_type", &["\"positional\""]),
     ("mid_block_type", &["\"UNetMidBlock2D\""]),
@@ -59,6 +62,10 @@ struct Keys(Map<String, Value>);
 impl Keys {
     fn read(text: &str) -> Result<Keys> {
         let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
+        match file.get("_class_name").map(|class| class.as_str().unwrap_or_default()) {
+            None | Some(CLASS) => {}
+            Some(other) => return Err(wrong(format!("_class_name = \"{other}\": {}", advice::of_class(other)))),
+        }
         let mut keys = defaults();
         for (key, value) in file {
             if IGNORED.contains(&key.as_str()) {
@@ -238,7 +245,7 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
     // The shortest decimal that is this f32.
     let decimal = |v: f32| json!(v.to_string().parse::<f64>().expect("a float prints as a number"));
     let mut keys = Map::new();
-    keys.insert("_class_name".into(), "UNet2DModel".into());
+    keys.insert("_class_name".into(), CLASS.into());
     keys.insert("_diffusers_version".into(), "0.42.1".into());
     keys.extend(defaults().into_iter().skip(1));
     // Null has two meanings: the groups of the other norms, and with scale_shift no norm in the middle.

@@ -1,7 +1,7 @@
 //! Small files of every format, sound and damaged, opened as a user would.
 
 mod layouts;
-mod mutations;
+pub(crate) mod mutations;
 
 use std::{
     fs,
