@@ -72,7 +72,7 @@ pub fn refusal(file: &WeightFile) -> Error {
     let names = file.names();
     let is_there =
         |alternatives: &&[&str]| names.iter().any(|name| alternatives.iter().any(|part| name.contains(part)));
-    let known = KINDS.iter().find(|kind| kind.marks.iter().all(|mark| is_there(mark)));
+    let known = KINDS.iter().find(|kind| kind.marks.iter().all(is_there));
     let reason = known.map_or_else(|| unknown(&names), |kind| kind.reason.to_owned());
     Error::format(file.path(), reason)
 }

@@ -138,11 +138,14 @@ impl TorchFile {
 struct Numbers<'a> {
     bytes: &'a [u8],
     width: usize,
-    decode: fn(&[u8]) -> f32,
+    decode: Decode,
 }
 
+/// Makes a float of the bytes of a number.
+type Decode = fn(&[u8]) -> f32;
+
 /// The bytes of a number of a storage's type, and what makes a float of them.
-fn decoder(kind: &str) -> Result<(usize, fn(&[u8]) -> f32), String> {
+fn decoder(kind: &str) -> Result<(usize, Decode), String> {
     Ok(match kind {
         "FloatStorage" => (4, |b| f32::from_le_bytes(b.try_into().expect("four bytes"))),
         "DoubleStorage" => (8, |b| f64::from_le_bytes(b.try_into().expect("eight bytes")) as f32),

@@ -58,7 +58,7 @@ impl Which {
 enum Place {
     /// A model or a pipeline of diffusers.
     Folder,
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     /// Weights that name no configuration.
     Foreign(WeightFile),
     Run,
@@ -74,7 +74,9 @@ impl Place {
                 return Err(Error::format(path, what));
             }
             return Ok(match WeightFile::open(path)? {
-                WeightFile::Safetensors(file) if Checkpoint::is_one(&file) => Place::Checkpoint(Checkpoint::new(file)?),
+                WeightFile::Safetensors(file) if Checkpoint::is_one(&file) => {
+                    Place::Checkpoint(Box::new(Checkpoint::new(file)?))
+                }
                 file => Place::Foreign(file),
             });
         }

@@ -165,7 +165,7 @@ fn with_scale_and_shift_matches_the_oracle() {
             Input::parameter(&[c]),
             Input::activation(&[n, 4 * c]).scaled(0.5),
         ];
-        checked(dims).run(
+        checked(dims).hopper(&["group_norm_scale_shift_fwd_bf16", "group_norm_scale_shift_bwd_bf16"]).run(
             &inputs,
             |tape, x| {
                 let scales = |first| PerImage::ScaleShift(ImageBias { values: x[3], first });

@@ -49,7 +49,7 @@ fn every_layout_is_read() {
     fs::write(shards.join("diffusion_pytorch_model.safetensors.index.json"), index).unwrap();
     is_small(&shards);
 
-    let run = RunDir::new(&root.join("run"));
+    let run = RunDir::new(root.join("run"));
     fs::create_dir_all(run.checkpoints()).unwrap();
     fs::write(run.config(), "").unwrap();
     let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| model.values.clone());
@@ -95,8 +95,11 @@ fn a_checkpoint_of_improved_diffusion_is_a_model() {
     assert!(message.contains("model.groups = 32 does not divide"), "{message}");
 }
 
-/// A folder with these files, by name and content.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
+/// A file by name and content.
+type NamedFile<'a> = (&'a str, &'a [u8]);
+
+/// A folder with these files.
+fn folder(files: &[NamedFile]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = root.path().join(name);
@@ -122,7 +125,7 @@ fn what_is_no_model_is_explained_in_one_line() {
     let (vae, dit, scheduler) = (class("AutoencoderKL"), class("DiTTransformer2DModel"), class("DDPMScheduler"));
     let unet = class("UNet2DModel");
     let transformer = "a FluxPipeline, whose network (transformer)";
-    let cases: &[(&[(&str, &[u8])], &str, &str)] = &[
+    let cases: &[(&[NamedFile], &str, &str)] = &[
         (&[], "", "the folder is empty"),
         (&[("model.ckpt", b"x")], "", "a file of weights; give its path"),
         (&[("model.ckpt", b"x"), ("other.pt", b"x")], "", "2 files of weights; give the path of one"),
