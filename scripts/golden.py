@@ -35,8 +35,10 @@ from paired_unet import PairedUNet  # noqa: E402
 DOWN, ATTN_DOWN, UP, ATTN_UP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
 
 # Between them: with and without attention at several sizes and in the middle; one and several heads; one and two
-# layers; both paddings of the downsampling convolution; both orders and both frequency shifts of the time embedding;
-# current and legacy names; float32 and float16 files; complete and old-style configurations; square and oblong images.
+# layers; both paddings of the downsampling convolution; both orders and both frequency shifts of the time embedding; the
+# time as a bias and as scale and shift (there diffusers leaves out the norm before the middle's attention, unless it is
+# given attn_norm_num_groups); current and legacy names; float32 and float16 files; complete and old-style
+# configurations; square and oblong images.
 UNETS = {
     "unet-plain": dict(
         config=dict(
@@ -61,6 +63,14 @@ UNETS = {
             downsample_padding=1, freq_shift=1, flip_sin_to_cos=True, attention_head_dim=2, time_embedding_dim=12,
         ),
         size=(4, 6), times=(2, 0, 29), dtype=torch.float16, legacy=False,
+    ),
+    "unet-scale-shift": dict(
+        config=dict(
+            sample_size=4, in_channels=1, out_channels=2, block_out_channels=(4,), layers_per_block=1,
+            down_block_types=(DOWN,), up_block_types=(UP,), norm_num_groups=2, attention_head_dim=2,
+            resnet_time_scale_shift="scale_shift", time_embedding_dim=4,
+        ),
+        size=(3, 5), times=(4, 11), dtype=torch.float16, legacy=False,
     ),
 }  # fmt: skip
 PAIRED = dict(in_channels=1, out_channels=2, channels=(2, 4), layers=2, attention_levels=(1,), groups=2, dropout=0.0)

@@ -158,3 +158,50 @@ fn rectangles_are_trained_drawn_exported_and_profiled() {
     assert!(refusal(&["train", "--set", "model.image_size=[16, 20, 1]"]).contains("[height, width]"));
     assert!(refusal(&["train", "--set", "model.image_size=[16, 21]"]).contains("model.image_size = [16, 21]"));
 }
+
+/// The time as scale and shift, by a setting: trained, drawn, exported as diffusers has it, and no bias of the time left.
+#[test]
+fn a_network_with_scale_and_shift_is_trained_drawn_and_exported() {
+    let root = tempfile::tempdir().unwrap();
+    let [run, folder] = ["run", "folder"].map(|name| root.path().join(name).display().to_string());
+    let settings = [
+        "model.time_scale_shift=true",
+        "model.heads=2",
+        "model.image_size=8",
+        "model.channels=[8, 16]",
+        "model.groups=4",
+        "model.dropout=0.1",
+        "data.limit=100",
+        "train.batch_size=4",
+        "train.steps=4",
+        "sample.n=2",
+        "sample.steps=2",
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    succeed(&[&["train", "--out", &run], &settings[..]].concat());
+    succeed(&["sample", &run, "--out", &format!("{run}/drawn.png")]);
+    succeed(&["export", &run, &folder]);
+    let text = fs::read_to_string(Path::new(&folder).join("config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&json["resnet_time_scale_shift"], &json["attn_norm_num_groups"]), (&"scale_shift".into(), &4.into()));
+    assert_eq!(json["attention_head_dim"], 8);
+    let inspected = succeed(&["inspect", &folder]);
+    // 2 x 16 columns of the time for each channel of the middle.
+    let projections = inspected.lines().find(|line| line.contains("time_emb_proj")).unwrap_or_default();
+    assert!(!projections.is_empty(), "{inspected}");
+    assert!(
+        refusal(&["train", "--set", "model.layout=paired", "--set", "model.time_scale_shift=true"])
+            .contains("model.time_scale_shift")
+    );
+}
+
+/// Every layout of a folder that is none, through the program: one line, which names it, and exit code 1.
+#[test]
+fn a_folder_without_a_model_says_what_would_do() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("epoch=10.ckpt"), "x").unwrap();
+    for command in ["sample", "inspect"] {
+        let error = refusal(&[command, &root.path().display().to_string()]);
+        assert!(error.contains("give its path") && error.trim().lines().count() == 1, "{error}");
+    }
+}

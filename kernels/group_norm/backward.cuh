@@ -1,13 +1,15 @@
-// The backward pass of one slab: sums per channel, gradients of the parameters and of the bias, gradient of the input.
+// The backward pass of one slab: sums per channel, gradients of the parameters and of what each image brings, gradient of
+// the input.
 #pragma once
 #include "slab.cuh"
 
 namespace group_norm {
 
-// dz from dy: the gradient in front of the activation. `centred` is x + b - mean, scale is rstd * gamma.
-__device__ __forceinline__ float before_activation(float dy, float centred, float scale, float beta, bool silu) {
+// dz from dy: the gradient in front of the activation. `centred` is x + b - mean, scale is rstd * gamma,
+// with an image's own scale times 1 + s.
+__device__ __forceinline__ float before_activation(float dy, float centred, float scale, float shift, bool silu) {
   if (!silu) return dy;
-  const float z = centred * scale + beta, s = sigmoid(z);
+  const float z = centred * scale + shift, s = sigmoid(z);
   return dy * s * (1.f + z * (1.f - s));
 }
 
@@ -30,10 +32,9 @@ template <class T, int VEC, int EARLIER> struct Loaded {
 };
 
 // Per channel: the sums of dz and of dz * xhat over the pixels.
-template <class T, int VEC, bool DROPS, class X>
+template <class T, int VEC, bool DROPS, class X, class A>
 __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __restrict__ dy, const X& x,
-                                              const float* __restrict__ gamma, const float* __restrict__ beta,
-                                              const float* __restrict__ group_stats, const Bias<T>& bias,
+                                              const A& affine, const float* __restrict__ group_stats, const Bias<T>& bias,
                                               const Mask<DROPS>& mask, bool silu) {
   for (int v0 = 0; v0 < slab.vectors; v0 += slab.columns) {
     const int v = v0 + slab.column;
@@ -44,8 +45,8 @@ __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __res
       for (int e = 0; e < VEC; e++) {
         const int channel = v * VEC + e, g = channel / slab.width;
         mean[e] = group_stats[g * 2] - bias[channel];
-        scale[e] = group_stats[g * 2 + 1] * gamma[slab.first + channel];
-        shift[e] = beta[slab.first + channel];
+        scale[e] = group_stats[g * 2 + 1] * affine.scale(channel);
+        shift[e] = affine.shift(channel);
       }
       const Column<const T> column = x.column(slab, v * VEC);
       for_pixels<2>(
@@ -70,13 +71,13 @@ __device__ __forceinline__ void add_gradients(Slab<T, VEC>& slab, const T* __res
 }
 
 // Per group, one warp each: the means of gamma * dz and of gamma * dz * xhat.
-template <class T, int VEC>
-__device__ __forceinline__ void find_means(Slab<T, VEC>& slab, const float* __restrict__ gamma) {
+template <class T, int VEC, class A>
+__device__ __forceinline__ void find_means(Slab<T, VEC>& slab, const A& affine) {
   const int lane = threadIdx.x % 32;
   for (int g = threadIdx.x / 32; g < slab.groups; g += blockDim.x / 32) {
     float s = 0.f, q = 0.f;
     for (int i = g * slab.width + lane; i < (g + 1) * slab.width; i += 32) {
-      const float weight = gamma[slab.first + i];
+      const float weight = affine.scale(i);
       s += weight * slab.sums[i].x;
       q += weight * slab.sums[i].y;
     }
@@ -124,35 +125,34 @@ __device__ __forceinline__ void add_images(Slab<T, VEC>& slab, float* __restrict
 struct InputGradient {
   float mean, scale, offset, slope;
 
-  template <class T, int VEC>
-  __device__ __forceinline__ InputGradient(const Slab<T, VEC>& slab, int channel, const float* __restrict__ gamma,
+  template <class T, int VEC, class A>
+  __device__ __forceinline__ InputGradient(const Slab<T, VEC>& slab, int channel, const A& affine,
                                            const float* __restrict__ group_stats, const Bias<T>& bias) {
     const int g = channel / slab.width;
     const float rstd = group_stats[g * 2 + 1];
     mean = group_stats[g * 2] - bias[channel];
-    scale = rstd * gamma[slab.first + channel];
+    scale = rstd * affine.scale(channel);
     offset = rstd * slab.group[g].x;
     slope = rstd * rstd * slab.group[g].y;
   }
 };
 
 // dx, to which `EARLIER` contributions of other consumers of x are added, (dx + first) + second, before it is rounded.
-template <int EARLIER, class T, int VEC, bool DROPS, class DX, class X>
+template <int EARLIER, class T, int VEC, bool DROPS, class DX, class X, class A>
 __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, const DX& dx, const T* __restrict__ dy,
-                                         const X& x, const float* __restrict__ gamma,
-                                         const float* __restrict__ beta, const float* __restrict__ group_stats,
+                                         const X& x, const A& affine, const float* __restrict__ group_stats,
                                          const T* __restrict__ first, const T* __restrict__ second,
                                          const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC], offset[VEC], slope[VEC];
 #pragma unroll
     for (int e = 0; e < VEC; e++) {
-      const InputGradient constants(slab, v * VEC + e, gamma, group_stats, bias);
+      const InputGradient constants(slab, v * VEC + e, affine, group_stats, bias);
       mean[e] = constants.mean;
       scale[e] = constants.scale;
       offset[e] = constants.offset;
       slope[e] = constants.slope;
-      shift[e] = beta[slab.first + v * VEC + e];
+      shift[e] = affine.shift(v * VEC + e);
     }
     const Column<const T> column = x.column(slab, v * VEC);
     const Column<T> results = dx.column(slab, v * VEC);
@@ -178,14 +178,26 @@ __device__ __forceinline__ void write_dx(const Slab<T, VEC>& slab, const DX& dx,
 // The gradient of the bias is the sum of a channel's dx over the P pixels, of which all terms are known already:
 //
 //   sum dx = scale * (sum dz) - P * (offset + slope * shift)        shift: the channel's mean of x + b, less the group's
-template <class T, int VEC>
-__device__ __forceinline__ void write_dbias(const Slab<T, VEC>& slab, T* __restrict__ dbias,
-                                            const float* __restrict__ gamma, const float* __restrict__ group_stats,
+template <class T, int VEC, class A>
+__device__ __forceinline__ void write_dbias(const Slab<T, VEC>& slab, T* __restrict__ dbias, const A& affine,
+                                            const float* __restrict__ group_stats,
                                             const float* __restrict__ shifts, const Bias<T>& bias) {
   for (int i = threadIdx.x; i < slab.channels; i += blockDim.x) {
-    const InputGradient constants(slab, i, gamma, group_stats, bias);
+    const InputGradient constants(slab, i, affine, group_stats, bias);
     const float lost = slab.pixels * (constants.offset + constants.slope * shifts[slab.first + i]);
     dbias[i] = from_float<T>(constants.scale * slab.sums[i].x - lost);
+  }
+}
+
+// The gradients of an image's own scale and shift: z = (gamma * xhat + beta) * (1 + s) + t makes them
+//
+//   ds = gamma * (sum dz * xhat) + beta * (sum dz)        dt = sum dz        over pixels
+template <class T, int VEC, class A>
+__device__ __forceinline__ void write_dscale(const Slab<T, VEC>& slab, T* __restrict__ dscale, const A& affine) {
+  for (int i = threadIdx.x; i < slab.channels; i += blockDim.x) {
+    const float2 sums = slab.sums[i];
+    dscale[i] = from_float<T>(affine.gamma[i] * sums.y + affine.beta[i] * sums.x);
+    dscale[slab.c + i] = from_float<T>(sums.x);
   }
 }
 

@@ -64,9 +64,8 @@ __device__ __forceinline__ void find_statistics(Slab<T, VEC>& slab, float* __res
   __syncthreads();
 }
 
-template <class T, int VEC, bool DROPS, class X>
-__device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const X& x,
-                                          const float* __restrict__ gamma, const float* __restrict__ beta,
+template <class T, int VEC, bool DROPS, class X, class A>
+__device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restrict__ y, const X& x, const A& affine,
                                           const Bias<T>& bias, const Mask<DROPS>& mask, bool silu) {
   for (int v = slab.column; slab.owns(v); v += slab.columns) {
     float mean[VEC], scale[VEC], shift[VEC];
@@ -75,8 +74,8 @@ __device__ __forceinline__ void normalize(const Slab<T, VEC>& slab, T* __restric
       const int channel = v * VEC + e;
       const float2 group = slab.group[channel / slab.width];
       mean[e] = group.x - bias[channel];
-      scale[e] = group.y * gamma[slab.first + channel];
-      shift[e] = beta[slab.first + channel];
+      scale[e] = group.y * affine.scale(channel);
+      shift[e] = affine.shift(channel);
     }
     const Column<const T> column = x.column(slab, v * VEC);
     for_pixels<DROPS ? 2 : X::BATCH>(

@@ -125,7 +125,7 @@ __device__ __forceinline__ void for_pixels(const Slab& slab, Load load, Use use)
   }
 }
 
-// Of biases of images and channels, [n, columns] or absent: the columns that are this layer's.
+// Of values of images and channels, [n, columns] or absent: the columns that are this layer's.
 template <class T> struct Columns {
   T* values;
   int columns, first;
@@ -140,6 +140,28 @@ template <class T> struct Columns {
 template <class T> struct Bias {
   const T* values;
   __device__ __forceinline__ float operator[](int channel) const { return values ? to_float(values[channel]) : 0.f; }
+};
+
+// What the normalised channels of a slab are multiplied by, and what is added then: gamma and beta, or with SCALES what the
+// image's own scale s and shift t make of them, (gamma * xhat + beta) * (1 + s) + t. It is all the same to a thread, whose
+// channels keep their constants.
+template <class T, bool SCALES> struct Affine {
+  const float *gamma, *beta;  // of the slab's first channel on
+  const T* scales;            // likewise, with SCALES; the shifts lie c further
+  int c;
+
+  template <class Slab>
+  __device__ __forceinline__ Affine(const Slab& slab, const float* gamma, const float* beta, const Columns<const T>& image)
+      : gamma(gamma + slab.first), beta(beta + slab.first), scales(SCALES ? image.of(slab) : nullptr), c(slab.c) {}
+
+  // 1 + s
+  __device__ __forceinline__ float own(int channel) const { return SCALES ? 1.f + to_float(scales[channel]) : 1.f; }
+  __device__ __forceinline__ float scale(int channel) const {
+    return SCALES ? gamma[channel] * own(channel) : gamma[channel];
+  }
+  __device__ __forceinline__ float shift(int channel) const {
+    return SCALES ? beta[channel] * own(channel) + to_float(scales[c + channel]) : beta[channel];
+  }
 };
 
 // Floats of an image's statistics: mean and rstd of each group, then, where there is a bias, how far the mean of each

@@ -267,10 +267,10 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         };
         return Ok((Subject::Images(images), real(source()?, options)?));
     }
-    let mut model = open_model(path, &args.weights)?;
-    let (n, seed) = (args.n.unwrap_or(DEFAULT_N), args.seed.unwrap_or(model.config.sample.seed));
-    let settings = [vec![format!("sample.n={n}"), format!("sample.seed={seed}")], args.set.clone()].concat();
-    model.config = model.config.with_settings(&settings)?;
+    let seed = args.seed.map(|seed| format!("sample.seed={seed}"));
+    let n = format!("sample.n={}", args.n.unwrap_or(DEFAULT_N));
+    let settings: Vec<String> = seed.into_iter().chain([n]).chain(args.set.iter().cloned()).collect();
+    let model = open_model(path, &args.weights, &settings)?;
     // A checkpoint does not say where its data lie; the run does.
     let begun = RunDir::new(path).begun()?;
     let mut config = Config { model: model.config.model.clone(), ..begun.clone().unwrap_or_default() };

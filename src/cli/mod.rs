@@ -60,7 +60,7 @@ struct Cli {
 enum Command {
     /// Train a model; without arguments: drawn digits in a few minutes
     Train(train::Args),
-    /// Draw samples from a run, a checkpoint or a diffusers model folder
+    /// Draw samples from a run, a checkpoint, a diffusers model folder or a checkpoint of improved-diffusion
     Sample(sample::Args),
     /// Measure how good samples are
     Eval(eval::Args),
@@ -74,7 +74,7 @@ enum Command {
     Forward(forward::Args),
     /// Write a model as a diffusers model folder, with its noise schedule and prediction target
     Export {
-        /// A run or a checkpoint
+        /// A run, a checkpoint, or a checkpoint of improved-diffusion
         model: PathBuf,
         /// The folder to write; it must not exist, or be empty
         folder: PathBuf,
@@ -83,6 +83,10 @@ enum Command {
         /// Write a whole pipeline, which DDPMPipeline.from_pretrained opens
         #[arg(long)]
         pipeline: bool,
+        /// Change a setting, or say what a checkpoint of improved-diffusion does not, e.g. --set model.heads=1; may be
+        /// repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
     /// List the named configurations, or print one as TOML
     Presets {
@@ -131,8 +135,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Forward(args) => forward::run(args, device)?,
-        Command::Export { model, folder, weights, pipeline } => {
-            let model = open_model(&model, &weights)?;
+        Command::Export { model, folder, weights, pipeline, set } => {
+            let model = open_model(&model, &weights, &set)?;
             model.export(&folder, pipeline).context("nothing was exported")?;
             say(format!("{}: {}", folder.display(), model.origin));
         }

@@ -20,7 +20,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A run, a checkpoint, or a diffusers model folder
+    /// A run, a checkpoint, a diffusers model folder, or a checkpoint of improved-diffusion
     model: PathBuf,
     /// Number of samples [default: that of the run]
     #[arg(short, long)]
@@ -56,7 +56,8 @@ pub struct Args {
     /// The noise schedule of the network, if the model does not say or says it wrong: linear, cosine, ...
     #[arg(long)]
     schedule: Option<String>,
-    /// Change a setting of the sample or the diffusion section, e.g. --set sample.langevin_steps=50; may be repeated
+    /// Change a setting of the sample or the diffusion section, e.g. --set sample.langevin_steps=50; or say what a checkpoint
+    /// of improved-diffusion does not, e.g. --set model.heads=1; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
@@ -73,7 +74,8 @@ pub struct Args {
 impl Args {
     /// The options as settings of the `sample` and the `diffusion` section.
     fn settings(&self) -> Result<Vec<String>> {
-        if let Some(other) = self.set.iter().find(|s| !["sample.", "diffusion."].iter().any(|own| s.starts_with(own))) {
+        let own = ["sample.", "diffusion.", "model."];
+        if let Some(other) = self.set.iter().find(|s| !own.iter().any(|own| s.starts_with(own))) {
             bail!(Error::Config(format!("--set {other}: only settings of sample and diffusion can change here")));
         }
         let settings = [
@@ -94,8 +96,7 @@ impl Args {
 }
 
 pub fn run(args: Args, device: &str) -> Result<()> {
-    let mut model = open_model(&args.model, &args.weights)?;
-    model.config = model.config.with_settings(&args.settings()?)?;
+    let model = open_model(&args.model, &args.weights, &args.settings()?)?;
     model.config.diffusion.validate()?;
     if model.config.sample.n == 0 {
         bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));

@@ -80,12 +80,12 @@ pub fn open_device(spec: &str) -> Result<Device> {
     Ok(device)
 }
 
-/// Opens a model, and prints the notes on what was assumed or ignored.
+/// Opens a model with these settings, and prints the notes on what was assumed or ignored.
 ///
 /// # Errors
-/// As [`WeightsArgs::open`].
-pub fn open_model(path: &Path, weights: &WeightsArgs) -> Result<ModelFile> {
-    let model = weights.open(path, ModelFile::open)?;
+/// As [`ModelFile::open_with`].
+pub fn open_model(path: &Path, weights: &WeightsArgs, settings: &[String]) -> Result<ModelFile> {
+    let model = weights.open(path, |path, which| ModelFile::open_with(path, which, settings))?;
     model.notes.iter().for_each(|note| eprintln!("note: {note}"));
     Ok(model)
 }

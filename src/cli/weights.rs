@@ -23,7 +23,7 @@ impl WeightsArgs {
     ///
     /// # Errors
     /// A checkpoint or an average that is not there, and those of `open`.
-    pub fn open(&self, path: &Path, open: fn(&Path, &Which) -> Result<ModelFile>) -> Result<ModelFile> {
+    pub fn open(&self, path: &Path, open: impl Fn(&Path, &Which) -> Result<ModelFile>) -> Result<ModelFile> {
         let which = match &self.ema {
             Some(name) => Which::Named(name.clone()),
             None => Which::new(self.raw),

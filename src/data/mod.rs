@@ -49,4 +49,4 @@ pub use options::DataOptions;
 pub use shuffle::{hold_out, shuffled};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

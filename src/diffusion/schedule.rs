@@ -8,6 +8,9 @@ use super::level::NoiseLevel;
 use super::posterior::Posterior;
 use crate::{Error, Result};
 
+/// Steps beyond which a table is not what anybody meant.
+const MOST_STEPS: usize = 1_000_000;
+
 /// A variance-preserving schedule of `T` steps. Tables are indexed by time, `0..=T`; time 0 is clean data.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -97,6 +100,10 @@ impl Schedule {
     fn from_beta(steps: usize, beta: impl Fn(usize) -> f64) -> Result<Schedule> {
         if steps == 0 {
             return Err(Error::Config("noise schedule: the number of steps must be at least 1, not 0".into()));
+        }
+        if steps > MOST_STEPS {
+            let message = format!("noise schedule: at most {MOST_STEPS} steps are possible, not {steps}");
+            return Err(Error::Config(message));
         }
         let beta: Vec<f64> = std::iter::once(0.0).chain((1..=steps).map(beta)).collect();
         let alpha_bar = beta

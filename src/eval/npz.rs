@@ -40,7 +40,8 @@ pub fn read(path: &Path) -> Result<Moments> {
 
 /// Shape and values of an array of floats. Row-major or column-major is the same for a symmetric matrix.
 fn floats(entry: impl Read) -> io::Result<(Vec<u64>, Vec<f64>)> {
-    let array = NpyFile::new(entry)?;
+    // The reader of headers shows where it failed, in several lines.
+    let array = NpyFile::new(entry).map_err(|_| io::Error::other("its header is damaged"))?;
     if array.len() > MOST_NUMBERS {
         return Err(io::Error::other(format!("it promises {} numbers; at most {MOST_NUMBERS} are read", array.len())));
     }

@@ -6,10 +6,10 @@ use crate::engine::ops::attention::attention;
 use crate::engine::ops::scale_add;
 use crate::engine::tensor::Tensor;
 
-/// `x + to_out(attention(to_qkv(norm(x))))`, as most U-Nets have it.
+/// `x + to_out(attention(to_qkv(norm(x))))`, as most U-Nets have it; there may be no norm.
 #[derive(Clone, Debug)]
 pub(super) struct AttentionBlock {
-    norm: GroupNorm,
+    norm: Option<GroupNorm>,
     qkv: Linear,
     out: Linear,
     heads: usize,
@@ -22,9 +22,10 @@ impl AttentionBlock {
         name: &str,
         c: usize,
         (heads, head_dim): (usize, usize),
-        style: BlockStyle,
+        norm: Option<BlockStyle>,
     ) -> AttentionBlock {
-        let norm = GroupNorm::new(params, &format!("{name}.group_norm"), c, style.groups, style.eps, false);
+        let name_of_norm = format!("{name}.group_norm");
+        let norm = norm.map(|style| GroupNorm::new(params, &name_of_norm, c, style.groups, style.eps, false));
         let maps = ["to_q", "to_k", "to_v"].map(|m| (format!("{name}.{m}"), heads * head_dim));
         let qkv = Linear::fused(params, &maps, c, Start::FanIn);
         let out = Linear::new(params, &format!("{name}.to_out.0"), heads * head_dim, c, Start::Zero);
@@ -33,7 +34,7 @@ impl AttentionBlock {
 
     /// `[n, h, w, c]` to the same.
     pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
-        let h = self.norm.forward(cx, x).reshape(&tokens(x));
+        let h = self.norm.as_ref().map_or(x, |norm| norm.forward(cx, x)).reshape(&tokens(x));
         let qkv = self.qkv.forward(cx, h);
         let h = attention(cx.tape, qkv, self.heads, self.head_dim, self.head_dim);
         self.out.forward_add(cx, h, x.reshape(&tokens(x))).reshape(&x.dims())

@@ -58,6 +58,9 @@ pub enum Shortcut {
     Conv3x3,
 }
 
+/// Residual blocks of a level beyond which a network is not what anybody meant.
+const MOST_LAYERS: usize = 1000;
+
 /// A DDPM U-Net.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,8 +79,13 @@ pub struct UNetConfig {
     pub attention_levels: Vec<usize>,
     /// Self-attention between the two residual blocks of the middle.
     pub mid_attention: bool,
-    /// Channels of one attention head; 0 is one head of all channels.
+    /// A norm before that attention, as before every other one. What diffusers builds for `scale_shift` lacks it, unless
+    /// `attn_norm_num_groups` is given.
+    pub mid_attention_norm: bool,
+    /// Channels of one attention head; 0 is one head of all channels, or as many heads as `heads` says.
     pub head_dim: usize,
+    /// Attention heads at every level, however many channels it has; 0 is as `head_dim` says.
+    pub heads: usize,
     /// Groups of every group norm.
     pub groups: usize,
     /// Added to the variance in every group norm.
@@ -90,12 +98,17 @@ pub struct UNetConfig {
     pub upsample: Upsample,
     /// The residual block's way around.
     pub shortcut: Shortcut,
+    /// The time scales and shifts what the second norm of a residual block gives (Nichol and Dhariwal 2021,
+    /// `resnet_time_scale_shift` of diffusers), rather than being added before that norm.
+    pub time_scale_shift: bool,
     /// Width of the time embedding; 0 is four times the first level's channels.
     pub time_dim: usize,
     /// Cosines before sines in the time embedding.
     pub flip_sin_to_cos: bool,
     /// The time embedding's frequencies are 10000^(-k / (half - freq_shift)).
     pub freq_shift: f32,
+    /// Factor of the times before they are embedded: 1000 / T for networks of Nichol and Dhariwal (`rescale_timesteps`).
+    pub time_factor: f32,
     /// Probability of dropping an activation in each residual block while training.
     pub dropout: f32,
     /// Number of classes to condition on; 0 is an unconditional model.
@@ -116,16 +129,20 @@ impl Default for UNetConfig {
             layers_per_level: 2,
             attention_levels: vec![1],
             mid_attention: true,
+            mid_attention_norm: true,
             head_dim: 0,
+            heads: 0,
             groups: 32,
             norm_eps: 1e-6,
             layout: Layout::Ddpm,
             downsample: Downsample::ConvAsymmetric,
             upsample: Upsample::NearestConv,
             shortcut: Shortcut::Pointwise,
+            time_scale_shift: false,
             time_dim: 0,
             flip_sin_to_cos: false,
             freq_shift: 1.0,
+            time_factor: 1.0,
             dropout: 0.0,
             classes: 0,
             null_class: true,
@@ -141,7 +158,14 @@ impl UNetConfig {
 
     /// Heads and channels per head at `channels` channels.
     pub fn heads(&self, channels: usize) -> (usize, usize) {
-        channels.checked_div(self.head_dim).map_or((1, channels), |heads| (heads, self.head_dim))
+        let heads = channels.checked_div(self.head_dim).unwrap_or(self.heads.max(1));
+        (heads, channels / heads)
+    }
+
+    /// Channels of every attention: of the levels that have it, and of the middle.
+    pub(super) fn attended(&self) -> impl Iterator<Item = usize> {
+        let middle = self.mid_attention.then(|| self.channels[self.channels.len() - 1]);
+        self.attention_levels.iter().map(|&level| self.channels[level]).chain(middle)
     }
 
     /// Checks that such a network exists.
@@ -160,6 +184,9 @@ impl UNetConfig {
             ("layers_per_level", self.layers_per_level, 1),
             ("groups", self.groups, 1),
         ])?;
+        if self.layers_per_level > MOST_LAYERS {
+            return wrong(format!("model.layers_per_level = {}: at most {MOST_LAYERS}", self.layers_per_level));
+        }
         self.image_size.check_halvings(c.len() - 1)?;
         let joined = c.iter().zip(&c[1..]).map(|(a, b)| a + b);
         checks::divides("groups", self.groups, joined.chain(c.iter().copied()))?;
@@ -167,8 +194,19 @@ impl UNetConfig {
             return wrong(format!("model.attention_levels: {l} is not among the {} levels", c.len()));
         }
         if self.head_dim > 0 {
-            let middle = self.mid_attention.then(|| c[c.len() - 1]);
-            checks::divides("head_dim", self.head_dim, self.attention_levels.iter().map(|&l| c[l]).chain(middle))?;
+            checks::divides("head_dim", self.head_dim, self.attended())?;
+        }
+        if self.heads > 0 {
+            checks::divides("heads", self.heads, self.attended())?;
+        }
+        if self.head_dim > 0 && self.heads > 0 {
+            return wrong(format!("model.heads = {}: model.head_dim = {} says it already", self.heads, self.head_dim));
+        }
+        if self.time_scale_shift && self.layout == Layout::Paired {
+            return wrong("model.time_scale_shift: the paired layout adds the time before the norm".into());
+        }
+        if !(self.time_factor > 0.0 && self.time_factor.is_finite()) {
+            return wrong(format!("model.time_factor = {} must be positive", self.time_factor));
         }
         checks::dropout(self.dropout)?;
         checks::norm_eps(self.norm_eps)

@@ -5,10 +5,11 @@ use super::attention::AttentionBlock;
 use super::config::{Downsample, Layout, UNetConfig, Upsample};
 use super::layers::{BlockStyle, Conv, Start};
 use super::params::ParamSet;
-use super::time_embedding::{Sinusoids, TimeEmbedding};
+use super::time_embedding::TimeEmbedding;
 use super::unet::{Plan, Resize, UNet};
 use crate::Result;
 use crate::engine::ops::conv2d::Padding;
+use crate::engine::ops::timestep_embedding::Sinusoids;
 
 impl Architecture for UNetConfig {
     fn samples(&self) -> Samples {
@@ -48,10 +49,12 @@ pub(super) fn unet(config: &UNetConfig, params: &mut ParamSet) -> Result<UNet> {
         eps: config.norm_eps,
         dropout: config.dropout,
         dropout_before_norm: config.layout == Layout::Paired,
+        time_scale_shift: config.time_scale_shift,
         shortcut: config.shortcut,
     };
     let (c, time_dim) = (&config.channels, config.time_dim());
-    let sinusoids = |dim| Sinusoids { dim, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
+    let UNetConfig { flip_sin_to_cos, freq_shift, time_factor, .. } = *config;
+    let sinusoids = |dim| Sinusoids { dim, flip_sin_to_cos, freq_shift, time_factor };
     let time_embedding = match config.layout {
         Layout::Ddpm => TimeEmbedding::mlp(params, sinusoids(c[0]), time_dim, config.class_rows()),
         Layout::Paired => TimeEmbedding::sinusoids(params, sinusoids(time_dim), config.class_rows()),
@@ -96,7 +99,9 @@ fn middle(plan: &mut Plan, config: &UNetConfig) {
     let c = plan.channels;
     plan.residual("mid_block.resnets.0", c);
     let heads = config.heads(c);
-    let attention = config.mid_attention.then(|| plan.register_attention("mid_block.attentions.0", c, heads));
+    let attention = config
+        .mid_attention
+        .then(|| plan.register_attention("mid_block.attentions.0", c, heads, config.mid_attention_norm));
     plan.attention(attention);
     plan.residual("mid_block.resnets.1", c);
 }
@@ -138,7 +143,7 @@ fn decoder(plan: &mut Plan, config: &UNetConfig) {
 
 /// Registers the attention of a level, where it has any.
 fn attention(plan: &mut Plan, config: &UNetConfig, level: usize, name: &str, c: usize) -> Option<AttentionBlock> {
-    config.attention_levels.contains(&level).then(|| plan.register_attention(name, c, config.heads(c)))
+    config.attention_levels.contains(&level).then(|| plan.register_attention(name, c, config.heads(c), true))
 }
 
 fn downsample(params: &mut ParamSet, kind: Downsample, name: &str, c: usize) -> Resize {

@@ -1,15 +1,17 @@
 //! The `config.json` of diffusers' `UNet2DModel`, to and from [`UNetConfig`]. A setting that our network cannot compute is
 //! refused by key and value; a key that a file leaves out has the default of diffusers.
 
+use super::advice;
 use super::{Architecture, Downsample, ImageSize, Layout, Shortcut, UNetConfig, Upsample};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// Every key of the configuration, with the value that a file means by leaving it out.
 fn defaults() -> Map<String, Value> {
     let Value::Object(map) = json!({
-        "_class_name": "UNet2DModel", "sample_size": null, "in_channels": 3, "out_channels": 3,
+        "_class_name": CLASS, "sample_size": null, "in_channels": 3, "out_channels": 3,
         "center_input_sample": false, "time_embedding_type": "positional", "time_embedding_dim": null, "freq_shift": 0,
         "flip_sin_to_cos": true,
         "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
@@ -26,6 +28,9 @@ fn defaults() -> Map<String, Value> {
     map
 }
 
+/// The class of the networks that are read.
+const CLASS: &str = "UNet2DModel";
+
 /// Keys that diffusers writes beside those of a moving average's network, and does not read with it.
 const IGNORED: &[&str] =
     &["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
@@ -35,7 +40,6 @@ const NULL_CLASS: &str = "_null_class";
 
 /// Keys of which only some values are supported.
 const SUPPORTED: &[(&str, &[&str])] = &[
-    ("_class_name", &["\"UNet2DModel\""]),
     ("center_input_sample", &["false"]),
     ("time_embedding_type", &["\"positional\""]),
     ("mid_block_type", &["\"UNetMidBlock2D\""]),
@@ -44,7 +48,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("downsample_type", &["\"conv\""]),
     ("upsample_type", &["\"conv\""]),
     ("act_fn", &["\"silu\"", "\"swish\""]),
-    ("resnet_time_scale_shift", &["\"default\""]),
+    ("resnet_time_scale_shift", &["\"default\"", "\"scale_shift\""]),
     ("class_embed_type", &["null"]),
 ];
 
@@ -58,6 +62,10 @@ struct Keys(Map<String, Value>);
 impl Keys {
     fn read(text: &str) -> Result<Keys> {
         let file: Map<String, Value> = serde_json::from_str(text).map_err(|e| wrong(format!("no JSON object: {e}")))?;
+        match file.get("_class_name").map(|class| class.as_str().unwrap_or_default()) {
+            None | Some(CLASS) => {}
+            Some(other) => return Err(wrong(format!("_class_name = \"{other}\": {}", advice::of_class(other)))),
+        }
         let mut keys = defaults();
         for (key, value) in file {
             if IGNORED.contains(&key.as_str()) {
@@ -171,6 +179,7 @@ pub fn from_json(text: &str) -> Result<UNetConfig> {
     let groups = keys.groups()?;
     let (classes, null_class) = keys.classes()?;
     let asymmetric = keys.count("downsample_padding")? == 0;
+    let time_scale_shift = keys.0["resnet_time_scale_shift"] == "scale_shift";
     let config = UNetConfig {
         image_size: keys.image_size(channels.len())?,
         in_channels: keys.count("in_channels")?,
@@ -178,16 +187,21 @@ pub fn from_json(text: &str) -> Result<UNetConfig> {
         layers_per_level: keys.count("layers_per_block")?,
         attention_levels,
         mid_attention: keys.flag("add_attention")?,
+        // diffusers gives its middle block the groups of the other norms only if the time is added.
+        mid_attention_norm: !(time_scale_shift && keys.0["attn_norm_num_groups"].is_null()),
         head_dim: keys.count_or_null("attention_head_dim")?,
+        heads: 0,
         groups,
         norm_eps: keys.number("norm_eps")?,
         layout: Layout::Ddpm,
         downsample: if asymmetric { Downsample::ConvAsymmetric } else { Downsample::Conv },
         upsample: Upsample::NearestConv,
         shortcut: Shortcut::Pointwise,
+        time_scale_shift,
         time_dim: keys.count_or_null("time_embedding_dim")?,
         flip_sin_to_cos: keys.flag("flip_sin_to_cos")?,
         freq_shift: keys.number("freq_shift")?,
+        time_factor: 1.0,
         dropout: keys.number("dropout")?,
         classes,
         null_class,
@@ -208,8 +222,12 @@ pub fn ignored_keys(text: &str) -> Vec<String> {
 /// # Errors
 /// A network that `UNet2DModel` cannot compute.
 pub fn to_json(config: &UNetConfig) -> Result<String> {
+    let head_dims: BTreeSet<usize> = config.attended().map(|channels| config.heads(channels).1).collect();
     let odd = [
         ("layout", config.layout != Layout::Ddpm),
+        ("heads", config.heads > 1 && head_dims.len() > 1),
+        ("mid_attention_norm", !(config.mid_attention_norm || config.time_scale_shift)),
+        ("time_factor", config.time_factor != 1.0),
         ("downsample", config.downsample == Downsample::AvgPool),
         ("upsample", config.upsample != Upsample::NearestConv),
         ("shortcut", config.shortcut != Shortcut::Pointwise),
@@ -227,9 +245,15 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
     // The shortest decimal that is this f32.
     let decimal = |v: f32| json!(v.to_string().parse::<f64>().expect("a float prints as a number"));
     let mut keys = Map::new();
-    keys.insert("_class_name".into(), "UNet2DModel".into());
+    keys.insert("_class_name".into(), CLASS.into());
     keys.insert("_diffusers_version".into(), "0.42.1".into());
     keys.extend(defaults().into_iter().skip(1));
+    // Null has two meanings: the groups of the other norms, and with scale_shift no norm in the middle.
+    let attention_groups = if config.time_scale_shift && config.mid_attention_norm { config.groups } else { 0 };
+    let head_dim = match head_dims.first() {
+        Some(&head_dim) if config.heads > 1 => head_dim,
+        _ => config.head_dim,
+    };
     let freq_shift =
         if config.freq_shift.fract() == 0.0 { json!(config.freq_shift as i64) } else { decimal(config.freq_shift) };
     let changed = [
@@ -245,8 +269,10 @@ pub fn to_json(config: &UNetConfig) -> Result<String> {
         ("layers_per_block", config.layers_per_level.into()),
         ("downsample_padding", usize::from(config.downsample == Downsample::Conv).into()),
         ("dropout", decimal(config.dropout)),
-        ("attention_head_dim", or_null(config.head_dim)),
+        ("attention_head_dim", or_null(head_dim)),
         ("norm_num_groups", config.groups.into()),
+        ("attn_norm_num_groups", or_null(attention_groups)),
+        ("resnet_time_scale_shift", if config.time_scale_shift { "scale_shift" } else { "default" }.into()),
         ("norm_eps", decimal(config.norm_eps)),
         ("add_attention", config.mid_attention.into()),
         ("num_class_embeds", or_null(config.class_rows())),
@@ -276,8 +302,25 @@ mod tests {
             downsample: Downsample::Conv,
             ..UNetConfig::default()
         };
-        for config in [UNetConfig::default(), small] {
+        let scaled = UNetConfig { time_scale_shift: true, ..small.clone() };
+        let without_norm = UNetConfig { mid_attention_norm: false, ..scaled.clone() };
+        for config in [UNetConfig::default(), small, scaled, without_norm] {
             assert_eq!(from_json(&to_json(&config).unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn heads_are_written_where_all_have_as_many_channels() {
+        let heads = UNetConfig { heads: 4, ..UNetConfig::default() };
+        let read = from_json(&to_json(&heads).unwrap()).unwrap();
+        assert_eq!((read.heads, read.head_dim, read.heads(256)), (0, 64, heads.heads(256)));
+        let refused = [
+            UNetConfig { attention_levels: vec![0, 1], ..heads },
+            UNetConfig { time_factor: 0.25, ..UNetConfig::default() },
+            UNetConfig { mid_attention_norm: false, ..UNetConfig::default() },
+        ];
+        for (config, key) in refused.iter().zip(["model.heads", "model.time_factor", "model.mid_attention_norm"]) {
+            assert!(to_json(config).unwrap_err().to_string().contains(key), "{key}");
         }
     }
 

@@ -149,6 +149,7 @@ macro_rules! golden_folder {
 golden_folder!(unet_without_attention, "unet-plain");
 golden_folder!(unet_with_heads, "unet-heads");
 golden_folder!(unet_with_legacy_names, "unet-legacy");
+golden_folder!(unet_with_scale_and_shift, "unet-scale-shift");
 
 macro_rules! golden_network {
     ($name:ident, $folder:literal) => {

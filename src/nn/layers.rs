@@ -8,7 +8,7 @@ use crate::engine::ops::concat::Joined;
 use crate::engine::ops::conv_transpose2d::conv_transpose2d;
 use crate::engine::ops::conv2d::{self, Padding, conv2d_add};
 use crate::engine::ops::dropout::DropoutLayer;
-use crate::engine::ops::group_norm::{self, Norm, group_norm_with};
+use crate::engine::ops::group_norm::{self, Norm, PerImage, group_norm_with};
 use crate::engine::ops::linear::linear_add;
 use crate::engine::ops::upsample_conv2d::upsample_conv2d;
 use crate::engine::tape::Tape;
@@ -197,19 +197,19 @@ impl GroupNorm {
     }
 
     pub fn forward(&self, cx: &mut Forward, x: Tensor) -> Tensor {
-        self.forward_with(cx, x, None, None)
+        self.forward_with(cx, x, PerImage::Nothing, None)
     }
 
-    /// The same with a bias added to `x` before and dropout after it.
+    /// The same with what each image brings, and dropout after it.
     fn forward_with(
         &self,
         cx: &mut Forward,
         x: impl Into<Joined>,
-        bias: Option<ImageBias>,
+        per_image: PerImage,
         dropout: Option<DropoutLayer>,
     ) -> Tensor {
         let (gamma, beta) = (cx.param(self.gamma), cx.param(self.beta));
-        group_norm_with(cx.tape, x, gamma, beta, self.norm, bias, dropout)
+        group_norm_with(cx.tape, x, gamma, beta, self.norm, per_image, dropout)
     }
 }
 
@@ -221,22 +221,25 @@ pub(crate) struct BlockStyle {
     pub dropout: f32,
     /// Dropout before the second norm rather than after its SiLU.
     pub dropout_before_norm: bool,
+    /// The time scales and shifts the second norm's result; else it is a bias before that norm.
+    pub time_scale_shift: bool,
     /// The way around the convolutions.
     pub shortcut: Shortcut,
 }
 
-/// The biases that the time embedding gives the residual blocks of a network: a linear map for each, computed as one.
+/// The biases, or scales and shifts, that the time embedding gives the residual blocks of a network: a linear map for each,
+/// computed as one.
 #[derive(Default)]
 pub(crate) struct TimeProjections {
-    /// `(name, c)` of each map.
+    /// `(name, columns)` of each map.
     maps: Vec<(String, usize)>,
 }
 
 impl TimeProjections {
-    /// Adds the map of a block to `c` channels. Returns its first column in the result of all maps.
-    fn add(&mut self, block: &str, c: usize) -> usize {
+    /// Adds the map of a block to so many columns. Returns the first of them in the result of all maps.
+    fn add(&mut self, block: &str, columns: usize) -> usize {
         let first = self.maps.iter().map(|map| map.1).sum();
-        self.maps.push((format!("{block}.time_emb_proj"), c));
+        self.maps.push((format!("{block}.time_emb_proj"), columns));
         first
     }
 
@@ -246,7 +249,8 @@ impl TimeProjections {
     }
 }
 
-/// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`.
+/// Residual block: `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, or with scales and shifts
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x)))) (1 + scale) + shift))`.
 #[derive(Clone, Debug)]
 pub(crate) struct ResBlock {
     norm1: GroupNorm,
@@ -270,7 +274,7 @@ impl ResBlock {
         let norm = |params: &mut ParamSet, n, c| {
             GroupNorm::new(params, &format!("{name}.{n}"), c, style.groups, style.eps, true)
         };
-        let time = time.add(name, c_out);
+        let time = time.add(name, if style.time_scale_shift { 2 * c_out } else { c_out });
         let norm1 = norm(params, "norm1", c_in);
         let conv1 = Conv::same3x3(params, &format!("{name}.conv1"), c_in, c_out, Start::FanIn);
         let norm2 = norm(params, "norm2", c_out);
@@ -294,7 +298,7 @@ impl ResBlock {
     /// `x [n, h, w, c_in]` and the time projections of all blocks `[n, columns]` to `[n, h, w, c_out]`.
     pub fn forward(&self, cx: &mut Forward, x: impl Into<Joined>, times: Tensor) -> Tensor {
         let x = x.into();
-        let h = self.norm1.forward_with(cx, x, None, None);
+        let h = self.norm1.forward_with(cx, x, PerImage::Nothing, None);
         let h = self.conv1.forward(cx, h);
         let time = ImageBias { values: times, first: self.time };
         let dropout = cx.dropout_layer(self.style.dropout);
@@ -302,7 +306,8 @@ impl ResBlock {
             let h = channel_bias_with(cx.tape, h, time, dropout);
             self.norm2.forward(cx, h)
         } else {
-            self.norm2.forward_with(cx, h, Some(time), dropout)
+            let brings = if self.style.time_scale_shift { PerImage::ScaleShift } else { PerImage::Bias };
+            self.norm2.forward_with(cx, h, brings(time), dropout)
         };
         let around = self.shortcut.as_ref().map_or(x.whole, |conv| conv.forward(cx, x));
         self.conv2.forward_add(cx, h, around)

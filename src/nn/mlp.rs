@@ -5,7 +5,8 @@ use super::checks;
 use super::layers::{Forward, Linear, Start};
 use super::params::ParamSet;
 use super::time_embedding::ClassEmbedding;
-use crate::engine::ops::{concat, relu, time_input, timestep_embedding};
+use crate::engine::ops::timestep_embedding::{Sinusoids, timestep_embedding};
+use crate::engine::ops::{concat, relu, time_input};
 use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ impl Module for Mlp {
         cx.tape.enter_layer("time_embedding");
         let time = match self.config.time_dim {
             0 => time_input::scaled_time(cx.tape, t, TIME_SCALE),
-            dim => timestep_embedding::timestep_embedding(cx.tape, t, dim, false, 0.0),
+            dim => timestep_embedding(cx.tape, t, Sinusoids::new(dim)),
         };
         let input = concat::concat(cx.tape, x.reshape(&[n, self.config.in_channels]), time);
         let [first, others @ ..] = &self.layers[..] else { unreachable!("there are at least two layers") };

@@ -1,5 +1,6 @@
 //! Networks: layers that register parameters and record ops.
 
+pub mod advice;
 mod architecture;
 mod attention;
 mod checks;
@@ -7,6 +8,8 @@ mod config;
 mod ddpm_unet;
 pub mod diffusers;
 pub mod diffusers_config;
+pub mod folder;
+pub mod foreign;
 #[cfg(test)]
 mod golden;
 mod image_size;
@@ -14,14 +17,16 @@ pub(crate) mod layers;
 mod mlp;
 mod model;
 pub mod model_folder;
+pub mod openai_unet;
 mod params;
 mod resnet_unet;
 mod skip_net;
 pub mod summary;
 pub mod tensor_file;
 mod time_embedding;
-mod torch_file;
+pub(crate) mod torch_file;
 mod unet;
+pub mod weight_file;
 
 pub use architecture::{Architecture, Module, Samples};
 pub use config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};

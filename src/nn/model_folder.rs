@@ -6,9 +6,10 @@
 //! pipeline/unet/diffusion_...          checkpoint-500/unet_ema/     or ...model.fp16.safetensors, or shards with an index
 //! ```
 
+use super::advice::{self, PIPELINE};
 use super::config::UNetConfig;
-use super::tensor_file::TensorFile;
-use super::torch_file::TorchFile;
+use super::folder::{inventory, names};
+use super::weight_file::WeightFile;
 use super::{diffusers, diffusers_config};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -20,14 +21,10 @@ use std::path::{Path, PathBuf};
 pub const CONFIG: &str = "config.json";
 /// File of all weights of a model.
 pub const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-/// File that lists the parts of a pipeline.
-const PIPELINE: &str = "model_index.json";
 /// Beginning of the names of all files of weights.
 const STEM: &str = "diffusion_pytorch_model";
 /// Beginnings of the names of weights: none, or those that PyTorch's wrappers for training and compiling add.
 const PREFIXES: [&str; 3] = ["", "module.", "_orig_mod."];
-/// Number of file names that an error lists.
-const LISTED: usize = 12;
 
 /// A model of diffusers that is open for reading.
 pub struct ModelFolder {
@@ -37,37 +34,7 @@ pub struct ModelFolder {
     pub weights: PathBuf,
     /// Keys of `config.json` that have no influence and were ignored.
     pub ignored_keys: Vec<String>,
-    shards: Vec<Shard>,
-}
-
-/// A file of weights.
-enum Shard {
-    Safetensors(TensorFile),
-    Torch(TorchFile),
-}
-
-impl Shard {
-    fn open(path: &Path) -> Result<Shard> {
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
-            TensorFile::open(path).map(Shard::Safetensors)
-        } else {
-            TorchFile::open(path).map(Shard::Torch)
-        }
-    }
-
-    fn holds(&self, name: &str) -> bool {
-        match self {
-            Shard::Safetensors(file) => file.dims(name).is_some(),
-            Shard::Torch(file) => file.dims(name).is_some(),
-        }
-    }
-
-    fn read(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
-        match self {
-            Shard::Safetensors(file) => file.read(name, dims),
-            Shard::Torch(file) => file.read(name, dims),
-        }
-    }
+    shards: Vec<WeightFile>,
 }
 
 impl ModelFolder {
@@ -96,9 +63,9 @@ impl ModelFolder {
         let config = diffusers_config::from_json(&text).map_err(|e| Error::format(&folder, e.to_string()))?;
         let weights = if path.is_file() { path.to_path_buf() } else { weights_of(&folder)? };
         let shards = if weights.extension().is_some_and(|extension| extension == "json") {
-            shards(&weights)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?
+            shards(&weights)?.iter().map(|path| WeightFile::open(path)).collect::<Result<_>>()?
         } else {
-            vec![Shard::open(&weights)?]
+            vec![WeightFile::open(&weights)?]
         };
         Ok(ModelFolder { config, weights, ignored_keys: diffusers_config::ignored_keys(&text), shards })
     }
@@ -110,7 +77,7 @@ impl ModelFolder {
     pub fn read(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         let legacy = diffusers::legacy_name(name);
         for name in PREFIXES.iter().flat_map(|prefix| [name, &legacy].map(|name| format!("{prefix}{name}"))) {
-            if let Some(shard) = self.shards.iter().find(|shard| shard.holds(&name)) {
+            if let Some(shard) = self.shards.iter().find(|shard| shard.dims(&name).is_some()) {
                 return shard.read(&name, dims);
             }
         }
@@ -123,7 +90,8 @@ fn model_folder(path: &Path, average: bool) -> Result<PathBuf> {
     let parts: &[&str] = if average { &["unet_ema", "unet"] } else { &["unet", "unet_ema"] };
     let folders = parts.iter().map(|part| path.join(part)).chain([path.to_path_buf()]);
     folders.into_iter().find(|folder| folder.join(CONFIG).exists()).ok_or_else(|| {
-        let reason = format!("{CONFIG} or unet/{CONFIG} is missing; {}", inventory(path));
+        let missing = format!("{CONFIG} or unet/{CONFIG} is missing; {}", inventory(path));
+        let reason = advice::of_folder(path).map_or(missing.clone(), |advice| format!("{advice}; {missing}"));
         Error::format(path, reason)
     })
 }
@@ -140,8 +108,10 @@ fn weights_of(folder: &Path) -> Result<PathBuf> {
         (Some(name), _) => Ok(folder.join(name)),
         (None, [name]) => Ok(folder.join(name)),
         (None, []) => {
-            let reason = format!("{WEIGHTS}, a variant of it or an index of shards is missing; {}", inventory(folder));
-            Err(Error::format(folder, reason))
+            let other = names.iter().find_map(|name| Some((name, advice::of_file(Path::new(name))?)));
+            let other = other.map(|(name, what)| format!("; {name} is {what}")).unwrap_or_default();
+            let missing = format!("{WEIGHTS}, a variant of it or an index of shards is missing{other}");
+            Err(Error::format(folder, format!("{missing}; {}", inventory(folder))))
         }
         (None, several) => {
             let reason =
@@ -192,29 +162,6 @@ fn shards(index: &Path) -> Result<BTreeSet<PathBuf>> {
 
 fn folder_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).to_path_buf()
-}
-
-/// The names in a folder, sorted.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        names.push(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// The content of a folder, for an error about what is missing there.
-pub fn inventory(folder: &Path) -> String {
-    match names(folder) {
-        Err(_) => "the folder cannot be listed".into(),
-        Ok(names) if names.is_empty() => "the folder is empty".into(),
-        Ok(names) => {
-            let more = names.len().saturating_sub(LISTED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("the folder holds {}{more}", names[..names.len().min(LISTED)].join(", "))
-        }
-    }
 }
 
 #[cfg(test)]

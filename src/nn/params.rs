@@ -129,22 +129,26 @@ impl ParamSet {
         tensors
     }
 
-    /// Gathers a flat array from the tensors that files hold: `get(name, dims)` gives each tensor's values.
+    /// Gathers a flat array from the tensors that files hold: `get(name, dims)` gives each tensor's values. The array grows
+    /// with what was found: a network that a damaged configuration makes huge takes no more memory than the file.
     ///
     /// # Errors
     /// The error of `get` for a missing or misshapen tensor.
     pub fn from_files(&self, mut get: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-        let mut flat = vec![0.0; self.flat_len];
+        let mut flat = Vec::new();
         for param in &self.params {
             let row: usize = param.dims[1..].iter().product::<usize>().max(1);
-            let mut rows = flat[param.offset..][..param.numel()].chunks_exact_mut(row);
+            let mut start = param.offset;
             for part in &param.parts {
                 let values = get(&part.name, &file_dims(part.rows, &param.dims))?;
-                for (to, from) in rows.by_ref().take(part.rows).zip(values.chunks_exact(row)) {
+                flat.resize(start + part.rows * row, 0.0);
+                for (to, from) in flat[start..].chunks_exact_mut(row).zip(values.chunks_exact(row)) {
                     channels_last(to, from, &param.dims);
                 }
+                start = flat.len();
             }
         }
+        flat.resize(self.flat_len, 0.0);
         Ok(flat)
     }
 }

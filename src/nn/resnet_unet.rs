@@ -16,9 +16,10 @@ use super::config::Shortcut;
 use super::image_size::ImageSize;
 use super::layers::{BlockStyle, Conv, DoublingConv, Start};
 use super::params::ParamSet;
-use super::time_embedding::{Sinusoids, TimeEmbedding};
+use super::time_embedding::TimeEmbedding;
 use super::unet::{Plan, Resize, UNet};
 use crate::engine::ops::conv2d::Padding;
+use crate::engine::ops::timestep_embedding::Sinusoids;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -139,9 +140,10 @@ fn unet(config: &ResnetUnetConfig, params: &mut ParamSet) -> Result<UNet> {
         eps: config.norm_eps,
         dropout: config.dropout,
         dropout_before_norm: false,
+        time_scale_shift: false,
         shortcut: Shortcut::PointwiseAlways,
     };
-    let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
+    let sinusoids = Sinusoids::new(config.time_dim);
     let time_embedding = TimeEmbedding::mlp(params, sinusoids, config.time_dim, config.class_rows());
     let mut plan = Plan::new(params, style, time_embedding, [config.in_channels, c[0]]);
     for (i, &c_out) in c[1..].iter().enumerate() {
@@ -186,7 +188,8 @@ fn layers(plan: &mut Plan, config: &ResnetUnetConfig, block: &str, c_out: usize)
 
 fn attention(plan: &mut Plan, config: &ResnetUnetConfig, block: &str, j: usize) {
     let c = plan.channels;
-    let attention = plan.register_attention(&format!("{block}.attentions.{j}"), c, (config.heads, c / config.heads));
+    let heads = (config.heads, c / config.heads);
+    let attention = plan.register_attention(&format!("{block}.attentions.{j}"), c, heads, true);
     plan.attention(Some(attention));
 }
 

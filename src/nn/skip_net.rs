@@ -15,13 +15,14 @@ use super::checks;
 use super::image_size::ImageSize;
 use super::layers::{Conv, Forward, GroupNorm, Start};
 use super::params::ParamSet;
-use super::time_embedding::{Sinusoids, TimeEmbedding};
+use super::time_embedding::TimeEmbedding;
 use crate::engine::ops::avg_pool::avg_pool;
 use crate::engine::ops::channel_bias::channel_bias;
 use crate::engine::ops::concat::concat;
 use crate::engine::ops::max_pool::max_pool;
 use crate::engine::ops::relu::relu;
 use crate::engine::ops::silu::silu;
+use crate::engine::ops::timestep_embedding::Sinusoids;
 use crate::engine::ops::upsample::upsample_nearest;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Tensor;
@@ -247,7 +248,7 @@ impl SkipNet {
         let time_embedding = match config.time {
             TimeVector::Table => TimeEmbedding::table(params, config.time_rows, deepest, config.class_rows()),
             TimeVector::Mlp => {
-                let sinusoids = Sinusoids { dim: config.time_dim, flip_sin_to_cos: false, freq_shift: 0.0 };
+                let sinusoids = Sinusoids::new(config.time_dim);
                 TimeEmbedding::mlp(params, sinusoids, deepest, config.class_rows())
             }
         };

@@ -2,16 +2,9 @@
 
 use super::layers::{Forward, Linear, Start};
 use super::params::{Init, ParamId, ParamSet};
-use crate::engine::ops::{add, embedding, silu, time_input, timestep_embedding};
+use crate::engine::ops::timestep_embedding::{Sinusoids, timestep_embedding};
+use crate::engine::ops::{add, embedding, silu, time_input};
 use crate::engine::tensor::Tensor;
-
-/// Sinusoids of the time, as [`timestep_embedding`] makes them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sinusoids {
-    pub dim: usize,
-    pub flip_sin_to_cos: bool,
-    pub freq_shift: f32,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -56,9 +49,7 @@ impl TimeEmbedding {
     pub fn forward(&self, cx: &mut Forward, t: Tensor, labels: Option<Tensor>) -> Tensor {
         cx.tape.enter_layer("time_embedding");
         let mut h = match self.source {
-            Source::Sinusoids(Sinusoids { dim, flip_sin_to_cos, freq_shift }) => {
-                timestep_embedding::timestep_embedding(cx.tape, t, dim, flip_sin_to_cos, freq_shift)
-            }
+            Source::Sinusoids(sinusoids) => timestep_embedding(cx.tape, t, sinusoids),
             Source::Table(table) => {
                 let table = cx.param(table);
                 let row = time_input::nearest_row(cx.tape, t, table.dim(0));

@@ -4,7 +4,7 @@
 //! x [n, h, w, c] -> conv_in -> encoder -> middle -> decoder -> norm, SiLU, conv_out
 //!                              keeps `--- skips, joined as channels ---'
 //! ```
-//! The time embedding enters every residual block as a bias per image and channel.
+//! The time embedding enters every residual block as a bias per image and channel, or as a scale and a shift.
 
 use super::architecture::Module;
 use super::attention::AttentionBlock;
@@ -108,9 +108,15 @@ impl Plan<'_> {
         self.blocks.push(Block::Residual(Box::new(block)));
     }
 
-    /// Registers attention between these channels, for [`Plan::attention`] to add.
-    pub fn register_attention(&mut self, name: &str, channels: usize, heads: (usize, usize)) -> AttentionBlock {
-        AttentionBlock::new(self.params, name, channels, heads, self.style)
+    /// Registers attention between these channels, with a norm before it or without, for [`Plan::attention`] to add.
+    pub fn register_attention(
+        &mut self,
+        name: &str,
+        channels: usize,
+        heads: (usize, usize),
+        has_norm: bool,
+    ) -> AttentionBlock {
+        AttentionBlock::new(self.params, name, channels, heads, has_norm.then_some(self.style))
     }
 
     /// Adds attention, where there is any.

@@ -212,11 +212,23 @@ impl Checkpoint {
     /// # Errors
     /// A file that is missing, truncated, damaged, or no checkpoint of this version.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        let file = TensorFile::open(path)?;
+        Checkpoint::new(TensorFile::open(path)?)
+    }
+
+    /// Checks if a safetensors file was written as a checkpoint.
+    pub fn is_one(file: &TensorFile) -> bool {
+        file.metadata(KEY).is_some()
+    }
+
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn new(file: TensorFile) -> Result<Checkpoint> {
         let Some(text) = file.metadata(KEY) else {
-            return Err(Error::format(path, "a safetensors file, but no checkpoint of a run"));
+            return Err(Error::format(file.path(), "a safetensors file, but no checkpoint of a run"));
         };
-        let header = Header::from_json(text).map_err(|reason| Error::format(path, reason))?;
+        let header = Header::from_json(text).map_err(|reason| Error::format(file.path(), reason))?;
         Ok(Checkpoint { file, header })
     }
 

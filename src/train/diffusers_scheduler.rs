@@ -4,28 +4,23 @@
 //! and value; a key that diffusers ignores is ignored, with a note. Files that we write also hold the two sections as they
 //! are, under a key that diffusers does not read: what diffusers has no word for survives the way there and back.
 
+mod format;
+mod keys;
+mod write;
+
+pub use format::{FILE, PIPELINE_INDEX};
+pub use write::{pipeline_index, to_json};
+
 use super::config::Config;
 use super::diffusion_config::DiffusionConfig;
 use super::sample_config::SampleConfig;
-use crate::diffusion::noise_schedule::{BetaRange, Betas, NoiseSchedule, Steps};
-use crate::diffusion::timesteps::Spacing;
-use crate::diffusion::{DiffusersLoop, PredictionTarget, Process, Sampler, Schedule, Variance};
+use crate::diffusion::{DiffusersLoop, PredictionTarget, Sampler};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use format::{DDIM, DDPM, DPM_SOLVER, OWN, Sections};
+use keys::{Keys, unsupported};
+use serde_json::{Map, Value};
 use std::fs;
 use std::path::Path;
-
-/// Name of the file.
-pub const FILE: &str = "scheduler_config.json";
-/// Name of the file that lists the parts of a pipeline.
-pub const PIPELINE_INDEX: &str = "model_index.json";
-/// Key of our own sections.
-const OWN: &str = "_ddpm";
-
-const DDPM: &str = "DDPMScheduler";
-const DDIM: &str = "DDIMScheduler";
-const DPM_SOLVER: &str = "DPMSolverMultistepScheduler";
 
 /// Settings that a scheduler describes, and remarks on what was assumed or ignored.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +31,6 @@ pub struct Scheduler {
     pub sample: SampleConfig,
     /// Sentences for the user.
     pub notes: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sections {
-    diffusion: DiffusionConfig,
-    sample: SampleConfig,
 }
 
 /// Reads the scheduler of a model folder, which lies beside the model or in the folder `scheduler` next to it. Without
@@ -77,7 +66,7 @@ pub fn from_json(text: &str) -> Result<Scheduler> {
     if let Some(scheduler) = own(&keys)? {
         return Ok(scheduler);
     }
-    let mut file = Keys { keys, used: vec!["_class_name".into(), "_diffusers_version".into()], notes: Vec::new() };
+    let mut file = Keys::new(keys);
     let class = file.text("_class_name", DDPM)?;
     file.refuse_flags(&["thresholding"])?;
     let diffusion = DiffusionConfig {
@@ -134,364 +123,5 @@ fn own(keys: &Map<String, Value>) -> Result<Option<Scheduler>> {
     Ok(same.then(|| Scheduler { diffusion, sample, notes: Vec::new() }))
 }
 
-/// The `scheduler_config.json` of a configuration.
-///
-/// # Errors
-/// A noise schedule or a target that diffusers does not have.
-pub fn to_json(config: &Config) -> Result<String> {
-    let (diffusion, sample) = (&config.diffusion, &config.sample);
-    let lacks = |key: &str, what: &str| Error::Config(format!("diffusion.{key}: diffusers has no {what}"));
-    let prediction = match diffusion.target {
-        // The output of a scaled score network is the noise.
-        PredictionTarget::Epsilon | PredictionTarget::ScoreScaled => "epsilon",
-        PredictionTarget::X0 => "sample",
-        PredictionTarget::V => "v_prediction",
-        PredictionTarget::Score | PredictionTarget::Mu => {
-            return Err(lacks("target", "such target; epsilon, x0, v and score-scaled can be exported"));
-        }
-    };
-    let Process::Discrete(schedule) = diffusion.process()? else {
-        return Err(lacks("schedule", "continuous time; discrete schedules can be exported"));
-    };
-    let class = match sample.sampler {
-        Sampler::Ddim { .. } => DDIM,
-        Sampler::DpmSolver => DPM_SOLVER,
-        Sampler::Ancestral { .. } | Sampler::Heun | Sampler::Langevin(_) => DDPM,
-    };
-    let mut keys = Map::new();
-    keys.insert("_class_name".into(), class.into());
-    keys.insert("_diffusers_version".into(), "0.42.1".into());
-    keys.extend(betas(&diffusion.schedule, &schedule, class));
-    keys.insert("prediction_type".into(), prediction.into());
-    keys.extend(layout(sample.diffusers.as_ref(), class));
-    if class != DPM_SOLVER {
-        keys.insert("clip_sample".into(), sample.clip_x0.into());
-        keys.insert("clip_sample_range".into(), sample.clip_range.into());
-    }
-    if class == DDPM {
-        let variance = match sample.sampler.variance() {
-            Variance::FixedSmall => "fixed_small",
-            Variance::FixedLarge => "fixed_large",
-            Variance::Learned => "learned_range",
-        };
-        keys.insert("variance_type".into(), variance.into());
-    }
-    if sample.diffusers.is_none() {
-        let sections = Sections { diffusion: diffusion.clone(), sample: sample.clone() };
-        keys.insert(OWN.into(), serde_json::to_value(sections).expect("plain data"));
-    }
-    Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
-}
-
-/// The noise schedule as keys of diffusers; one that a class does not have as the list of its betas.
-fn betas(name: &NoiseSchedule, schedule: &Schedule, class: &str) -> Map<String, Value> {
-    let steps = schedule.steps();
-    let named = |name: &str, range: Option<&BetaRange>, zero: bool| {
-        let BetaRange { beta_start, beta_end, .. } = range.copied().unwrap_or_default();
-        json!({
-            "num_train_timesteps": steps, "beta_start": beta_start, "beta_end": beta_end, "beta_schedule": name,
-            "trained_betas": null, "rescale_betas_zero_snr": zero,
-        })
-    };
-    let keys = match name {
-        NoiseSchedule::Linear(range) => named("linear", Some(range), range.zero_terminal_snr),
-        NoiseSchedule::ScaledLinear(range) => named("scaled_linear", Some(range), range.zero_terminal_snr),
-        NoiseSchedule::Sigmoid(range) if class == DDPM => named("sigmoid", Some(range), range.zero_terminal_snr),
-        NoiseSchedule::Cosine(settings) => named("squaredcos_cap_v2", None, settings.zero_terminal_snr),
-        _ => {
-            let betas: Vec<f64> = (1..=steps).map(|t| schedule.beta(t)).collect();
-            json!({ "num_train_timesteps": steps, "trained_betas": betas })
-        }
-    };
-    let Value::Object(keys) = keys else { unreachable!("an object is written above") };
-    keys
-}
-
-/// The times that a loop visits as keys of diffusers. Ours are nearest to linspace.
-fn layout(layout: Option<&DiffusersLoop>, class: &str) -> Map<String, Value> {
-    let ours = DiffusersLoop { spacing: Some(Spacing::Linspace), ..DiffusersLoop::default() };
-    let layout = layout.unwrap_or(&ours);
-    let mut keys = Map::from_iter([
-        ("steps_offset".to_owned(), layout.steps_offset.into()),
-        ("thresholding".to_owned(), false.into()),
-    ]);
-    if let Some(spacing) = layout.spacing {
-        keys.insert("timestep_spacing".into(), serde_json::to_value(spacing).expect("a name"));
-    }
-    if class == DDIM {
-        keys.insert("set_alpha_to_one".into(), layout.set_alpha_to_one.into());
-    }
-    if class == DPM_SOLVER {
-        let end = if layout.final_sigma_min { "sigma_min" } else { "zero" };
-        let settings = [
-            ("algorithm_type", json!("dpmsolver++")),
-            ("solver_order", layout.solver_order.into()),
-            ("lower_order_final", layout.lower_order_final.into()),
-            ("euler_at_final", layout.euler_at_final.into()),
-            ("final_sigmas_type", end.into()),
-        ];
-        keys.extend(settings.map(|(key, value)| (key.to_owned(), value)));
-        if layout.lambda_min_clipped.is_finite() {
-            keys.insert("lambda_min_clipped".into(), layout.lambda_min_clipped.into());
-        }
-    }
-    keys
-}
-
-/// The `model_index.json` of a pipeline with this scheduler.
-pub fn pipeline_index(scheduler: &str) -> String {
-    let scheduler: Value = serde_json::from_str(scheduler).expect("what we write is JSON");
-    let index = json!({
-        "_class_name": "DDPMPipeline", "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"],
-    });
-    serde_json::to_string_pretty(&index).expect("plain data") + "\n"
-}
-
-fn unsupported(key: &str, value: impl std::fmt::Display, supported: &str) -> Error {
-    Error::Config(format!("{key} = {value} is not supported ({supported})"))
-}
-
-/// The keys of a file, and those of them that were read.
-struct Keys {
-    keys: Map<String, Value>,
-    used: Vec<String>,
-    notes: Vec<String>,
-}
-
-impl Keys {
-    /// The value of a key; `None` where it is absent or null.
-    fn get(&mut self, key: &str) -> Option<&Value> {
-        self.used.push(key.into());
-        self.keys.get(key).filter(|value| !value.is_null())
-    }
-
-    fn read<T>(&mut self, key: &str, default: T, kind: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => read(value).ok_or_else(|| Error::Config(format!("{key} = {value} is not {kind}"))),
-        }
-    }
-
-    fn text(&mut self, key: &str, default: &str) -> Result<String> {
-        self.read(key, default.into(), "a string", |value| value.as_str().map(String::from))
-    }
-
-    fn flag(&mut self, key: &str, default: bool) -> Result<bool> {
-        self.read(key, default, "true or false", Value::as_bool)
-    }
-
-    fn count(&mut self, key: &str, default: usize) -> Result<usize> {
-        self.read(key, default, "a whole number", |value| value.as_u64().map(|v| v as usize))
-    }
-
-    fn number(&mut self, key: &str, default: f64) -> Result<f64> {
-        self.read(key, default, "a number", Value::as_f64)
-    }
-
-    fn refuse_flags(&mut self, keys: &[&str]) -> Result<()> {
-        for key in keys {
-            if self.flag(key, false)? {
-                return Err(unsupported(key, true, "false"));
-            }
-        }
-        Ok(())
-    }
-
-    fn schedule(&mut self) -> Result<NoiseSchedule> {
-        let timesteps = self.count("num_train_timesteps", 1000)?;
-        let beta_start = self.number("beta_start", 1e-4)?;
-        let beta_end = self.number("beta_end", 0.02)?;
-        let zero_terminal_snr = self.flag("rescale_betas_zero_snr", false)?;
-        let name = self.text("beta_schedule", "linear")?;
-        let numbers = |value: &Value| value.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>();
-        let betas = self.read("trained_betas", None, "a list of numbers", |value| numbers(value).map(Some))?;
-        if let Some(betas) = betas {
-            return Ok(NoiseSchedule::Betas(Betas { betas, zero_terminal_snr }));
-        }
-        let range = BetaRange { timesteps, beta_start, beta_end, zero_terminal_snr };
-        Ok(match name.as_str() {
-            "linear" => NoiseSchedule::Linear(range),
-            "scaled_linear" => NoiseSchedule::ScaledLinear(range),
-            "squaredcos_cap_v2" => NoiseSchedule::Cosine(Steps { timesteps, zero_terminal_snr }),
-            "sigmoid" => NoiseSchedule::Sigmoid(range),
-            other => {
-                return Err(unsupported("beta_schedule", other, "linear, scaled_linear, squaredcos_cap_v2 or sigmoid"));
-            }
-        })
-    }
-
-    fn spacing(&mut self) -> Result<Option<Spacing>> {
-        Ok(match self.text("timestep_spacing", "")?.as_str() {
-            "" => None,
-            "linspace" => Some(Spacing::Linspace),
-            "leading" => Some(Spacing::Leading),
-            "trailing" => Some(Spacing::Trailing),
-            other => return Err(unsupported("timestep_spacing", other, "linspace, leading or trailing")),
-        })
-    }
-
-    fn variance(&mut self) -> Result<Variance> {
-        Ok(match self.text("variance_type", "fixed_small")?.as_str() {
-            "fixed_small" | "fixed_small_log" => Variance::FixedSmall,
-            "fixed_large" => Variance::FixedLarge,
-            "learned_range" => Variance::Learned,
-            other => {
-                let supported = "fixed_small, fixed_small_log, fixed_large or learned_range";
-                return Err(unsupported("variance_type", other, supported));
-            }
-        })
-    }
-
-    fn dpm_solver(&mut self, layout: &mut DiffusersLoop) -> Result<()> {
-        // What diffusers reads as the second word, it takes for the first.
-        let choices: [(&str, &[&str]); 3] = [
-            ("algorithm_type", &["dpmsolver++", "deis"]),
-            ("solver_type", &["midpoint", "logrho", "bh1", "bh2"]),
-            ("variance_type", &["learned", "learned_range"]),
-        ];
-        for (key, supported) in choices {
-            let value = self.text(key, supported[0])?;
-            if !supported.contains(&value.as_str()) {
-                return Err(unsupported(key, value, supported[0]));
-            }
-        }
-        let sigmas = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"];
-        self.refuse_flags(&sigmas)?;
-        self.refuse_flags(&["use_flow_sigmas", "use_dynamic_shifting"])?;
-        layout.solver_order = self.count("solver_order", 2)?;
-        if !(1..=2).contains(&layout.solver_order) {
-            return Err(unsupported("solver_order", layout.solver_order, "1 or 2"));
-        }
-        layout.lower_order_final = self.flag("lower_order_final", true)?;
-        layout.euler_at_final = self.flag("euler_at_final", false)?;
-        layout.lambda_min_clipped = self.number("lambda_min_clipped", f64::NEG_INFINITY)?;
-        layout.final_sigma_min = match self.text("final_sigmas_type", "zero")?.as_str() {
-            "zero" => false,
-            "sigma_min" => true,
-            other => return Err(unsupported("final_sigmas_type", other, "zero or sigma_min")),
-        };
-        Ok(())
-    }
-
-    /// Names the keys that were not read, but for those that belong to a feature that is off.
-    fn note_unused(&mut self) {
-        const OFF: [&str; 4] = ["dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type"];
-        let (used, keys) = (&self.used, &self.keys);
-        let unused = |key: &&String| !used.contains(key) && !OFF.contains(&key.as_str()) && key.as_str() != OWN;
-        let unused: Vec<String> = keys.keys().filter(unused).map(|key| format!("{key} = {}", keys[key])).collect();
-        if !unused.is_empty() {
-            self.notes.push(format!("{FILE}: {} is ignored, as diffusers does", unused.join(", ")));
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(settings: &[&str]) -> Config {
-        Config::default().with_settings(&settings.iter().map(|s| (*s).into()).collect::<Vec<_>>()).unwrap()
-    }
-
-    #[test]
-    fn written_configurations_are_read_back() {
-        for settings in [
-            &[][..],
-            &["diffusion.schedule=cosine", "diffusion.timesteps=200", "diffusion.target=v", "sample.sampler=ddim"],
-            &["diffusion.schedule=scaled-linear", "diffusion.target=x0", "sample.sampler=dpm-solver"],
-            &["diffusion.schedule=sigmoid", "diffusion.target=score-scaled", "sample.sampler=heun", "sample.steps=9"],
-            &["diffusion.schedule=betas", "diffusion.betas=[0.1, 0.2, 0.4]", "sample.clip_range=0.5"],
-        ] {
-            let config = with(settings);
-            let scheduler = from_json(&to_json(&config).unwrap()).unwrap();
-            assert_eq!(
-                (scheduler.diffusion, scheduler.sample, scheduler.notes),
-                (config.diffusion, config.sample, vec![])
-            );
-        }
-    }
-
-    #[test]
-    fn the_keys_of_diffusers_alone_give_schedule_target_and_sampler() {
-        let config = with(&["diffusion.schedule=cosine", "diffusion.target=v", "sample.sampler=ddim", "sample.n=3"]);
-        let mut keys: Map<String, Value> = serde_json::from_str(&to_json(&config).unwrap()).unwrap();
-        keys.remove(OWN);
-        let Scheduler { diffusion, sample, notes } = from_json(&Value::from(keys.clone()).to_string()).unwrap();
-        assert_eq!((&diffusion, sample.sampler), (&config.diffusion, config.sample.sampler));
-        assert!(notes.is_empty() && sample.diffusers.is_some(), "{notes:?}");
-        // What they say as they are written again, they say.
-        let again = to_json(&Config { diffusion, sample, ..Config::default() }).unwrap();
-        assert_eq!(serde_json::from_str::<Map<String, Value>>(&again).unwrap(), keys);
-    }
-
-    #[test]
-    fn a_changed_key_outweighs_our_own_sections() {
-        let text =
-            to_json(&Config::default()).unwrap().replace("\"epsilon\",\n  \"steps", "\"v_prediction\",\n  \"steps");
-        assert_eq!(from_json(&text).unwrap().diffusion.target, PredictionTarget::V);
-    }
-
-    #[test]
-    fn saved_schedulers_are_read_without_a_note() {
-        let ddpm = r#"{
-            "_class_name": "DDPMScheduler", "_diffusers_version": "0.42.1", "beta_end": 0.02, "beta_schedule": "linear",
-            "beta_start": 0.0001, "clip_sample": true, "clip_sample_range": 1.0, "dynamic_thresholding_ratio": 0.995,
-            "num_train_timesteps": 1000, "prediction_type": "epsilon", "rescale_betas_zero_snr": false,
-            "sample_max_value": 1.0, "steps_offset": 0, "thresholding": false, "timestep_spacing": "leading",
-            "trained_betas": null, "variance_type": "fixed_small"
-        }"#;
-        let dpm = r#"{
-            "_class_name": "DPMSolverMultistepScheduler", "_diffusers_version": "0.42.1", "algorithm_type": "dpmsolver++",
-            "beta_end": 0.02, "beta_schedule": "linear", "beta_start": 0.0001, "dynamic_thresholding_ratio": 0.995,
-            "euler_at_final": false, "final_sigmas_type": "zero", "flow_shift": 1.0, "lambda_min_clipped": -Infinity,
-            "lower_order_final": true, "num_train_timesteps": 1000, "prediction_type": "epsilon",
-            "rescale_betas_zero_snr": false, "sample_max_value": 1.0, "solver_order": 2, "solver_type": "midpoint",
-            "steps_offset": 0, "thresholding": false, "time_shift_type": "exponential", "timestep_spacing": "linspace",
-            "trained_betas": null, "use_beta_sigmas": false, "use_dynamic_shifting": false, "use_exponential_sigmas": false,
-            "use_flow_sigmas": false, "use_karras_sigmas": false, "use_lu_lambdas": false, "variance_type": null
-        }"#;
-        for (text, sampler, clip) in [(ddpm, Sampler::default(), Some(1.0)), (dpm, Sampler::DpmSolver, None)] {
-            let Scheduler { diffusion, sample, notes } = from_json(text).unwrap();
-            assert_eq!((diffusion, sample.sampler, sample.clip()), (DiffusionConfig::default(), sampler, clip));
-            assert!(notes.is_empty(), "{notes:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_class_means_ddim_and_an_unknown_key_is_named() {
-        let Scheduler { sample, notes, .. } =
-            from_json(r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true}"#).unwrap();
-        assert_eq!(sample.sampler, Sampler::Ddim { eta: 0.0 });
-        assert!(
-            notes[0].starts_with("PNDMScheduler is not supported") && notes[1].contains("skip_prk_steps"),
-            "{notes:?}"
-        );
-    }
-
-    #[test]
-    fn unsupported_settings_are_refused_by_key_and_value() {
-        for (class, key, value) in [
-            (DDPM, "thresholding", "true"),
-            (DDPM, "prediction_type", "\"flow_prediction\""),
-            (DDPM, "beta_schedule", "\"laplace\""),
-            (DDPM, "variance_type", "\"fixed_large_log\""),
-            (DDPM, "timestep_spacing", "\"karras\""),
-            (DDPM, "num_train_timesteps", "\"many\""),
-            (DDIM, "rescale_betas_zero_snr", "true"),
-            (DPM_SOLVER, "use_karras_sigmas", "true"),
-            (DPM_SOLVER, "algorithm_type", "\"sde-dpmsolver++\""),
-            (DPM_SOLVER, "solver_type", "\"heun\""),
-            (DPM_SOLVER, "solver_order", "3"),
-        ] {
-            let message =
-                from_json(&format!("{{\"_class_name\": \"{class}\", \"{key}\": {value}}}")).unwrap_err().to_string();
-            // Without a signal at the end, the target epsilon is refused.
-            let word = if key == "rescale_betas_zero_snr" { "no signal" } else { key };
-            assert!(message.contains(word) && !message.contains('\n'), "{key}: {message}");
-        }
-        for setting in ["diffusion.target=mu", "diffusion.target=score", "diffusion.schedule=vp-cosine"] {
-            assert!(to_json(&with(&[setting])).unwrap_err().to_string().contains("diffusers has no"), "{setting}");
-        }
-    }
-}
+mod tests;

@@ -1,13 +1,18 @@
-//! Opening a model, whatever it is: a run directory (its last checkpoint), a checkpoint file, or a model folder of
-//! diffusers (`config.json` and `diffusion_pytorch_model.safetensors`). And writing such a folder.
+//! Opening a model, whatever it is: a run directory (its last checkpoint), a checkpoint file, a model folder of diffusers
+//! (`config.json` and `diffusion_pytorch_model.safetensors`), or a checkpoint of improved-diffusion. And writing a folder
+//! of diffusers.
 
 use super::checkpoint::{self, Checkpoint, Whole};
 use super::config::Config;
 use super::diffusers_scheduler::{self, Scheduler};
+use super::missing_model;
+use super::openai_model;
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
 use crate::nn::model_folder::{self, ModelFolder};
-use crate::nn::{ModelConfig, Network, ParamSet, diffusers_config, tensor_file};
+use crate::nn::openai_unet::{self, OpenAiWeights};
+use crate::nn::weight_file::WeightFile;
+use crate::nn::{ModelConfig, Network, ParamSet, advice, diffusers_config, foreign, tensor_file};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -51,14 +56,66 @@ impl Which {
     }
 }
 
+/// A kind of model at a path.
+enum Place {
+    /// A model or a pipeline of diffusers.
+    Folder,
+    Checkpoint(Box<Checkpoint>),
+    /// Weights that name no configuration.
+    Foreign(WeightFile),
+    Run,
+}
+
+impl Place {
+    fn of(path: &Path) -> Result<Place> {
+        if ModelFolder::is_one(path) {
+            return Ok(Place::Folder);
+        }
+        if path.is_file() {
+            if let Some(what) = advice::of_file(path) {
+                return Err(Error::format(path, what));
+            }
+            return Ok(match WeightFile::open(path)? {
+                WeightFile::Safetensors(file) if Checkpoint::is_one(&file) => {
+                    Place::Checkpoint(Box::new(Checkpoint::new(file)?))
+                }
+                file => Place::Foreign(file),
+            });
+        }
+        if RunDir::new(path).config().exists() { Ok(Place::Run) } else { Err(missing_model::error(path)) }
+    }
+}
+
 impl ModelFile {
-    /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint or a diffusers folder.
-    /// A damaged checkpoint of a run gives way to the one before it, and `origin` names both.
+    /// Opens a run directory (its best checkpoint where it stops early, else the last), a checkpoint, a diffusers folder or
+    /// a checkpoint of improved-diffusion. A damaged checkpoint of a run gives way to the one before it, and `origin` names
+    /// both.
     ///
     /// # Errors
     /// A file that is missing, damaged, or not supported; a network that does not suit its samples.
     pub fn open(path: &Path, which: &Which) -> Result<ModelFile> {
-        let model = ModelFile::open_network(path, which)?;
+        ModelFile::open_with(path, which, &[])
+    }
+
+    /// As [`ModelFile::open`], with changed settings. What a model says of its network no setting can change; a file that
+    /// does not say it is read as the settings do.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`]; a setting that does not exist, or that the model contradicts.
+    pub fn open_with(path: &Path, which: &Which, settings: &[String]) -> Result<ModelFile> {
+        let place = Place::of(path)?;
+        let of_network = settings.iter().find(|setting| setting.starts_with("model."));
+        let model = match (&place, of_network) {
+            (Place::Foreign(file), _) => ModelFile::from_foreign(file, settings)?,
+            (_, Some(other)) => {
+                let message = format!("--set {other}: only settings of sample and diffusion can change here");
+                return Err(Error::Config(message));
+            }
+            (_, None) => {
+                let model = ModelFile::from_place(place, path, which)?;
+                ModelFile { config: model.config.with_settings(settings)?, ..model }
+            }
+        };
         model.config.model.validate().map_err(|e| Error::format(path, e.to_string()))?;
         Ok(model)
     }
@@ -68,25 +125,20 @@ impl ModelFile {
     /// # Errors
     /// A file that is missing, damaged, or not supported.
     pub fn open_network(path: &Path, which: &Which) -> Result<ModelFile> {
-        if !path.exists() {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let there = if parent.is_dir() { format!("; {}", model_folder::inventory(parent)) } else { String::new() };
-            let reason = "no such file or folder; a run, a checkpoint or a diffusers model folder was wanted";
-            return Err(Error::format(path, format!("{reason}{there}")));
+        ModelFile::from_place(Place::of(path)?, path, which)
+    }
+
+    fn from_place(place: Place, path: &Path, which: &Which) -> Result<ModelFile> {
+        match place {
+            Place::Folder => ModelFile::from_folder(path, which),
+            Place::Checkpoint(checkpoint) => ModelFile::from_checkpoint(&checkpoint, which),
+            Place::Foreign(file) => ModelFile::from_foreign(&file, &[]),
+            Place::Run => ModelFile::from_run(path, which),
         }
-        if ModelFolder::is_one(path) {
-            return ModelFile::from_folder(path, which);
-        }
-        if path.is_file() {
-            return ModelFile::from_checkpoint(&Checkpoint::open(path)?, which);
-        }
+    }
+
+    fn from_run(path: &Path, which: &Which) -> Result<ModelFile> {
         let run = RunDir::new(path);
-        if !run.config().exists() {
-            let there = model_folder::inventory(path);
-            let reason =
-                "neither a run (config.toml) nor a diffusers model or pipeline (config.json, unet/config.json)";
-            return Err(Error::format(path, format!("{reason}; {there}")));
-        }
         let newest_first = checkpoint::list(&run.checkpoints())?.into_iter().rev().map(|(_, path)| path);
         let candidates = Some(run.best()).filter(|best| best.exists()).into_iter().chain(newest_first);
         let read = |checkpoint: &Checkpoint| ModelFile::from_checkpoint(checkpoint, which);
@@ -95,6 +147,19 @@ impl ModelFile {
         };
         damaged.iter().for_each(|(_, error)| value.origin.push_str(&format!("; {error}")));
         Ok(value)
+    }
+
+    /// Opens a file of weights that names no configuration.
+    fn from_foreign(file: &WeightFile, settings: &[String]) -> Result<ModelFile> {
+        if !openai_unet::is_one(file) {
+            return Err(foreign::refusal(file));
+        }
+        let (config, notes) = openai_model::config(file, settings)?;
+        let (network, params) = network(&config).map_err(|e| Error::format(file.path(), e.to_string()))?;
+        let weights = OpenAiWeights::new(file, openai_model::network(&config));
+        let values = params.from_files(|name, dims| weights.read(name, dims))?;
+        let origin = format!("weights of improved-diffusion ({})", file.path().display());
+        Ok(ModelFile { config, network, params, values, origin, notes })
     }
 
     fn from_checkpoint(checkpoint: &Checkpoint, which: &Which) -> Result<ModelFile> {
@@ -197,3 +262,6 @@ pub fn network(config: &Config) -> Result<(Network, ParamSet)> {
     let network = Network::new(&config.model, &mut params)?;
     Ok((network, params))
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,7 +115,7 @@ struct Array {
 /// Reads an array, no more than its header promises.
 fn read_array(archive: &mut Archive, name: &str) -> Result<Array, String> {
     let mut entry = archive.by_name(&format!("{name}.npy")).map_err(|e| e.to_string())?;
-    let header = NpyHeader::from_reader(&mut entry).map_err(|e| e.to_string())?;
+    let header = NpyHeader::from_reader(&mut entry).map_err(|_| "its header is damaged".to_owned())?;
     let dims: Vec<usize> = header.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or(usize::MAX)).collect();
     let kind = match header.dtype() {
         DType::Plain(kind) => kind.num_bytes().map(|width| (kind.type_char(), kind.endianness(), width)),

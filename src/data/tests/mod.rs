@@ -2,7 +2,7 @@
 
 mod archives;
 mod layouts;
-mod mutations;
+pub(crate) mod mutations;
 mod parquet;
 mod parquet_file;
 mod streaming;

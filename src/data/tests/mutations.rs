@@ -11,12 +11,13 @@ use std::panic::catch_unwind;
 use std::time::Instant;
 use zip::write::SimpleFileOptions;
 
-const INPUTS: usize = 5000;
+/// Damaged files of each kind.
+pub(crate) const INPUTS: usize = 5000;
 /// A gigabyte for the pixels of the largest image, and as much again for what its decoder keeps beside them.
-const MOST_BYTES: u64 = 2 << 30;
+pub(crate) const MOST_BYTES: u64 = 2 << 30;
 
 /// A few changes of the kinds that disks, networks and other programs make.
-fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
+pub(crate) fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
     for _ in 0..rng.random_range(1..=4) {
         // Headers are where damage is worst: half of the changes lie within the first bytes.
         let reach = if rng.random() { bytes.len() } else { bytes.len().min(64) };
@@ -37,7 +38,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
 }
 
 /// Largest memory of this process so far, in bytes; 0 where it is not known.
-fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kb| 1024 * kb)

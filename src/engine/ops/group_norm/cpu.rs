@@ -1,6 +1,7 @@
 //! Group normalisation on the CPU: the images in parallel, each in chunks of whole pixels that stay in the second-level
 //! cache from one pass to the next.
 
+use super::per_image::PerImage;
 use super::shape::Shape;
 use crate::engine::ops::dropout::Mask;
 use crate::engine::simd;
@@ -10,10 +11,9 @@ use rayon::prelude::*;
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
     pub x: &'a [f32],
-    /// `[n, columns]`, or empty.
-    pub bias: &'a [f32],
-    /// The column of the first channel.
-    pub bias_first: usize,
+    pub per_image: PerImage,
+    /// `[n, columns]` of it, or empty.
+    pub values: &'a [f32],
     pub gamma: &'a [f32],
     pub beta: &'a [f32],
     pub mask: Option<Mask>,
@@ -22,19 +22,31 @@ pub(super) struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// The bias of an image's channels, or nothing.
     fn bias_of(&self, image: usize, s: Shape) -> &'a [f32] {
-        if self.bias.is_empty() {
-            return &[];
+        if self.per_image.is_bias() { self.per_image.of(self.values, image, s) } else { &[] }
+    }
+
+    /// The scales and the shifts of an image's channels, or nothing.
+    fn scales_of(&self, image: usize, s: Shape) -> Option<(&'a [f32], &'a [f32])> {
+        self.per_image.is_scale_shift().then(|| self.per_image.of(self.values, image, s).split_at(s.c))
+    }
+
+    /// The same with the gamma and beta that the scale and the shift of an image make, which `scratch [2, c]` takes.
+    fn of_image(self, image: usize, s: Shape, scratch: &'a mut [f32]) -> Inputs<'a> {
+        let Some((scales, shifts)) = self.scales_of(image, s) else { return self };
+        let (gamma, beta) = scratch.split_at_mut(s.c);
+        for (i, (gamma, beta)) in gamma.iter_mut().zip(beta.iter_mut()).enumerate() {
+            *gamma = self.gamma[i] * (1.0 + scales[i]);
+            *beta = self.beta[i] * (1.0 + scales[i]) + shifts[i];
         }
-        let columns = self.bias.len() / s.n;
-        &self.bias[image * columns + self.bias_first..][..s.c]
+        Inputs { gamma, beta, ..self }
     }
 }
 
 /// Gradients that the backward pass writes; all but dx may be empty.
 pub(super) struct Gradients<'a> {
     pub dx: &'a mut [f32],
-    /// `[n, columns]`, as the bias.
-    pub dbias: &'a mut [f32],
+    /// `[n, columns]`, of what each image brings.
+    pub dimage: &'a mut [f32],
     pub dgamma: &'a mut [f32],
     pub dbeta: &'a mut [f32],
 }
@@ -78,11 +90,13 @@ impl Shape {
 
 /// `y` and `stats [n, 2 groups (+ c)]`.
 pub(super) fn forward(y: &mut [f32], stats: &mut [f32], inputs: Inputs, s: Shape, eps: f32) {
-    let stats = stats.par_chunks_mut(s.stats_width(!inputs.bias.is_empty()));
+    let stats = stats.par_chunks_mut(s.stats_width(inputs.per_image.is_bias()));
     let images = inputs.x.par_chunks(s.image()).zip(y.par_chunks_mut(s.image())).zip(stats);
     images.enumerate().for_each(|(image, ((x, y), stats))| {
-        simd::scratch(4 * s.c, |scratch| {
-            let (sums, coefficients) = scratch.split_at_mut(2 * s.c);
+        simd::scratch(6 * s.c, |scratch| {
+            let (sums, rest) = scratch.split_at_mut(2 * s.c);
+            let (coefficients, affine) = rest.split_at_mut(2 * s.c);
+            let inputs = inputs.of_image(image, s, affine);
             let (pivot, bias) = (&x[s.pixels / 2 * s.c..][..s.c], inputs.bias_of(image, s));
             s.channel_sums(sums, x.par_chunks(s.chunk()), |sums, _, x| add_moments(sums, x, pivot));
             finish_stats(stats, sums, pivot, bias, s, eps);
@@ -197,27 +211,27 @@ pub(super) fn backward(
     earlier: [&[f32]; 2],
     s: Shape,
 ) {
-    let Gradients { dx, dbias, dgamma, dbeta } = gradients;
-    simd::scratch(s.n * 3 * s.c, |image_sums| {
-        let images = dx.par_chunks_mut(s.image()).zip(image_sums.par_chunks_mut(3 * s.c)).enumerate();
+    let Gradients { dx, dimage, dgamma, dbeta } = gradients;
+    simd::scratch(s.n * 4 * s.c, |image_sums| {
+        let images = dx.par_chunks_mut(s.image()).zip(image_sums.par_chunks_mut(4 * s.c)).enumerate();
         images.for_each(|(image, (dx, sums))| backward_image(image, dx, sums, dy, inputs, stats, earlier, s));
         for (total, first) in [(dbeta, 0), (dgamma, s.c)] {
             total.fill(0.0);
-            for sums in image_sums.chunks_exact(3 * s.c) {
+            for sums in image_sums.chunks_exact(4 * s.c) {
                 total.iter_mut().zip(&sums[first..]).for_each(|(t, v)| *t += v);
             }
         }
-        if !dbias.is_empty() {
-            let columns = dbias.len() / s.n;
-            for (dbias, sums) in dbias.chunks_exact_mut(columns).zip(image_sums.chunks_exact(3 * s.c)) {
-                dbias[inputs.bias_first..][..s.c].copy_from_slice(&sums[2 * s.c..]);
+        if !dimage.is_empty() {
+            let (width, columns) = (dimage.len() / s.n, inputs.per_image.columns(s.c));
+            for (dimage, sums) in dimage.chunks_exact_mut(width).zip(image_sums.chunks_exact(4 * s.c)) {
+                dimage[columns.clone()].copy_from_slice(&sums[2 * s.c..][..columns.len()]);
             }
         }
     });
 }
 
-/// `dx` of one image, and in `sums [3, c]` its contributions to dbeta and dgamma and the gradient of its bias. In between
-/// `dx` holds `dz`.
+/// `dx` of one image, and in `sums [4, c]` its contributions to dbeta and dgamma and the gradients of what it brings, a
+/// bias or scale and shift. In between `dx` holds `dz`.
 #[expect(clippy::too_many_arguments, reason = "one per tensor of the op")]
 fn backward_image(
     image: usize,
@@ -229,15 +243,16 @@ fn backward_image(
     earlier: [&[f32]; 2],
     s: Shape,
 ) {
-    let Inputs { gamma, beta, mask, .. } = inputs;
     let elements = image * s.image()..(image + 1) * s.image();
     let (x, dy, bias) = (&inputs.x[elements.clone()], &dy[elements.clone()], inputs.bias_of(image, s));
     let earlier = earlier.map(|part| if part.is_empty() { part } else { &part[elements.clone()] });
     let stats_width = s.stats_width(!bias.is_empty());
     let (stats, shifts) = stats[image * stats_width..][..stats_width].split_at(2 * s.groups);
     let (width, count) = (s.c / s.groups, (s.c / s.groups * s.pixels) as f32);
-    simd::scratch(4 * s.c, |scratch| {
-        let (mean, rest) = scratch.split_at_mut(s.c);
+    simd::scratch(6 * s.c, |scratch| {
+        let (affine, rest) = scratch.split_at_mut(2 * s.c);
+        let Inputs { gamma, beta, mask, .. } = inputs.of_image(image, s, affine);
+        let (mean, rest) = rest.split_at_mut(s.c);
         let (scale, rest) = rest.split_at_mut(s.c);
         let (offset, slope) = rest.split_at_mut(s.c);
         spread(mean, scale, stats, gamma, bias, s);
@@ -251,7 +266,7 @@ fn backward_image(
                 add_gradients(dz, sums, dy, x, mean, scale, beta, |dy, _| dy);
             }
         };
-        let (sums, dbias) = sums.split_at_mut(2 * s.c);
+        let (sums, dimage) = sums.split_at_mut(2 * s.c);
         let chunks = dx.par_chunks_mut(s.chunk()).zip(dy.par_chunks(s.chunk())).zip(x.par_chunks(s.chunk()));
         s.channel_sums(sums, chunks, |sums, chunk, ((dz, dy), x)| match mask {
             None => add(dz, sums, dy, x),
@@ -276,8 +291,17 @@ fn backward_image(
             slope[channels.clone()].fill(rstd * rstd * weigh(dgamma));
         }
         // The sum of dx over the pixels, of which all terms are known: no pass over them.
-        for (i, (dbias, shift)) in dbias.iter_mut().zip(shifts).enumerate() {
+        for (i, (dbias, shift)) in dimage.iter_mut().zip(shifts).enumerate() {
             *dbias = scale[i] * dbeta[i] - s.pixels as f32 * (offset[i] + slope[i] * shift);
+        }
+        if let Some((scales, _)) = inputs.scales_of(image, s) {
+            let (dscale, dshift) = dimage.split_at_mut(s.c);
+            for i in 0..s.c {
+                dscale[i] = inputs.gamma[i] * dgamma[i] + inputs.beta[i] * dbeta[i];
+                dshift[i] = dbeta[i];
+                dbeta[i] *= 1.0 + scales[i];
+                dgamma[i] *= 1.0 + scales[i];
+            }
         }
         dx.par_chunks_mut(s.chunk()).zip(x.par_chunks(s.chunk())).enumerate().for_each(|(chunk, (dx, x))| {
             finish_dx(dx, x, mean, scale, offset, slope);

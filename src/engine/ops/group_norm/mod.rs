@@ -1,5 +1,5 @@
 //! Group normalisation (Wu and He 2018), alone or with what stands around it in a residual block: a bias of every image
-//! and channel before it, SiLU and dropout after it.
+//! and channel before it, or a scale and a shift of each after it, then SiLU and dropout.
 //!
 //! The channels of an image are cut into `groups`; over the pixels and channels of a group
 //!
@@ -15,20 +15,29 @@
 //! dx = rstd (gamma dz - m(gamma dz) - xhat m(gamma dz xhat))      db = sum dx over pixels
 //! ```
 //!
+//! A scale `s[image, c]` and a shift `t[image, c]` make `z = (gamma_c * xhat + beta_c) (1 + s) + t`: the norm has another
+//! gamma and beta for every image, `gamma (1 + s)` and `beta (1 + s) + t`. The sums over pixels are those above, then
+//!
+//! ```text
+//! dt = sum dz      ds = gamma (sum dz xhat) + beta (sum dz)       over pixels
+//! ```
+//! and dbeta and dgamma are the sums over images of `(1 + s) sum dz` and `(1 + s) sum dz xhat`.
+//!
 //! All sums are first taken per image and channel. The variance is a sum of squares around a pivot, the value of the
 //! channel in the middle pixel, so that a large mean does not cancel it away. In a channel of an image the bias is a
 //! constant: it joins the mean, `x - (mean - b)`, and no loop over pixels knows of it.
 
 mod cpu;
+mod per_image;
 mod shape;
 mod slabs;
 
 use crate::engine::device::Memory;
-use crate::engine::ops::channel_bias::ImageBias;
 use crate::engine::ops::concat::Joined;
 use crate::engine::ops::dropout::DropoutLayer;
 use crate::engine::tape::{Arg, Backend, Launches, Op, Operand, Tape, op};
 use crate::engine::tensor::{DType, Tensor};
+pub use per_image::PerImage;
 use shape::Shape;
 use slabs::Slabs;
 use std::ops::Range;
@@ -58,42 +67,43 @@ pub fn group_norm(
     eps: f32,
     silu: bool,
 ) -> Tensor {
-    group_norm_with(tape, x, gamma, beta, Norm { groups, eps, silu }, None, None)
+    group_norm_with(tape, x, gamma, beta, Norm { groups, eps, silu }, PerImage::Nothing, None)
 }
 
-/// [`group_norm`] of `x + bias`, followed by dropout: what [`channel_bias`](super::channel_bias::channel_bias), the norm
-/// and [`dropout`](super::dropout::dropout) compute one after the other, in one pass. The bias is added in f32; the mask is
-/// that of the separate op, bit for bit. `x` may be two tensors [joined](super::concat::join), of which [`reads_joined`]
-/// says whether it can; then nothing is dropped.
+/// [`group_norm`] with what each image brings, followed by dropout. With a bias it is what
+/// [`channel_bias`](super::channel_bias::channel_bias), the norm and [`dropout`](super::dropout::dropout) compute one after
+/// the other, in one pass: the bias is added in f32; the mask is that of the separate op, bit for bit. A scale and a shift
+/// follow the norm, before SiLU. `x` may be two tensors [joined](super::concat::join), of which [`reads_joined`] says
+/// whether it can; then nothing is dropped, and there are no scales.
 ///
 /// # Shapes
-/// `x` and the result `[n, .., c]`, `gamma` and `beta` `[c]` (f32), `c` a multiple of the groups; `c` columns of the bias'
-/// `[n, columns]`. Saved for backward: `x`, means and reciprocal standard deviations of the groups, and with a bias how far
-/// the mean of each channel lies from its group's.
+/// `x` and the result `[n, .., c]`, `gamma` and `beta` `[c]` (f32), `c` a multiple of the groups; the columns of
+/// [`PerImage`] from its `[n, columns]`. Saved for backward: `x`, means and reciprocal standard deviations of the groups,
+/// and with a bias how far the mean of each channel lies from its group's.
 pub fn group_norm_with(
     tape: &mut Tape,
     x: impl Into<Joined>,
     gamma: Tensor,
     beta: Tensor,
     norm: Norm,
-    bias: Option<ImageBias>,
+    per_image: impl Into<PerImage>,
     dropout: Option<DropoutLayer>,
 ) -> Tensor {
-    let of = x.into();
+    let (of, per_image) = (x.into(), per_image.into());
     let (x, Norm { groups, eps, silu }) = (of.whole, norm);
     let (n, c) = (x.dim(0), x.last_dim());
     assert!(groups > 0 && c % groups == 0, "group_norm: {c} channels do not form {groups} groups");
     assert!(gamma.numel() == c && beta.numel() == c, "group_norm: {c} channels, gamma {gamma:?}, beta {beta:?}");
-    assert!(bias.is_none_or(|bias| bias.fits(x)), "group_norm: {bias:?} for {x:?}");
+    assert!(per_image.fits(x), "group_norm: {per_image:?} for {x:?}");
     let dropout = dropout.unwrap_or(DropoutLayer::NONE);
     assert!(dropout.is_valid(), "group_norm: {dropout:?}");
-    let can_read = !of.is_pair() || !dropout.is_some() && reads_joined(tape, of.first, of.second);
-    assert!(can_read, "group_norm: {of:?}, {dropout:?}");
+    let can_read =
+        !of.is_pair() || !dropout.is_some() && !per_image.is_scale_shift() && reads_joined(tape, of.first, of.second);
+    assert!(can_read, "group_norm: {of:?}, {per_image:?}, {dropout:?}");
     let shape = Shape { n, pixels: x.numel() / (n * c), c, groups, silu };
     let y = tape.tensor(&x.dims(), x.dtype());
-    let stats = tape.tensor(&[n, shape.stats_width(bias.is_some())], DType::F32);
-    let bias = bias.unwrap_or(ImageBias::NONE);
-    tape.push(GroupNormFwd { y, stats, of: Operands { x: of, bias, gamma, beta, dropout, shape }, eps });
+    let stats = tape.tensor(&[n, shape.stats_width(per_image.is_bias())], DType::F32);
+    tape.push(GroupNormFwd { y, stats, of: Operands { x: of, per_image, gamma, beta, dropout, shape }, eps });
     y
 }
 
@@ -107,8 +117,7 @@ pub fn reads_joined(tape: &Tape, a: Tensor, b: Tensor) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Operands {
     x: Joined,
-    /// May be absent.
-    bias: ImageBias,
+    per_image: PerImage,
     gamma: Tensor,
     beta: Tensor,
     dropout: DropoutLayer,
@@ -118,23 +127,23 @@ struct Operands {
 impl Operands {
     /// In the kernels' order.
     fn list(&self) -> [Tensor; 6] {
-        [self.x.first, self.x.second, self.bias.values, self.gamma, self.beta, self.dropout.rng]
+        [self.x.first, self.x.second, self.per_image.values(), self.gamma, self.beta, self.dropout.rng]
     }
 
-    fn bias_columns(&self) -> Range<usize> {
-        self.bias.columns(self.shape.c)
+    fn image_columns(&self) -> Range<usize> {
+        self.per_image.columns(self.shape.c)
     }
 
-    /// Columns of the bias, or of its gradient, that belong to this layer.
-    fn columns(&self, operand: Tensor, dbias: Tensor) -> Option<Range<usize>> {
-        let is_bias = operand.place == self.bias.values.place || operand.place == dbias.place;
-        (is_bias && !operand.is_empty()).then(|| self.bias_columns())
+    /// Columns of what each image brings, or of its gradient, that belong to this layer.
+    fn columns(&self, operand: Tensor, dimage: Tensor) -> Option<Range<usize>> {
+        let is_per_image = operand.place == self.per_image.values().place || operand.place == dimage.place;
+        (is_per_image && !operand.is_empty()).then(|| self.image_columns())
     }
 
     /// Dimensions of both kernels.
     fn dims(&self, slabs: &Slabs) -> [usize; 7] {
         let Shape { pixels, c, groups, .. } = self.shape;
-        [pixels, c, self.x.split(), groups, slabs.groups, self.bias.width(), self.bias.first]
+        [pixels, c, self.x.split(), groups, slabs.groups, self.per_image.width(), self.per_image.first()]
     }
 
     /// Last arguments of both kernels: activation and dropout.
@@ -142,21 +151,21 @@ impl Operands {
         [i32::from(self.shape.silu).into(), self.dropout.argument()]
     }
 
-    /// The kernel of a pass, which is another one where there is dropout or `x` is two tensors.
-    fn kernel(&self, [plain, joined, with_dropout]: [&'static str; 3]) -> &'static str {
-        if self.dropout.is_some() {
-            with_dropout
-        } else if self.x.is_pair() {
-            joined
-        } else {
-            plain
+    /// The kernel of a pass, which is another one where there is dropout, where images have scales, or where `x` is two
+    /// tensors.
+    fn kernel(&self, pass: Pass) -> &'static str {
+        match (self.per_image.is_scale_shift(), self.dropout.is_some(), self.x.is_pair()) {
+            (false, false, false) => pass.plain,
+            (false, false, true) => pass.joined,
+            (false, true, _) => pass.dropout,
+            (true, false, _) => pass.scale_shift,
+            (true, true, _) => pass.scale_shift_dropout,
         }
     }
 
     /// Views of [`Operands::list`] on the CPU, where `x` is one tensor.
-    fn on_cpu<'a>(&self, [x, _, bias, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
-        let mask = self.dropout.mask(rng);
-        cpu::Inputs { x, bias, bias_first: self.bias.first, gamma, beta, mask }
+    fn on_cpu<'a>(&self, [x, _, values, gamma, beta, rng]: [&'a [f32]; 6]) -> cpu::Inputs<'a> {
+        cpu::Inputs { x, per_image: self.per_image, values, gamma, beta, mask: self.dropout.mask(rng) }
     }
 }
 
@@ -166,9 +175,29 @@ impl Operand for Operands {
     }
 }
 
-/// Kernels of the passes: plain, of two tensors, with dropout.
-const FORWARD: [&str; 3] = ["group_norm_fwd", "group_norm_joined_fwd", "group_norm_dropout_fwd"];
-const BACKWARD: [&str; 3] = ["group_norm_bwd", "group_norm_joined_bwd", "group_norm_dropout_bwd"];
+/// Kernels of a pass.
+struct Pass {
+    plain: &'static str,
+    joined: &'static str,
+    dropout: &'static str,
+    scale_shift: &'static str,
+    scale_shift_dropout: &'static str,
+}
+
+const FORWARD: Pass = Pass {
+    plain: "group_norm_fwd",
+    joined: "group_norm_joined_fwd",
+    dropout: "group_norm_dropout_fwd",
+    scale_shift: "group_norm_scale_shift_fwd",
+    scale_shift_dropout: "group_norm_scale_shift_dropout_fwd",
+};
+const BACKWARD: Pass = Pass {
+    plain: "group_norm_bwd",
+    joined: "group_norm_joined_bwd",
+    dropout: "group_norm_dropout_bwd",
+    scale_shift: "group_norm_scale_shift_bwd",
+    scale_shift_dropout: "group_norm_scale_shift_dropout_bwd",
+};
 
 op! {
     struct GroupNormFwd = "group_norm_fwd" {
@@ -184,7 +213,7 @@ impl Op for GroupNormFwd {
         self.of.columns(operand, Tensor::EMPTY)
     }
     fn backward(&self, tape: &mut Tape) {
-        let Operands { x, bias, gamma, beta, shape, .. } = self.of;
+        let Operands { x, per_image, gamma, beta, shape, .. } = self.of;
         let dy = tape.grad(self.y);
         let (wanted, earlier) = if x.is_pair() {
             let (wanted, [earlier]) = x.grad_sum(tape);
@@ -197,7 +226,7 @@ impl Op for GroupNormFwd {
             if is_wanted { dx } else { tape.tensor(&x.dims(), x.dtype()) }
         };
         let dx = [written(x.first, wanted[0]), written(x.second, wanted[1])];
-        let dbias = tape.grad_columns(bias.values, self.of.bias_columns());
+        let dimage = tape.grad_columns(per_image.values(), self.of.image_columns());
         let (dgamma, dbeta) = (tape.grad_slot(gamma), tape.grad_slot(beta));
         let (channel_sums, counters) = if dgamma.is_empty() && dbeta.is_empty() {
             (Tensor::EMPTY, Tensor::EMPTY)
@@ -206,7 +235,7 @@ impl Op for GroupNormFwd {
             (tape.scratch(&[shape.n, shape.c, 2], DType::F32), tape.counters(slabs.count))
         };
         let (stats, of) = (self.stats, self.of);
-        tape.push(GroupNormBwd { dx, dbias, dgamma, dbeta, channel_sums, counters, dy, stats, of, earlier });
+        tape.push(GroupNormBwd { dx, dimage, dgamma, dbeta, channel_sums, counters, dy, stats, of, earlier });
         x.set_grad(tape, wanted);
         tape.accumulate(gamma, dgamma);
         tape.accumulate(beta, dbeta);
@@ -226,7 +255,7 @@ impl Op for GroupNormFwd {
 op! {
     struct GroupNormBwd = "group_norm_bwd" {
         out dx: [Tensor; 2],      // as x, one tensor or two
-        out dbias,                // [n, columns]; may be absent
+        out dimage,               // [n, columns], the gradient of what each image brings; may be absent
         out dgamma,               // [c] f32; may be absent
         out dbeta,                // [c] f32; may be absent
         inout channel_sums,       // [n, c, 2] f32: the sums over the pixels of an image, by kernels
@@ -241,17 +270,17 @@ op! {
 
 impl Op for GroupNormBwd {
     fn columns(&self, operand: Tensor) -> Option<Range<usize>> {
-        self.of.columns(operand, self.dbias)
+        self.of.columns(operand, self.dimage)
     }
     fn cpu(&self, mem: &mut Memory) {
-        let [x, none, bias, gamma, beta, rng] = self.of.list();
+        let [x, none, values, gamma, beta, rng] = self.of.list();
         let [first, second] = self.earlier;
-        let ([dx, dbias, dgamma, dbeta], [dy, x, none, bias, gamma, beta, rng, stats, first, second]) = mem.views(
-            [self.dx[0], self.dbias, self.dgamma, self.dbeta],
-            [self.dy, x, none, bias, gamma, beta, rng, self.stats, first, second],
+        let ([dx, dimage, dgamma, dbeta], [dy, x, none, values, gamma, beta, rng, stats, first, second]) = mem.views(
+            [self.dx[0], self.dimage, self.dgamma, self.dbeta],
+            [self.dy, x, none, values, gamma, beta, rng, self.stats, first, second],
         );
-        let gradients = cpu::Gradients { dx, dbias, dgamma, dbeta };
-        let inputs = self.of.on_cpu([x, none, bias, gamma, beta, rng]);
+        let gradients = cpu::Gradients { dx, dimage, dgamma, dbeta };
+        let inputs = self.of.on_cpu([x, none, values, gamma, beta, rng]);
         cpu::backward(gradients, dy, inputs, stats, [first, second], self.of.shape);
     }
     fn launch(&self, q: &mut Launches) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::engine::ops::add::add;
-use crate::engine::ops::channel_bias::channel_bias;
+use crate::engine::ops::channel_bias::{ImageBias, channel_bias};
 use crate::engine::ops::check::{Check, Input, compare, few, targets};
 use crate::engine::ops::dropout::dropout;
 use crate::engine::ops::dropout::layer_stream;
@@ -140,6 +140,93 @@ fn with_dropout_matches_the_oracle() {
             |x| dropped(oracle(x, &x[3], c, n, norm), n, p, 2),
         );
     }
+}
+
+/// `oracle` with a scale and a shift of every image and channel, `[n, columns]` of which those of the layer begin at `first`.
+fn scaled_oracle(x: &[Vec<f64>], (values, first): (&[f64], usize), c: usize, n: usize, norm: Norm) -> Vec<f64> {
+    let (d, columns) = (x[0].len() / n, values.len() / n);
+    let plain = oracle(x, &[], c, n, Norm { silu: false, ..norm });
+    let scaled = plain.iter().enumerate().map(|(i, y)| {
+        let own = &values[i / d * columns + first..];
+        let z = y * (1.0 + own[i % c]) + own[c + i % c];
+        if norm.silu { z / (1.0 + (-z).exp()) } else { z }
+    });
+    scaled.collect()
+}
+
+/// Two norms, one after the other, read their scales and shifts from one tensor.
+#[test]
+fn with_scale_and_shift_matches_the_oracle() {
+    for (dims @ [n, _, _, c], groups) in few(SHAPES) {
+        let norm = |silu| Norm { groups, eps: 1e-5, silu };
+        let inputs = [
+            Input::activation(&dims),
+            Input::parameter(&[c]),
+            Input::parameter(&[c]),
+            Input::activation(&[n, 4 * c]).scaled(0.5),
+        ];
+        checked(dims).hopper(&["group_norm_scale_shift_fwd_bf16", "group_norm_scale_shift_bwd_bf16"]).run(
+            &inputs,
+            |tape, x| {
+                let scales = |first| PerImage::ScaleShift(ImageBias { values: x[3], first });
+                let h = group_norm_with(tape, x[0], x[1], x[2], norm(true), scales(2 * c), None);
+                group_norm_with(tape, h, x[1], x[2], norm(false), scales(0), None)
+            },
+            |x| {
+                let h = scaled_oracle(x, (&x[3], 2 * c), c, n, norm(true));
+                scaled_oracle(&[h, x[1].clone(), x[2].clone()], (&x[3], 0), c, n, norm(false))
+            },
+        );
+    }
+}
+
+#[test]
+fn with_scale_shift_and_dropout_matches_the_oracle() {
+    for (dims @ [n, _, _, c], groups) in few(SHAPES) {
+        let (norm, p) = (Norm { groups, eps: 1e-5, silu: true }, 0.3);
+        let inputs = [
+            Input::activation(&dims),
+            Input::parameter(&[c]),
+            Input::parameter(&[c]),
+            Input::activation(&[n, 2 * c]),
+            Input::labels(&STATE.words()),
+        ];
+        checked(dims).run(
+            &inputs,
+            |tape, x| {
+                let scales = PerImage::ScaleShift(x[3].into());
+                group_norm_with(tape, x[0], x[1], x[2], norm, scales, Some(DropoutLayer { p, rng: x[4], layer: 2 }))
+            },
+            |x| dropped(scaled_oracle(x, (&x[3], 0), c, n, norm), n, p, 2),
+        );
+    }
+}
+
+/// Bytes of both launches: beside what a plain norm moves, the layer's columns of scales and shifts, and their gradients.
+#[test]
+fn scales_and_shifts_are_counted() {
+    let (n, c, dims) = (4, 64, [4, 8, 8, 64]);
+    let mut store = Store::new();
+    let [x, dy] = [(); 2].map(|()| store.tensor(&dims, DType::Bf16));
+    let [gamma, beta, dgamma, dbeta] = [(); 4].map(|()| store.tensor(&[c], DType::F32));
+    let values = store.tensor(&[n, 6 * c], DType::Bf16);
+    let mut tape = Tape::new(Backend::Gpu(crate::engine::device::Capability::Hopper), DType::Bf16);
+    tape.parameter(gamma, dgamma);
+    tape.parameter(beta, dbeta);
+    tape.watch(x);
+    tape.watch(values);
+    let norm = Norm { groups: 16, eps: 1e-5, silu: true };
+    let scales = PerImage::ScaleShift(ImageBias { values, first: 2 * c });
+    let y = group_norm_with(&mut tape, x, gamma, beta, norm, scales, None);
+    tape.seed_grad(y, dy);
+    tape.backward();
+    let work: Vec<_> = tape.work().into_iter().filter(|w| w.op.starts_with("group_norm")).collect();
+    let kernels: Vec<_> = work.iter().map(|w| w.launch.as_ref().unwrap().kernel.as_str()).collect();
+    assert_eq!(kernels, ["group_norm_scale_shift_fwd_bf16", "group_norm_scale_shift_bwd_bf16"]);
+    let (image, channels, own, stats) = (n * 8 * 8 * c * 2, c * 4, n * 2 * c * 2, n * 2 * 16 * 4);
+    let slabs = work[1].launch.as_ref().unwrap().grid[0] as usize / n;
+    let backward = 3 * image + 4 * channels + 2 * own + stats + 2 * (n * c * 2 * 4 + slabs * 4);
+    assert_eq!([work[0].bytes, work[1].bytes], [2 * image + 2 * channels + own + stats, backward].map(|b| b as u64));
 }
 
 /// The norm's kernel adds the gradients that arrived before its own, from none, one or two other consumers of x.
@@ -341,8 +428,9 @@ fn a_large_mean_or_bias_does_not_cancel_the_variance() {
     let x: Vec<f32> = (0..shape.image()).map(|i| 1000.0 + ((i * 37) % 101) as f32 / 101.0).collect();
     let exact = [x.iter().map(|&v| v as f64).collect(), vec![1.0; c], vec![0.0; c]];
     let (ones, zeros, bias) = ([1.0; 8], [0.0; 8], [-1000.0; 8]);
-    for bias in [&[][..], &bias] {
-        let inputs = cpu::Inputs { x: &x, bias, bias_first: 0, gamma: &ones, beta: &zeros, mask: None };
+    let of_bias = PerImage::Bias(Store::new().tensor(&[n, c], DType::F32).into());
+    for (per_image, bias) in [(PerImage::Nothing, &[][..]), (of_bias, &bias)] {
+        let inputs = cpu::Inputs { x: &x, per_image, values: bias, gamma: &ones, beta: &zeros, mask: None };
         let (mut y, mut stats) = (vec![0.0; x.len()], vec![0.0; shape.stats_width(!bias.is_empty())]);
         cpu::forward(&mut y, &mut stats, inputs, shape, 1e-6);
         let bias: Vec<f64> = bias.iter().map(|&b| b as f64).collect();
