@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// First byte of a pickle, and of the files that PyTorch wrote before 1.6; of a safetensors file it is a part of a length.
 const PICKLE: u8 = 0x80;
-/// What a safetensors file has after the length of its header: the header.
+/// First bytes of the header of a safetensors file, after its length.
 const HEADER: (usize, u8) = (8, b'{');
 
 /// A file of weights that is open for reading.

@@ -65,7 +65,7 @@ fn sound_parts(root: &Path) -> Vec<Part> {
     ]
 }
 
-/// What became of the damaged files of one kind.
+/// Outcome of the damaged files of one kind.
 #[derive(Default)]
 struct Outcomes {
     opened: usize,
