@@ -1,6 +1,6 @@
 //! A set of 8-bit images of one size, or of points of the plane, and the way from them to a batch of numbers.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -8,42 +8,9 @@ use rayon::prelude::*;
 use super::classes::ClassFilter;
 use super::resize::Resize;
 use super::shape::luma;
+pub use super::split::Split;
 use super::stream::Stream;
 use crate::{Error, Result, levels};
-
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    #[default]
-    Train,
-    Test,
-}
-
-impl Split {
-    pub(super) const ALL: [Split; 2] = [Split::Train, Split::Test];
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Split::Train => "train",
-            Split::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Split> {
-        match name {
-            "train" => Ok(Split::Train),
-            "test" => Ok(Split::Test),
-            _ => Err(Error::Config(format!("unknown split \"{name}\"; there are \"train\" and \"test\""))),
-        }
-    }
-}
 
 /// Samples `[n, h, w, c]`, images of 8 bits or points of the plane, with their labels where there are any.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ pub mod points;
 mod resize;
 mod shape;
 mod shuffle;
+mod split;
 mod stream;
 mod streamed;
 mod windows;
