@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PAGES: [&str; 3] = ["docs/CONTRIBUTING.md", "docs/contributing/data.md", "docs/contributing/diffusion.md"];
+const PAGES: [&str; 4] =
+    ["docs/CONTRIBUTING.md", "docs/contributing/data.md", "docs/contributing/diffusion.md", "docs/formats.md"];
 
 /// Text and target of each link to a file, with the line on which it stands.
 fn links(document: &str) -> Vec<(String, String)> {

@@ -47,7 +47,7 @@ struct Source {
     /// Bring the images to this size: one number for squares, or HEIGHTxWIDTH
     #[arg(long, value_name = "PIXELS", value_parser = super::size::image_size)]
     size: Option<[usize; 2]>,
-    /// The labels of a set that has several kinds, e.g. coarse
+    /// The labels of a set that has several kinds, e.g. coarse of CIFAR-100; prefix: of images named CLASS_...
     #[arg(long, value_name = "KIND")]
     labels: Option<String>,
     /// Only these classes, e.g. 1,2,3

@@ -253,8 +253,9 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
         Ok(Real { train: data::open(&source, Split::Train, &options)?, source, options })
     };
     let Some(path) = &args.samples else { return Ok((Subject::Half, real(source()?, adapted)?)) };
-    let is_npz = path.extension().is_some_and(|extension| extension == "npz");
-    let is_model = (path.is_file() && !is_npz) || path.join("config.toml").exists() || ModelFolder::is_one(path);
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let is_packed = ["npz", "zip", "tar", "tgz", "gz"].contains(&extension.as_str());
+    let is_model = (path.is_file() && !is_packed) || path.join("config.toml").exists() || ModelFolder::is_one(path);
     if !is_model && path.exists() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;
         let [h, w, c] = images.image_dims();

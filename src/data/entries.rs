@@ -18,12 +18,33 @@ pub(super) enum Content {
     Data(usize, Holds),
     /// Files in an archive that is read like a folder.
     Archive(Packing),
-    /// Packed data that are not read, with the command that unpacks them.
-    Packed(&'static str),
+    /// Data that are known and not read, with what to do.
+    Foreign(&'static str),
     Pickle,
     Empty,
     Other,
 }
+
+type Begins = fn(&[u8]) -> bool;
+
+/// Kinds of files that are not read, by how they begin, and what to do with them.
+const FOREIGN: [(Begins, &str); 9] = [
+    (|head| head.starts_with(b"\xfd7zXZ\0"), "an archive: unpack it (tar xJf {}) and give the folder"),
+    (|head| head.starts_with(b"BZh"), "an archive: unpack it (tar xjf {}) and give the folder"),
+    (|head| head.starts_with(b"\x28\xb5\x2f\xfd"), "an archive: unpack it (tar xf {}) and give the folder"),
+    (|head| head.starts_with(b"7z\xbc\xaf\x27\x1c"), "an archive: unpack it (7z x {}) and give the folder"),
+    (|head| head.starts_with(b"Rar!\x1a\x07"), "an archive: unpack it (unrar x {}) and give the folder"),
+    (|head| head.starts_with(b"MATLAB 7.3"), "a MATLAB file of version 7.3 (HDF5): save it anew with -v7"),
+    (
+        |head| head.starts_with(b"\x89HDF\r\n\x1a\n"),
+        "an HDF5 file: save its arrays as .npz, numpy.savez(FILE, images=..., labels=...)",
+    ),
+    (
+        |head| head.starts_with(b"\x93NUMPY"),
+        "a single array: save it as .npz, numpy.savez(FILE, images=..., labels=...)",
+    ),
+    (|head| head.get(16..20) == Some(&[0xde, 0xc0, 0xef, 0xbe]), "an LMDB database: export its images to a folder"),
+];
 
 /// The visible entries of a folder in the order of their names.
 pub(super) struct Entries {
@@ -111,15 +132,14 @@ pub(super) fn recognise(tree: &Tree, path: &Path) -> Result<Content> {
     if let Some(packing) = Packing::recognise(&head.bytes, head.is_gzip) {
         return Ok(Content::Archive(packing));
     }
+    if !head.is_gzip
+        && let Some((_, advice)) = FOREIGN.iter().find(|(begins, _)| begins(&head.bytes))
+    {
+        return Ok(Content::Foreign(advice));
+    }
     Ok(match &head.bytes[..] {
-        _ if head.is_gzip => Content::Other,
-        [] => Content::Empty,
-        bytes if bytes.starts_with(b"\xfd7zXZ\0") => Content::Packed("tar xJf"),
-        bytes if bytes.starts_with(b"BZh") => Content::Packed("tar xjf"),
-        bytes if bytes.starts_with(b"\x28\xb5\x2f\xfd") => Content::Packed("tar xf"),
-        bytes if bytes.starts_with(b"7z\xbc\xaf\x27\x1c") => Content::Packed("7z x"),
-        bytes if bytes.starts_with(b"Rar!\x1a\x07") => Content::Packed("unrar x"),
-        [0x80, 2..=5, ..] if path.extension().is_none() => Content::Pickle,
+        [] if !head.is_gzip => Content::Empty,
+        [0x80, 2..=5, ..] if !head.is_gzip && path.extension().is_none() => Content::Pickle,
         _ => Content::Other,
     })
 }

@@ -63,7 +63,7 @@ fn locate_file(tree: &Tree, path: &Path, split: Split) -> Result<Found> {
             Err(Error::format(path, "holds labels; give the file of the images, or the folder of both"))
         }
         Content::Archive(packing) => locate_in_archive(path, packing, Some(split)),
-        Content::Packed(command) => Err(unpack_first(path, command)),
+        Content::Foreign(advice) => Err(foreign(path, advice)),
         Content::Pickle => Err(foreign_pickle(path)),
         Content::Empty => Err(empty(path)),
         Content::Other => Err(Error::format(path, format!("not recognised: none of {}", all_formats()))),
@@ -218,8 +218,9 @@ fn of_split(folder: &Path, files: Vec<PathBuf>, split: Option<Split>) -> Result<
     if chosen.is_empty() { Err(no_split(folder, split)) } else { Ok(chosen) }
 }
 
-fn unpack_first(path: &Path, command: &str) -> Error {
-    Error::format(path, format!("an archive: unpack it ({command} {}) and give the folder", file_name(path)))
+/// Refuses a file that is known and not read; `{}` in the advice stands for its name.
+fn foreign(path: &Path, advice: &str) -> Error {
+    Error::format(path, advice.replace("{}", &file_name(path)))
 }
 
 fn empty(path: &Path) -> Error {
@@ -258,12 +259,12 @@ fn nothing_found(tree: &Tree, folder: &Path, entries: &Entries) -> Error {
             format!("holds data sets in sub-folders ({}): give the path of one", sets.join(", ")),
         );
     }
-    let archive = entries.files.iter().find_map(|(path, content)| match content {
-        Content::Packed(command) => Some((path, command)),
+    let known = entries.files.iter().find_map(|(path, content)| match content {
+        Content::Foreign(advice) => Some((path, advice)),
         _ => None,
     });
-    if let Some((path, command)) = archive {
-        return unpack_first(path, command);
+    if let Some((path, advice)) = known {
+        return foreign(path, advice);
     }
     if let Some((path, _)) = entries.files.iter().find(|(_, content)| matches!(content, Content::Data(..))) {
         return Error::format(folder, format!("holds labels ({}) but no images", file_name(path)));

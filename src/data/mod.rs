@@ -1,10 +1,10 @@
 //! Samples to learn from: where they come from, how they are brought to the model's size, and which make up a batch.
 //!
 //! A source is a name (`glyphs` and the sets of [`points`], drawn by the program itself) or the path of a file or
-//! folder, whose format is recognised by content: MNIST's idx, the binary batches of CIFAR, parquet files, PNG and JPEG
-//! images. A [`Dataset`] holds 8-bit NHWC images of one size, brought there once, at load, or points of the plane; what is
-//! too large for memory it leaves on the disk. [`Dataset::fill_batch`] scales images to [-1, 1], a [`Loader`] chooses the
-//! samples of each step, and [`Batches`] hands them out.
+//! folder, whose format is recognised by content: MNIST's idx, the batches of CIFAR, parquet files, images in folders and
+//! archives, and what `docs/formats.md` lists besides. A [`Dataset`] holds 8-bit NHWC images of one size, brought there
+//! once, at load, or points of the plane; what is too large for memory it leaves on the disk. [`Dataset::fill_batch`]
+//! scales images to [-1, 1], a [`Loader`] chooses the samples of each step, and [`Batches`] hands them out.
 
 mod archive;
 mod batches;

@@ -11,7 +11,8 @@ pub struct DataOptions {
     pub channels: Option<usize>,
     /// Gives colour up where one channel is asked for; otherwise that is an error.
     pub to_grey: bool,
-    /// The labels to read of a set that has several kinds, such as `coarse` of CIFAR-100. `None`: the usual ones.
+    /// The labels to read of a set that has several kinds, such as `coarse` of CIFAR-100; `prefix` takes the classes of
+    /// images from their names, `CLASS_...`. `None`: the usual ones.
     pub labels: Option<String>,
     /// Keep only these classes, relabelled 0, 1, ... in this order.
     pub classes: Option<Vec<u32>>,

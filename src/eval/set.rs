@@ -190,4 +190,34 @@ mod tests {
         dataset.fill_batch(&[left[2]], &[false], &mut image).unwrap();
         assert_eq!(a.first(3).read(2..3).unwrap(), image);
     }
+    /// What is read in blocks is read in their order, and is the same half.
+    #[test]
+    fn the_reading_order_is_that_of_the_disk() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/fixtures/zstd.parquet");
+        let open = |memory_limit| {
+            let options = DataOptions { size: Some([400; 2]), memory_limit, ..DataOptions::default() };
+            data::open(path, Split::Train, &options).unwrap()
+        };
+        let (disk, memory) = (open(1), open(4096));
+        assert!(disk.is_in_blocks() && !memory.is_in_blocks());
+        let seed = (0..).find(|&seed| !shuffled(6, seed)[..3].is_sorted()).unwrap();
+        let [read, held] = [&disk, &memory].map(|dataset| Set::halves(dataset, seed).unwrap()[0].indices().to_vec());
+        assert_eq!(read, held);
+        let [half, _] = Set::halves(&disk, seed).unwrap().map(Set::in_reading_order);
+        let mut sorted = held;
+        sorted.sort_unstable();
+        assert_eq!(half.indices(), sorted);
+        assert_eq!(half.read(0..3).unwrap(), Set::data(&memory, sorted).read(0..3).unwrap());
+        let [kept, _] = Set::halves(&memory, seed).unwrap().map(Set::in_reading_order);
+        assert_eq!(kept.indices(), read);
+    }
+
+    impl Set<'_> {
+        fn indices(&self) -> &[usize] {
+            match &self.source {
+                Source::Data { indices, .. } => indices,
+                Source::Values(_) => panic!("samples of data"),
+            }
+        }
+    }
 }

@@ -44,7 +44,8 @@ pub struct DataConfig {
     pub flip: bool,
     /// Turn colour images to grey where the model has one channel; otherwise they are refused.
     pub grey: bool,
-    /// The labels of a set that has several kinds, such as `coarse` of CIFAR-100; empty: the usual ones.
+    /// The labels of a set that has several kinds, such as `coarse` of CIFAR-100; `prefix` takes the classes of images from
+    /// their names, `cat_0001.png`; empty: the usual ones.
     pub labels: String,
     /// Megabytes of decoded images that are held in memory. Larger folders and parquet sets stay on the disk, and their
     /// images are decoded as they are needed.

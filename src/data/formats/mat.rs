@@ -14,25 +14,33 @@ const HEADER: usize = 128;
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
 /// Types of numbers with their widths, by their codes.
-const NUMBERS: [(u32, Number); 8] = [
-    (1, Number { width: 1, signed: true }),
-    (2, Number { width: 1, signed: false }),
-    (3, Number { width: 2, signed: true }),
-    (4, Number { width: 2, signed: false }),
-    (5, Number { width: 4, signed: true }),
-    (6, Number { width: 4, signed: false }),
-    (12, Number { width: 8, signed: true }),
-    (13, Number { width: 8, signed: false }),
+const NUMBERS: [(u32, Number); 9] = [
+    (1, Number { width: 1, kind: Kind::Signed }),
+    (2, Number { width: 1, kind: Kind::Unsigned }),
+    (3, Number { width: 2, kind: Kind::Signed }),
+    (4, Number { width: 2, kind: Kind::Unsigned }),
+    (5, Number { width: 4, kind: Kind::Signed }),
+    (6, Number { width: 4, kind: Kind::Unsigned }),
+    (9, Number { width: 8, kind: Kind::Double }),
+    (12, Number { width: 8, kind: Kind::Signed }),
+    (13, Number { width: 8, kind: Kind::Unsigned }),
 ];
 
-/// A type of integers.
+/// A type of numbers; of reals only doubles, the type that MATLAB gives to all it is not told another for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Number {
     pub width: usize,
-    pub signed: bool,
+    pub kind: Kind,
 }
 
-/// An array of integers in column-major order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Signed,
+    Unsigned,
+    Double,
+}
+
+/// An array of numbers in column-major order.
 #[derive(Debug)]
 pub(super) struct Matrix {
     pub dims: Vec<usize>,
@@ -41,13 +49,19 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// All elements.
-    pub fn integers(&self) -> impl Iterator<Item = i64> {
-        let Number { width, signed } = self.number;
+    /// All elements, but nothing for those that are no integers.
+    pub fn integers(&self) -> impl Iterator<Item = Option<i64>> {
+        let Number { width, kind } = self.number;
         self.bytes.chunks_exact(width).map(move |bytes| {
             let value = bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
             let unused = 64 - 8 * width as u32;
-            if signed { (value << unused) as i64 >> unused } else { value as i64 }
+            match kind {
+                Kind::Signed => Some((value << unused) as i64 >> unused),
+                Kind::Unsigned => i64::try_from(value).ok(),
+                Kind::Double => {
+                    Some(f64::from_bits(value)).filter(|value| value.fract() == 0.0).map(|value| value as i64)
+                }
+            }
         })
     }
 }
@@ -75,7 +89,7 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
 /// Reads the array of a name.
 ///
 /// # Errors
-/// A file that is damaged or has no such array of integers.
+/// A file that is damaged or has no such array of numbers.
 pub(super) fn read(path: &Path, name: &str) -> Result<Matrix> {
     let file = Bytes::map(path)?;
     find(file.as_ref(), name).map_err(|reason| Error::format(path, reason))
@@ -91,7 +105,7 @@ fn find(file: &[u8], name: &str) -> Result<Matrix, String> {
         let wrong = |reason: String| format!("array {name}: {reason}");
         let Tag { kind, length, inside } = tag(&mut stream).map_err(wrong)?;
         let number = NUMBERS.iter().find(|(code, _)| *code == kind).map(|(_, number)| *number);
-        let number = number.ok_or_else(|| wrong("its elements are no integers".into()))?;
+        let number = number.ok_or_else(|| wrong("its elements are neither integers nor doubles".into()))?;
         let promised = dims.iter().try_fold(number.width, |product, &dim| product.checked_mul(dim));
         if promised != Some(length) || length > MOST_INFLATED {
             return Err(wrong(format!("its header promises {dims:?} elements, but {length} bytes")));

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::cifar::numbered;
 use super::format::{Description, Format, Head, Holds, Listing};
-use super::mat::{self, Matrix, Number};
+use super::mat::{self, Kind, Matrix, Number};
 use crate::data::{
     dataset::{Dataset, Samples},
     names::{display_name, file_name},
@@ -22,7 +22,7 @@ pub(super) struct Svhn;
 const IMAGES: &str = "X";
 const LABELS: &str = "y";
 const CLASSES: usize = 10;
-const BYTES: Number = Number { width: 1, signed: false };
+const BYTES: Number = Number { width: 1, kind: Kind::Unsigned };
 
 impl Format for Svhn {
     fn describe(&self) -> Description {
@@ -66,14 +66,14 @@ impl Format for Svhn {
             return Err(wrong(format!("array X: bytes are read, of one image and one pixel at least")));
         }
         let labels = mat::read(path, LABELS)?;
-        let numbers: Vec<i64> = labels.integers().collect();
+        let numbers: Vec<Option<i64>> = labels.integers().collect();
         if numbers.len() != len {
             return Err(wrong(format!("array y: {} labels for {len} images", numbers.len())));
         }
-        let digit = |(i, &label): (usize, &i64)| match label {
-            0..=9 => Ok(label as u32),
-            10 => Ok(0),
-            _ => Err(wrong(format!("array y: label {i} is {label}; the digits are 1 to 9, and 10 for 0"))),
+        let digit = |(i, &label): (usize, &Option<i64>)| match label {
+            Some(label @ 0..=9) => Ok(label as u32),
+            Some(10) => Ok(0),
+            _ => Err(wrong(format!("array y: label {i} is none of the digits, which are 1 to 9, and 10 for 0"))),
         };
         Ok(Dataset {
             name: display_name(source),

@@ -10,7 +10,7 @@ mod files;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use rayon::prelude::*;
@@ -133,14 +133,20 @@ impl ImageStream {
         if self.first_files.is_empty() {
             return self.decode(&Held::new(), images);
         }
-        let mut held = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Taken, not locked: while this waits for other threads, it may have to do another one's reading.
+        let mut held = std::mem::take(&mut *self.last());
         while !images.is_empty() {
             let (blocks, count) = self.next_blocks(&images);
             held.retain(|block, _| blocks.contains(block));
             self.hold(&mut held, &blocks)?;
             self.decode(&held, images.drain(..count).collect())?;
         }
+        *self.last() = held;
         Ok(())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Held> {
+        self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The first blocks that images sorted by blocks need, as many as are read together, and the number of these images.

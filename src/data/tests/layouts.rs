@@ -193,7 +193,7 @@ pub(super) fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: impl IntoIterat
 }
 
 /// An archive of arrays.
-fn npz(path: &Path, arrays: &[(&str, Vec<u8>)]) {
+pub(super) fn npz(path: &Path, arrays: &[(&str, Vec<u8>)]) {
     let names: Vec<String> = arrays.iter().map(|(name, _)| format!("{name}.npy")).collect();
     let files: Vec<(&str, &Vec<u8>)> =
         names.iter().map(String::as_str).zip(arrays.iter().map(|(_, bytes)| bytes)).collect();

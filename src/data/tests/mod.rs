@@ -6,6 +6,7 @@ pub(crate) mod mutations;
 mod parquet;
 mod parquet_file;
 mod streaming;
+mod table;
 mod torchvision;
 mod webdataset;
 

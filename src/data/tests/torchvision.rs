@@ -121,7 +121,7 @@ fn svhn_is_read_and_its_tens_are_zeros() {
         assert_eq!(test.labels().unwrap(), [2]);
 
         fs::write(&path, svhn(&[1, 11], compress)).unwrap();
-        assert_says(&complaint(&path), &["array y: label 1 is 11; the digits are 1 to 9, and 10 for 0"]);
+        assert_says(&complaint(&path), &["array y: label 1 is none of the digits, which are 1 to 9, and 10 for 0"]);
         let whole = svhn(&[1, 10, 9], compress);
         for length in (150..whole.len() - 8).step_by(9) {
             fs::write(&path, &whole[..length]).unwrap();
