@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Opens the pages that the program writes in headless Chromium: a run that has finished, was resumed, trains, was killed; a
 # run of points; experiments. On a desk and on a phone, light and dark, nothing may be missing, broken or too small to read.
-#   scripts/browser-check.sh [--shots FOLDER]     also leaves a picture of each
+#   scripts/browser-check.sh [--program DDPM] [--shots FOLDER]     of a program that is built already; with pictures
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome; }
 browser >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends chromium-headless-shell; }
 
-# With the emulator, as the tests build it: nothing is compiled for this alone.
-cargo build --release --features emulator --bin ddpm
-ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
+if [ "${1:-}" = --program ]; then
+  ddpm=$(realpath "$2")
+  shift 2
+else
+  # With the emulator, as the tests build it: nothing is compiled for this alone.
+  cargo build --release --features emulator --bin ddpm
+  ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
+fi
 work=$(mktemp -d)
 alive=
 trap '[ -z "$alive" ] || kill -9 "$alive" 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -29,6 +34,7 @@ quietly "$ddpm" experiment schedules --quick --device cpu --out "$work/experimen
 quietly "$ddpm" experiment thesis-2d-data --quick --device cpu --out "$work/experiments"
 "$ddpm" train --out "$work/alive" "${tiny[@]}" --set train.steps=100000000 >/dev/null 2>&1 &
 alive=$!
+disown "$alive" # its end is meant, and no news
 
 python3 scripts/browser_check.py --browser "$(browser)" --alive "$work/alive/report.html" "$alive" "$@" \
   "$work/finished run/report.html" "$work/resumed/report.html" "$work/points/report.html" \

@@ -41,7 +41,9 @@ pub struct RunPage {
 pub enum Status {
     /// It trains; the page renews itself.
     Training {
-        /// Present work, in words.
+        /// Steps that are done, in words.
+        done: String,
+        /// Present work and the time left, in words that follow these.
         now: String,
         /// Time of writing, in seconds since 1970.
         written: u64,
@@ -152,12 +154,13 @@ impl Status {
     fn html(&self) -> String {
         let how = |go_on: &str| format!("To go on from the last checkpoint: <code>{}</code>", escape(go_on));
         match self {
-            Status::Training { now, written, every, patience, date, go_on } => format!(
+            Status::Training { done, now, written, every, patience, date, go_on } => format!(
                 "<p class=\"status training\" id=\"training\" data-written=\"{written}\" data-every=\"{every}\" \
-                 data-patience=\"{patience}\"><b>Training</b>: {now}. Written {date}; while the run is alive, this page \
+                 data-patience=\"{patience}\"><b>Training</b>: {done}{now}. Written {date}; while the run is alive, this page \
                  renews itself.</p>\n\
-                 <p class=\"status broken\" id=\"silent\" hidden><b>No news since {date}</b>: {now}. The process was \
+                 <p class=\"status broken\" id=\"silent\" hidden><b>No news since {date}</b>: {done}. The process was \
                  killed, or it is held up. {how}</p>\n",
+                done = escape(done),
                 now = escape(now),
                 how = how(go_on),
             ),
@@ -246,7 +249,8 @@ mod tests {
     #[test]
     fn only_the_page_of_a_run_that_trains_renews_itself() {
         let training = Status::Training {
-            now: "step 3 of 12".into(),
+            done: "step 3 of 12".into(),
+            now: ", about 3m left".into(),
             written: 1_800_000_000,
             every: 5,
             patience: 120,
@@ -255,6 +259,7 @@ mod tests {
         };
         let html = page(training).html();
         assert!(html.contains("location.reload()") && html.contains("data-patience=\"120\""), "{html}");
+        assert_eq!(html.matches("3m left").count(), 1, "a killed run has no time left");
         assert!(html.contains("id=\"silent\" hidden") && html.contains("--out 'a &amp; b'</code>"), "{html}");
         let ended = Status::Ended { reason: "the disk is full.".into(), go_on: "ddpm train".into() };
         for status in [Status::Finished("12 steps".into()), ended] {

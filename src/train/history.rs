@@ -127,10 +127,11 @@ pub fn date_words(rfc_3339: &str) -> String {
     rfc_3339.replace('T', " ").replace('Z', " UTC")
 }
 
-/// A time in whole seconds: `1h 2m 5s`.
+/// A time in its two largest units: `2m 5s`, `3days 7h`.
 pub fn words(seconds: f64) -> String {
     let whole = Duration::try_from_secs_f64(seconds.round()).unwrap_or(Duration::MAX);
-    format_duration(Duration::from_secs(whole.as_secs())).to_string()
+    let all = format_duration(Duration::from_secs(whole.as_secs())).to_string();
+    all.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -158,6 +159,7 @@ mod tests {
         assert!(read.is_closed());
         let steps: Vec<&str> = read.parts.iter().map(|part| part.began.as_str()).collect();
         assert!(steps.iter().all(|began| began.len() == 20 && began.ends_with('Z')), "{steps:?}");
+        assert_eq!([0.4, 59.6, 7384.0, 5e5].map(words), ["0s", "1m", "2h 3m", "5days 18h"]);
         assert!(read.table().text().contains("100 – 200"), "{}", read.table().text());
     }
 

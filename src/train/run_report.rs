@@ -122,7 +122,8 @@ impl RunReport {
         let now = SystemTime::now();
         let (factor, patience) = PATIENCE;
         let status = Status::Training {
-            now: format!("step {} of {}{}{doing}", self.step, self.steps, self.time_left()),
+            done: format!("step {} of {}", self.step, self.steps),
+            now: self.time_left() + &doing,
             written: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             every: self.interval.as_secs().max(1),
             patience: (self.longest_silence.max(self.interval) * factor + patience).as_secs(),
