@@ -23,6 +23,7 @@ TOLERANCE = 2e-4
 SMALL = {
     "ddpm-cifar10": ["model.image_size=16", "model.channels=[32,64,64]"],
     "mnist-123": ["model.image_size=16", "model.channels=[32,64]", "data.classes=[]"],
+    "quickstart": ["model.image_size=8", "model.channels=[16,32,32]"],
     "unet64": ["model.image_size=16", "model.channels=[32,64,64]", "model.attention_levels=[1,2]"],
 }
 # A step moves the weights that begin as zero, so that every path of the network counts.
@@ -78,12 +79,14 @@ def check(preset: str, ddpm: list[str], device: str, folder: Path) -> bool:
     x_0, eps, t = torch.rand(shape) * 2 - 1, torch.randn(shape), torch.tensor([3, 200, 555, 999])
     bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), dim=0)[t][:, None, None, None]
     x_t = bar.sqrt() * x_0 + (1 - bar).sqrt() * eps
-    theirs = network(x_t, t)
+    labels = [torch.tensor([0, 7, 3, model["classes"]])] if model["classes"] else []
+    theirs = network(x_t, t, *labels)
     theirs.retain_grad()
     loss = F.mse_loss(theirs, eps)
     loss.backward()
 
-    write_tensors(out / "input.safetensors", {"x": x_t, "t": t, "dout": theirs.grad})
+    inputs = {"x": x_t, "t": t, "dout": theirs.grad}
+    write_tensors(out / "input.safetensors", inputs | ({"y": labels[0]} if labels else {}))
     files = ("--input", str(out / "input.safetensors"), "--out", str(out / "output.safetensors"))
     run("forward", str(checkpoint), "--raw", *files)
     ours = read_tensors(out / "output.safetensors")

@@ -54,6 +54,8 @@ class Step:
         self.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, device=device), dim=0)
         images = torch.rand(batch, self.channels, model["image_size"], model["image_size"]) * 2 - 1
         self.host_images = images.to(memory_format=torch.channels_last)
+        # A label for every image where the network is told the class; empty where it is not.
+        self.labels = [torch.arange(batch, device=device) % model["classes"]] if model["classes"] else []
         if device.type == "cuda":
             self.host_images = self.host_images.pin_memory()
 
@@ -63,7 +65,7 @@ class Step:
         eps = torch.randn_like(images)
         bar = self.alpha_bar[t][:, None, None, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            prediction = self.network(bar.sqrt() * images + (1 - bar).sqrt() * eps, t)
+            prediction = self.network(bar.sqrt() * images + (1 - bar).sqrt() * eps, t, *self.labels)
         loss = F.mse_loss(prediction[:, : self.channels].float(), eps)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -49,6 +49,8 @@ class UNet(nn.Module):
         self.time_embedding = nn.ModuleDict(
             {"linear_1": nn.Linear(channels[0], time_dim), "linear_2": nn.Linear(time_dim, time_dim)}
         )
+        if c["classes"]:
+            self.class_embedding = nn.Embedding(c["classes"] + c["null_class"], time_dim)
         self.conv_in = conv3x3(c["in_channels"], channels[0])
         skips = [channels[0]]
         self.down_blocks = nn.ModuleList()
@@ -82,17 +84,19 @@ class UNet(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, channels[0], eps)
         self.conv_out = conv3x3(channels[0], c["out_channels"])
 
-    def time(self, t: Tensor) -> Tensor:
+    def time(self, t: Tensor, labels: Tensor | None) -> Tensor:
         half = self.first_width // 2
         exponents = torch.arange(half, device=t.device) / (half - self.config["freq_shift"])
         angles = t.float()[:, None] * torch.exp(-math.log(10000) * exponents)
         parts = [angles.cos(), angles.sin()] if self.config["flip_sin_to_cos"] else [angles.sin(), angles.cos()]
         h = torch.cat(parts, dim=1).to(self.conv_in.weight.dtype)
         h = self.time_embedding["linear_2"](F.silu(self.time_embedding["linear_1"](h)))
+        if labels is not None:
+            h = h + self.class_embedding(labels)
         return F.silu(h)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time, h = self.time(t), self.conv_in(x)
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        time, h = self.time(t, labels), self.conv_in(x)
         skips = [h]
         for i, level in enumerate(self.down_blocks):
             for j, resnet in enumerate(level.resnets):
@@ -136,9 +140,9 @@ PAIRED = {
 
 
 def build(model: dict) -> nn.Module:
-    """The network of a `[model]` table; a call takes x [n, c, h, w] and t [n]."""
-    if model["architecture"] != "unet" or model["classes"]:
-        raise ValueError("only unconditional networks of the architecture unet are built here")
+    """The network of a `[model]` table; a call takes x [n, c, h, w], t [n] and, of a network with classes, labels [n]."""
+    if model["architecture"] != "unet" or (model["classes"] and model["layout"] != "ddpm"):
+        raise ValueError("only networks of the architecture unet are built here, with classes those of layout ddpm")
     if model["layout"] == "ddpm":
         if model["shortcut"] != "pointwise" or model["upsample"] == "bilinear_conv":
             raise ValueError("layout ddpm: only pointwise shortcuts and nearest upsampling are built here")

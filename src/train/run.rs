@@ -292,7 +292,12 @@ pub fn open_data(config: &Config) -> Result<Dataset> {
     dataset.check_flip(config.data.flip)?;
     let (wanted, found) = (config.model.classes(), dataset.class_names().len());
     if wanted > 0 && wanted != found {
-        return Err(Error::Config(format!("model.classes = {wanted}, but {} has {found} classes", dataset.name())));
+        let remedy = match found {
+            0 => "to train without labels: --set model.classes=0 --set sample.guidance=0".into(),
+            _ => format!("to train on them: --set model.classes={found}"),
+        };
+        let name = dataset.name();
+        return Err(Error::Config(format!("model.classes = {wanted}, but {name} has {found} classes; {remedy}")));
     }
     Ok(dataset)
 }
