@@ -83,6 +83,8 @@ fn mistakes_in_the_call_are_usage_errors() {
     assert!(set("train.precision=bf16").contains("f32 only"));
     assert!(set("data.source=no/such/folder").contains("no/such/folder"));
     assert!(set("data.classes=[12]").contains("12"));
+    let three = set("data.classes=[1, 2, 3]");
+    assert!(three.contains("model.classes = 10, but") && three.contains("--set model.classes=3"), "{three}");
     assert!(set("sample.steps=5000").contains("5000"));
     assert!(refused(&["train", "--device", "tpu"], 2).contains("tpu"));
 }

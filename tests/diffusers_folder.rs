@@ -7,15 +7,20 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-const TINY: [&str; 8] = [
+const TINY: [&str; 13] = [
     "model.image_size=8",
     "model.channels=[8, 16]",
+    "model.attention_levels=[1]",
+    "model.classes=0",
     "model.groups=4",
+    "diffusion.schedule=linear",
+    "diffusion.target=epsilon",
     "data.limit=100",
     "train.batch_size=4",
     "train.steps=8",
     "train.learning_rate=0.01",
     "sample.n=0",
+    "sample.guidance=0",
 ];
 
 /// A folder with a trained run in it, and the paths of both.

@@ -125,6 +125,7 @@ fn rectangles_are_trained_drawn_exported_and_profiled() {
     let settings = [
         "model.image_size=[16, 24]",
         "model.channels=[8, 16]",
+        "model.attention_levels=[1]",
         "model.groups=4",
         "data.flip=true",
         "data.limit=100",

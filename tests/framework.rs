@@ -14,12 +14,17 @@ fn train(out: &Path, settings: &[&str]) -> Assert {
     let tiny = [
         "model.image_size=8",
         "model.channels=[8, 16]",
+        "model.attention_levels=[1]",
+        "model.classes=0",
         "model.groups=4",
+        "diffusion.schedule=linear",
+        "diffusion.target=epsilon",
         "data.limit=100",
         "train.batch_size=4",
         "train.steps=8",
         "sample.n=3",
         "sample.steps=3",
+        "sample.guidance=0",
     ];
     let mut args = vec!["train", "--out", out.to_str().unwrap()];
     args.extend(tiny.iter().chain(settings).flat_map(|setting| ["--set", *setting]));

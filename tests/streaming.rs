@@ -50,7 +50,7 @@ fn a_run_from_the_disk_has_the_same_bits_at_any_thread_count_and_after_a_resume(
         (run, String::from_utf8(said.get_output().stdout.clone()).unwrap())
     };
     let (whole, said) = train("whole", "2", &[]);
-    assert!(said.contains("the images stay on the disk: 1 MB of pixels"), "{said}");
+    assert!(said.contains("the images stay on the disk: 2 MB of pixels"), "{said}");
     let (alone, _) = train("alone", "1", &[]);
     assert!(result(&whole, 12) == result(&alone, 12), "the runs differ");
     train("resumed", "2", &["--set", "train.steps=7"]);

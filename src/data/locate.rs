@@ -54,7 +54,8 @@ fn locate_file(tree: &Tree, path: &Path, split: Split) -> Result<Found> {
         Content::Data(format, Holds::Samples) => {
             let format = FORMATS[format];
             if split == Split::Test && !format.holds_both_splits(path)? {
-                return Err(Error::format(path, ONE_SPLIT));
+                let test = test_beside(path).filter(|_| !format.has_class_folders());
+                return locate_file(tree, &test.ok_or_else(|| Error::format(path, ONE_SPLIT))?, Split::Train);
             }
             let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             Ok(Found { format, listing: Listing { split, ..format.pair(beside, vec![path.to_owned()], &[])? } })
@@ -68,6 +69,14 @@ fn locate_file(tree: &Tree, path: &Path, split: Split) -> Result<Found> {
         Content::Empty => Err(empty(path)),
         Content::Other => Err(Error::format(path, format!("not recognised: none of {}", all_formats()))),
     }
+}
+
+/// The file of the test split that lies beside a file to train on: `emnist-letters-test-images-idx3-ubyte` of
+/// `emnist-letters-train-images-idx3-ubyte`. So one of several sets in a folder can be named by its file.
+fn test_beside(path: &Path) -> Option<PathBuf> {
+    let name = file_name(path);
+    let names = ["test", "t10k"].map(|word| path.with_file_name(name.replacen("train", word, 1)));
+    names.into_iter().find(|test| split_of_file(path) == Some(Split::Train) && test != path && test.is_file())
 }
 
 /// Finds the files of a split inside an archive.

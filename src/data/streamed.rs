@@ -53,9 +53,9 @@ impl Dataset {
             check_windows(&self.name, stream, options)?;
             order = ", in an order that is random within windows of data.shuffle_window";
         }
-        let [megabytes, limit] = [bytes, options.limit_bytes()].map(|bytes| bytes as f64 / 1e6);
+        let (megabytes, limit) = (bytes.div_ceil(1_000_000), options.memory_limit);
         self.notes.push(format!(
-            "the images stay on the disk: {megabytes:.0} MB of pixels are more than data.memory_limit = {limit:.0}{order}"
+            "the images stay on the disk: {megabytes} MB of pixels are more than data.memory_limit = {limit}{order}"
         ));
         Ok(self)
     }
@@ -73,7 +73,7 @@ impl Dataset {
                  train.validation_fraction or raise the limit",
                 self.name,
                 part.len(),
-                bytes / 1_000_000
+                bytes.div_ceil(1_000_000)
             )));
         }
         let pixels = part.all_pixels(bytes)?;

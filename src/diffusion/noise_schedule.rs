@@ -146,7 +146,7 @@ impl NoiseSchedule {
             NoiseSchedule::Linear(range),
             NoiseSchedule::ScaledLinear(range),
             NoiseSchedule::Sigmoid(range),
-            NoiseSchedule::Cosine(Steps::default()),
+            NoiseSchedule::cosine(),
             NoiseSchedule::Betas(Betas::default()),
             NoiseSchedule::VpCosine(TimeRange::default()),
             NoiseSchedule::VpLinear(Rates::default()),
@@ -157,6 +157,11 @@ impl NoiseSchedule {
     /// `linear` of so many steps, from `beta_start` to 0.02.
     pub fn linear(timesteps: usize, beta_start: f64) -> NoiseSchedule {
         NoiseSchedule::Linear(BetaRange { timesteps, beta_start, ..BetaRange::default() })
+    }
+
+    /// `cosine` of as many steps as it has unless set.
+    pub fn cosine() -> NoiseSchedule {
+        NoiseSchedule::Cosine(Steps::default())
     }
 
     /// `vp-cosine` between two times.

@@ -74,9 +74,9 @@ fn every_launch_of_every_preset_has_its_layer() {
     let work = Step::plan(&config, Backend::Cpu, DType::F32).unwrap().work;
     let layer = |op: &str| &*work.iter().find(|work| work.op == op).unwrap().layer;
     assert_eq!(layer("conv2d_fwd"), "conv_in");
-    assert_eq!(layer("attention_fwd"), "down_blocks.1.attentions.0.to_q, to_k, to_v");
+    assert_eq!(layer("attention_fwd"), "down_blocks.2.attentions.0.to_q, to_k, to_v");
     assert_eq!(layer("concat_fwd"), "up_blocks.0.join");
-    assert_eq!(layer("concat_bwd"), "up_blocks.1.join");
+    assert_eq!(layer("concat_bwd"), "up_blocks.2.join");
     assert_eq!(layer("adam"), "optimiser");
 }
 

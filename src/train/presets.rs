@@ -21,7 +21,7 @@ pub struct Preset {
 pub const ALL: &[Preset] = &[
     Preset {
         name: "quickstart",
-        about: "drawn digits, 16x16 grey; minutes on two CPU cores (the default)",
+        about: "drawn digits, 16x16 grey, told which digit; minutes on two CPU cores (the default)",
         config: unets::quickstart,
     },
     Preset {

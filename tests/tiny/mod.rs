@@ -9,6 +9,8 @@ use tempfile::TempDir;
 const TINY: &[&str] = &[
     "model.image_size=8",
     "model.channels=[8, 16]",
+    "model.attention_levels=[1]",
+    "model.classes=0",
     "model.groups=4",
     "model.dropout=0.1",
     "data.flip=true",
@@ -19,6 +21,7 @@ const TINY: &[&str] = &[
     "train.sample_every=5",
     "sample.n=3",
     "sample.steps=3",
+    "sample.guidance=0",
 ];
 
 /// The arguments of such a run.

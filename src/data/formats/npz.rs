@@ -122,7 +122,7 @@ fn read_array(archive: &mut Archive, name: &str) -> Result<Array, String> {
         _ => None,
     };
     let Some(kind) = kind.filter(|_| header.order() == Order::C) else {
-        return Err(format!("numbers in row-major order are read, not {}", header.dtype().descr()));
+        return Err("numbers in row-major order are read, not records or columns".into());
     };
     let promised = dims.iter().try_fold(kind.2, |product, dim| product.checked_mul(*dim));
     let Some(promised) = promised.filter(|bytes| (1..=MOST_INFLATED).contains(bytes)) else {

@@ -154,6 +154,27 @@ fn emnist_is_turned_upright_and_its_letters_are_named() {
     );
 }
 
+/// As torchvision leaves EMNIST: six sets in one folder.
+#[test]
+fn one_of_several_sets_is_named_by_its_file_to_train_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: String, bytes: Vec<u8>| fs::write(folder.path().join(name), bytes).unwrap();
+    for (set, n) in [("letters", 3), ("digits", 2)] {
+        for (split, n) in [("train", n), ("test", n + 4)] {
+            write(format!("emnist-{set}-{split}-images-idx3-ubyte"), idx_images(n));
+            write(format!("emnist-{set}-{split}-labels-idx1-ubyte"), idx_labels(n));
+        }
+    }
+    assert_says(&complaint(folder.path()), &["several sets of images", "give the path of one"]);
+    let digits = folder.path().join("emnist-digits-train-images-idx3-ubyte");
+    assert_eq!((load(&digits).len(), load(&digits).labels().unwrap()), (2, &[0, 1][..]));
+    let test = open(digits.to_str().unwrap(), Split::Test, &DataOptions::default()).unwrap();
+    assert_eq!((test.len(), test.labels().unwrap()), (6, &[0, 1, 2, 0, 1, 2][..]));
+    // What is no file to train on has no test split.
+    let test = folder.path().join("emnist-digits-test-images-idx3-ubyte");
+    assert_says(&complaint_with(&test, Split::Test, &DataOptions::default()), &["a single file has no test split"]);
+}
+
 #[test]
 fn the_first_column_of_qmnist_s_labels_is_the_class() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,6 +233,10 @@ fn samples_of_improved_diffusion_are_a_data_set() {
     assert_eq!(samples.image_u8(1)[..3], [60, 61, 62]);
     write(&images[..images.len() - 7]);
     assert_says(&complaint(&path), &["arr_0: truncated: its header promises 180 bytes of data, but 173 follow"]);
+    let mut odd = images.clone();
+    odd[20] = b'@';
+    write(&odd);
+    assert_says(&complaint(&path), &["arr_0: its header is damaged"]);
 }
 
 #[test]

@@ -91,6 +91,8 @@ fn sound_files() -> Vec<(String, Vec<u8>)> {
         ("cifar-100-train".into(), batch(&[("fine_labels", &[99]), ("coarse_labels", &[7])])),
         ("plain_32x32.mat".into(), svhn(&[1, 10], false)),
         ("train_32x32.mat".into(), svhn(&[1, 10], true)),
+        ("train_X.bin".into(), vec![7; 3 * 96 * 96]),
+        ("edm-labels/dataset.json".into(), edm[1].1.clone()),
     ]);
     files
 }
@@ -100,12 +102,13 @@ fn sound_files() -> Vec<(String, Vec<u8>)> {
 fn damaged_files_give_one_line_and_no_panic() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("qmnist-images-idx3-ubyte"), idx_images(2)).unwrap();
+    write_grey(folder.path().join("edm-labels/00000/img00000000.png"), 4, 1);
     std::panic::set_hook(Box::new(|_| ()));
     let mut faults = Vec::new();
     for (kind, (name, sound)) in (0..).zip(sound_files()) {
         let path = folder.path().join(&name);
         let is_labels = name.contains("labels");
-        let source = if is_labels { folder.path() } else { &path };
+        let source = if is_labels { path.parent().unwrap() } else { &path };
         let (started, mut opened) = (Instant::now(), 0);
         for input in 0..INPUTS as u64 {
             let mut bytes = sound.clone();

@@ -53,7 +53,7 @@ fn what_stays_on_the_disk_is_what_would_be_in_memory() {
     let folder = parquet();
     let (streamed, held) = (streamed(&folder), open_train(folder.path(), &options(4096)).unwrap());
     assert!(!held.is_in_blocks());
-    assert_says(&streamed.notes()[0], &["1 MB of pixels are more than data.memory_limit = 1", "shuffle_window"]);
+    assert_says(&streamed.notes()[0], &["2 MB of pixels are more than data.memory_limit = 1", "shuffle_window"]);
     assert_eq!((streamed.len(), streamed.labels()), (IMAGES, held.labels()));
     for indices in [(0..IMAGES).collect(), vec![2399, 0, 1000, 999, 0], shuffled(IMAGES, 3)] {
         assert_eq!(streamed.images_u8(&indices).unwrap(), held.images_u8(&indices).unwrap());
@@ -112,7 +112,7 @@ fn validation_limits_and_classes_leave_the_rest() {
     visited.sort_unstable();
     assert!(visited.into_iter().eq(0..2000), "each of the first 2000 trains or validates");
     let message = dataset.in_memory(&(0..2000).collect::<Vec<_>>(), 1).unwrap_err().to_string();
-    assert_says(&message, &["2000 images that validate take 1 MB", "lower train.validation_fraction"]);
+    assert_says(&message, &["2000 images that validate take 2 MB", "lower train.validation_fraction"]);
 
     let classes = DataOptions { classes: Some(vec![2, 0]), ..options(0) };
     let message = complaint_with(folder.path(), Split::Train, &classes);

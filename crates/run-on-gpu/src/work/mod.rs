@@ -159,11 +159,13 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// Settings of a small network that uses every part of a run, on drawn digits.
-const TINY: [&str; 16] = [
+const TINY: [&str; 18] = [
     "--set",
     "model.image_size=8",
     "--set",
     "model.channels=[8,16]",
+    "--set",
+    "model.attention_levels=[1]",
     "--set",
     "model.groups=4",
     "--set",
