@@ -165,7 +165,7 @@ mod tests {
         let [h, w, c] = dataset.image_dims();
         let mut images = vec![0.0; n * h * w * c];
         let indices: Vec<usize> = (0..n).collect();
-        dataset.fill_batch(&indices, &vec![false; n], &mut images);
+        dataset.fill_batch(&indices, &vec![false; n], &mut images).unwrap();
         images.iter_mut().for_each(|v| *v = change(*v));
         Samples { images, dims: [n, h, w, c], stages: vec![], stage_grid: [0, 0] }
     }
