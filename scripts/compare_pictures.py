@@ -27,7 +27,7 @@ SCHEDULERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSol
 AS_THEIRS = {"ddpm": [], "ddim": ["sample.eta=0"], "dpm-solver": ["sample.clip_x0=false"]}
 # Steps of the folder, and those for which a run of ours visits the times that diffusers does; None: every one.
 STEPS = {"ddpm": [50, None], "ddim": [20], "dpm-solver": [10, 25]}
-RUN_STEPS = {"ddpm": [50, None], "ddim": [None], "dpm-solver": []}
+RUN_STEPS = {"ddpm": [50, None], "ddim": [], "dpm-solver": []}
 IMAGES, SEED = 4, 7
 START, STEP_NOISE = 2, 3  # streams
 
