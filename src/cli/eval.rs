@@ -195,7 +195,7 @@ fn whole(dataset: &Dataset) -> Set<'_> {
 
 /// Samples of a model, and the class that each was drawn with where the model has classes: they take turns.
 fn drawn(model: &ModelFile, device: &str) -> Result<(Set<'static>, Option<Vec<usize>>)> {
-    let samples = sample::draw(model, None, device)?;
+    let samples = sample::draw(model, sample::Draw::default(), device)?;
     let classes = model.config.model.classes();
     let requested = (classes > 0).then(|| (0..samples.dims[0]).map(|i| i % classes).collect());
     Ok((Set::samples(samples.images, samples.dims), requested))
