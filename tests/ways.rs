@@ -211,3 +211,62 @@ fn langevin_dynamics_has_options() {
     assert!(tip("train", "--langevin-levels").contains("--set sample.langevin_levels=VALUE"));
     assert!(tip("inpaint", "--clip-range").contains("--set sample.clip_range=VALUE"));
 }
+
+#[test]
+fn a_network_is_measured_on_test_data() {
+    let house = House::new(&[]);
+    let json = |args: &[&str]| -> serde_json::Value {
+        let args = [&["--json", "--nll-images", "3", "--nll-steps", "2000"], args].concat();
+        serde_json::from_str(&house.does("eval", &args)).unwrap()
+    };
+    let found = json(&["--metrics", "coding,ode", "--ode-tolerance", "1"]);
+    let at = |path: &str| {
+        found.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {found}"))
+    };
+    let [coding, bound, ode] = ["/coding/bits", "/nll/bits/loss", "/ode/bits/loss"].map(at);
+    // The bound with all its terms is what is sent.
+    assert!((coding - bound).abs() <= 1e-9 * coding && ode > 0.0 && ode < 2.0 * bound, "{found}");
+    assert_eq!(at("/ode/probes"), 1.0);
+    let run = Path::new(&house.run);
+    let csv = fs::read_to_string(run.join("coding.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1001);
+    assert!(fs::read_to_string(run.join("coding.svg")).unwrap().contains("rate, bits per dimension"));
+    assert_eq!(json(&["--metrics", "coding,ode", "--ode-tolerance", "1"]), found, "it repeats itself");
+    let table = house.at("own.csv");
+    json(&["--metrics", "coding", "--curve", &table]);
+    assert_eq!(fs::read_to_string(table).unwrap(), csv);
+}
+
+#[test]
+fn points_of_continuous_time_are_measured() {
+    let house = House::of_points();
+    let args = ["--metrics", "nelbo,weighted,rescaled,ode", "--json", "--loss-times", "0.1,0.9", "--nll-images", "20"];
+    let found: serde_json::Value = serde_json::from_str(&house.does("eval", &args)).unwrap();
+    let at = |path: &str| {
+        found.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {found}"))
+    };
+    assert_eq!((at("/losses/times/0"), at("/losses/times/1"), at("/ode/probes")), (0.1, 0.9, 0.0));
+    // Whatever is predicted, the error of the image is at most that of the best and at least that of no guess at all; the
+    // likelihood cannot be better than its bound by more than the error of both.
+    assert!(at("/losses/rescaled/loss") < 1.0 && at("/losses/nelbo/loss") > 1.0, "{found}");
+    assert!(at("/ode/change") <= 0.01 && at("/ode/bits/loss") < at("/nll/bits/loss") + 1.0, "{found}");
+    let said = house.does("eval", &["--metrics", "nelbo"]);
+    assert!(said.contains("t from 0.001 to 0.999"), "the cut-offs are stated: {said}");
+}
+
+#[test]
+fn measures_without_sense_are_refused() {
+    let (house, points) = (House::new(&[]), House::of_points());
+    for (house, args, words) in [
+        (&house, &["--metrics", "nelbo"][..], "whose bound is nll"),
+        (&house, &["--metrics", "coding", "--curve", "x.png"], "a plot .svg or numbers .csv"),
+        (&house, &["--metrics", "ode", "--ode-tolerance", "0"], "--ode-tolerance 0"),
+        (&house, &["--metrics", "nll", "--curve", "x.svg"], "--metrics coding"),
+        (&house, &["--metrics", "nll", "--nll-images", "0"], "--nll-images 0"),
+        (&points, &["--metrics", "coding"], "images of 256 levels"),
+        (&points, &["--metrics", "nelbo", "--loss-times", "0.1,1"], "from 0.001 to 0.999"),
+    ] {
+        let line = house.refuses("eval", args);
+        assert!(line.contains(words), "{args:?}: {line}");
+    }
+}

@@ -17,6 +17,7 @@ mod forward;
 mod inpaint;
 mod inspect;
 mod interpolate;
+mod measures;
 mod mistakes;
 mod profile;
 mod progress;
