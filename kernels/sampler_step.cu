@@ -10,7 +10,8 @@
 //   ln variance = f log_max + (1 - f) log_min,   f = (v + 1) / 2        (Nichol and Dhariwal 2021, eq. 15)
 //
 // The coefficients change from step to step and lie in device memory, so that one recorded step replays for all. An
-// infinite limit does not clip. xi of sample i depends on the seed, the step and i alone.
+// infinite limit does not clip. xi of sample i depends on the seed, the step and i alone,
+// or on the first two where the samples share it.
 //
 // A thread owns four elements, whose xi is one counter's. z is replaced in place. grid.y = image; a guided network has
 // evaluated 2 n images, the conditional half first.
@@ -36,7 +37,7 @@ __global__ void __launch_bounds__(256) sampler_step(
     const T* __restrict__ out,                 // [n or 2 n, d / c, c or 2 c], the network's output for z
     const SamplerRecord* __restrict__ record,  // [1]
     const uint32_t* __restrict__ rng,          // [4]
-    int d, int c, int guided, int learned, uint32_t stream) {
+    int d, int c, int guided, int learned, int shared, uint32_t stream) {
   const uint32_t quad = blockIdx.x * 256 + threadIdx.x, first = 4 * quad;
   const int stride = learned ? 2 * c : c;
   const size_t at = size_t(blockIdx.y) * d + first, image = size_t(d / c) * stride;
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(256) sampler_step(
   }
   if (by.m_previous != 0.0f) load_up_to<4>(previous, x0 + at, first, d);
   if (by.rho != 0.0f) {
-    const float4 noise = normal4(philox_words(rng, stream, blockIdx.y, quad));
+    const float4 noise = normal4(philox_words(rng, stream, shared ? 0 : blockIdx.y, quad));
     xi[0] = by.rho * noise.x, xi[1] = by.rho * noise.y, xi[2] = by.rho * noise.z, xi[3] = by.rho * noise.w;
     if (learned) {
       float v[4];

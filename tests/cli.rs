@@ -61,7 +61,14 @@ fn presets_are_complete_configurations() {
 
 #[test]
 fn help_shows_examples() {
-    for args in [&["--help"][..], &["train", "--help"], &["sample", "--help"], &["eval", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["train", "--help"],
+        &["sample", "--help"],
+        &["interpolate", "--help"],
+        &["inpaint", "--help"],
+        &["eval", "--help"],
+    ] {
         assert!(stdout(args).contains("Examples:"), "{args:?}");
     }
     assert!(stdout(&["completions", "bash"]).contains("ddpm"));

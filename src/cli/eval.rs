@@ -1,18 +1,18 @@
 //! `ddpm eval`
 
 use super::features::{self, INCEPTION_BATCH, default_cache};
+use super::measures::{self, MeasureArgs};
 use super::sample;
 use super::terminal::{bar, open_device, open_model, say};
 use crate::Error;
 use crate::SampleKind;
 use crate::data::{self, DataOptions, Dataset, Split};
 use crate::eval::inception::Inception;
-use crate::eval::nll::{Nll, NllOptions, nll};
 use crate::eval::{Classifier, Evaluation, Features, Metric, Moments, Set, npz};
 use crate::files::check_writable;
 use crate::nn::model_folder::ModelFolder;
 use crate::train::run::open_data;
-use crate::train::{Config, LoadedModel, ModelFile, RunDir};
+use crate::train::{Config, ModelFile, RunDir};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ Examples:
   ddpm eval samples.npz photographs/ --metrics moments,kid
   ddpm eval runs/ddpm-cifar10-001 --inception inception.safetensors --n 50000
   ddpm eval runs/mnist-123-001 --metrics nll --nll-images 500
+  ddpm eval runs/quickstart-001 --metrics coding,ode --nll-images 50
+  ddpm eval runs/points-2d-001 --metrics nelbo,weighted,rescaled,ode --loss-times 0.05,0.95
   ddpm eval --topline --data data/mnist --size 32      what two halves of real data give
 
 Distances compare only with distances of the same features and, as they depend on it, of the same number of samples.";
@@ -44,7 +46,9 @@ pub struct Args {
     /// Evaluate one half of the real data against the other: what the best model would reach
     #[arg(long)]
     topline: bool,
-    /// Metrics to measure: frechet, kid, moments, energy, classes, nll [default: what suits the samples]
+    /// Metrics to measure. Of samples: frechet, kid, moments, energy, classes; of the network on test data: nll (bound of the
+    /// likelihood), ode (likelihood by the probability flow, beside the bound), coding (rate and distortion), and in continuous
+    /// time nelbo, weighted, rescaled [default: what suits the samples]
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Number of samples [default: 5000, or all images of a folder or half]
@@ -83,15 +87,11 @@ pub struct Args {
     /// [default: the features of our own classifier of the data]
     #[arg(long, value_name = "FILE")]
     inception: Option<PathBuf>,
-    /// Test images whose likelihood is taken, for nll
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    nll_images: usize,
-    /// Steps of the bound that are evaluated for each of them; the others are estimated from these
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    nll_steps: usize,
     /// Where trained classifiers are kept [default: ddpm in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    #[command(flatten)]
+    measures: MeasureArgs,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
@@ -133,6 +133,7 @@ pub fn run(mut args: Args, device: &str) -> Result<()> {
         Subject::Model(_) => (None, whole(&real.train)),
     };
     let metrics = metrics(&args, &reference, &real)?;
+    let curve = check_measures(&args, &metrics, &subject)?;
     let known = args.reference.as_deref().map(npz::read).transpose().context("--reference")?;
     let mut networks = Networks::open(&args, &metrics, &real, device)?;
     let mut evaluation = Evaluation {
@@ -141,9 +142,12 @@ pub fn run(mut args: Args, device: &str) -> Result<()> {
         features: networks.features().map(|network| network.name().into()),
         ..Evaluation::default()
     };
-    if let (Subject::Model(model), [Metric::Nll]) = (&subject, &metrics[..]) {
+    if let Subject::Model(model) = &subject
+        && metrics.iter().all(|metric| metric.is_of_network())
+    {
         evaluation.samples = model.origin.clone();
-        evaluation.nll = Some(likelihood(&args, &subject, &real, device)?);
+        evaluation.seed = model.config.sample.seed;
+        measure(&args, &metrics, (&subject, &real), &curve, device, &mut evaluation)?;
         return publish(&args, &evaluation);
     }
     let (samples, requested) = match (&subject, given) {
@@ -182,9 +186,7 @@ pub fn run(mut args: Args, device: &str) -> Result<()> {
     {
         compare_features(&args, &mut evaluation, &metrics, network, (&samples, &reference, known))?;
     }
-    if metrics.contains(&Metric::Nll) {
-        evaluation.nll = Some(likelihood(&args, &subject, &real, device)?);
-    }
+    measure(&args, &metrics, (&subject, &real), &curve, device, &mut evaluation)?;
     publish(&args, &evaluation)
 }
 
@@ -195,7 +197,7 @@ fn whole(dataset: &Dataset) -> Set<'_> {
 
 /// Samples of a model, and the class that each was drawn with where the model has classes: they take turns.
 fn drawn(model: &ModelFile, device: &str) -> Result<(Set<'static>, Option<Vec<usize>>)> {
-    let samples = sample::draw(model, None, device)?;
+    let samples = sample::draw(model, sample::Draw::default(), device)?;
     let classes = model.config.model.classes();
     let requested = (classes > 0).then(|| (0..samples.dims[0]).map(|i| i % classes).collect());
     Ok((Set::samples(samples.images, samples.dims), requested))
@@ -305,24 +307,35 @@ fn metrics(args: &Args, reference: &Set, real: &Real) -> Result<Vec<Metric>> {
     Ok(metrics)
 }
 
-/// Bits per dimension of the test images.
-fn likelihood(args: &Args, subject: &Subject, real: &Real, device: &str) -> Result<Nll> {
-    let Subject::Model(model) = subject else {
-        bail!(Error::Config("nll: images have no likelihood without a model; give a run".into()));
-    };
-    let test = data::open(&real.source, Split::Test, &real.options)?;
-    let options = NllOptions { images: args.nll_images, steps: args.nll_steps, seed: model.config.sample.seed };
-    if options.images == 0 {
-        bail!(Error::Config("--nll-images 0: at least one image is needed".into()));
+/// Checks the measures of a network before anything is computed; gives the files of a curve.
+fn check_measures(args: &Args, metrics: &[Metric], subject: &Subject) -> Result<Vec<PathBuf>> {
+    match (subject, metrics.iter().find(|metric| metric.is_of_network())) {
+        (Subject::Model(model), _) => {
+            args.measures.check(metrics, model, args.samples.as_deref().unwrap_or(Path::new("")))
+        }
+        (_, None) => Ok(Vec::new()),
+        (_, Some(metric)) => {
+            bail!(Error::Config(format!("{metric}: it is a measure of a network, not of images; give a run")))
+        }
     }
-    let mut loaded = LoadedModel::new(model, open_device(device)?)?;
-    let bar = bar("evaluations for the likelihood");
-    let result = nll(&mut loaded, &test, options, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok(result?)
+}
+
+/// Takes the measures of a network, if there are any to take.
+fn measure(
+    args: &Args,
+    metrics: &[Metric],
+    (subject, real): (&Subject, &Real),
+    curve: &[PathBuf],
+    device: &str,
+    evaluation: &mut Evaluation,
+) -> Result<()> {
+    let Subject::Model(model) = subject else { return Ok(()) };
+    if !metrics.iter().any(|metric| metric.is_of_network()) {
+        return Ok(());
+    }
+    let test = data::open(&real.source, Split::Test, &real.options)?;
+    let subject = measures::Subject { model, test: &test, seed: model.config.sample.seed };
+    args.measures.take(metrics, &subject, curve, device, evaluation)
 }
 
 /// The classifier, where a metric needs one.
@@ -380,8 +393,13 @@ fn publish(args: &Args, evaluation: &Evaluation) -> Result<()> {
         say(&json);
     } else {
         let (samples, n) = (&evaluation.samples, evaluation.n);
-        let mut rows = vec![("samples".to_owned(), format!("{samples} ({n})"))];
-        rows.push(("compared with".into(), evaluation.reference.clone()));
+        let mut rows = match n {
+            0 => vec![("model".to_owned(), samples.clone())],
+            _ => vec![
+                ("samples".to_owned(), format!("{samples} ({n})")),
+                ("compared with".into(), evaluation.reference.clone()),
+            ],
+        };
         rows.extend(evaluation.rows());
         let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         rows.iter().for_each(|(name, value)| say(format!("{name:width$}  {value}")));

@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 fn sections(command: &str) -> &'static [&'static str] {
     match command {
         "train" | "bench" | "profile" | "inspect" | "eval" => &["model", "diffusion", "data", "train", "sample"],
-        "sample" => &["sample", "diffusion"],
+        "sample" | "interpolate" | "inpaint" => &["sample", "diffusion"],
         _ => &[],
     }
 }
@@ -19,12 +19,12 @@ pub fn explained(mut error: clap::Error, command: &str) -> clap::Error {
     }
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return error };
     let name = option.trim_start_matches('-').split('=').next().unwrap_or_default().replace('-', "_");
-    let settings = Config::default().leaves();
+    let settings = Config::keys();
     let is_meant = |key: &str| {
         let (section, last) = key.split_once('.').unwrap_or_default();
         last == name && sections(command).contains(&section)
     };
-    let Some((key, _)) = settings.iter().find(|(key, _)| is_meant(key)) else { return error };
+    let Some(key) = settings.iter().find(|key| is_meant(key)) else { return error };
     let tip = format!("that is a setting: --set {key}=VALUE").into();
     error.remove(ContextKind::SuggestedArg);
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));

@@ -14,11 +14,15 @@ mod eval;
 mod experiment;
 mod features;
 mod forward;
+mod inpaint;
 mod inspect;
+mod interpolate;
+mod measures;
 mod mistakes;
 mod profile;
 mod progress;
 mod sample;
+mod sampling;
 mod signals;
 mod size;
 mod terminal;
@@ -43,6 +47,7 @@ Examples:
   ddpm train --preset ddpm-cifar10 --data DIR --device cuda
   ddpm train --resume --out runs/quickstart-001     go on where a run stopped
   ddpm sample runs/quickstart-001 --n 16 --out digits.png
+  ddpm interpolate runs/quickstart-001 --between 3 8
   ddpm inspect --preset ddpm-cifar10";
 
 /// Trains and samples denoising diffusion models.
@@ -62,6 +67,10 @@ enum Command {
     Train(train::Args),
     /// Draw samples from a run, a checkpoint, a diffusers model folder or a checkpoint of improved-diffusion
     Sample(sample::Args),
+    /// Mix two images at several noise levels and draw what lies between them
+    Interpolate(interpolate::Args),
+    /// Draw a part of an image anew, so that it fits the rest
+    Inpaint(inpaint::Args),
     /// Measure how good samples are
     Eval(eval::Args),
     /// List, describe or look at data sets
@@ -130,6 +139,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => return train::run(args, device),
         Command::Sample(args) => sample::run(args, device)?,
+        Command::Interpolate(args) => interpolate::run(args, device)?,
+        Command::Inpaint(args) => inpaint::run(args, device)?,
         Command::Eval(args) => eval::run(args, device)?,
         Command::Data(args) => data::run(args)?,
         Command::Devices(args) => devices::run(args),

@@ -27,6 +27,7 @@ mod open;
 mod options;
 pub mod origins;
 mod permute;
+pub mod picture;
 mod pixels;
 pub mod points;
 mod resize;

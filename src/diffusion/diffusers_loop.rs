@@ -7,7 +7,7 @@
 //! - Ancestral steps and DDIM add noise in the last step as in any other, unless it starts at the first time.
 
 use super::level::NoiseLevel;
-use super::plan::SamplePlan;
+use super::plan::{SamplePlan, nearest};
 use super::prediction::PredictionTarget;
 use super::process::{Process, TimePoint};
 use super::sampler::Sampler;
@@ -63,7 +63,7 @@ impl DiffusersLoop {
         matches!(sampler, Sampler::Ancestral { .. } | Sampler::Ddim { .. } | Sampler::DpmSolver)
     }
 
-    /// The plan of `n` evaluations; 0: one for every time.
+    /// The plan of `n` evaluations; 0: one for every time. `from` leaves the way before that time out.
     ///
     /// # Errors
     /// More evaluations than times, times beyond the schedule, settings of the sampler that are impossible.
@@ -74,6 +74,7 @@ impl DiffusersLoop {
         target: PredictionTarget,
         n: usize,
         clip_x0: Option<f64>,
+        from: Option<f64>,
     ) -> Result<SamplePlan> {
         let last = schedule.steps();
         let n = if n == 0 { last } else { n };
@@ -82,15 +83,21 @@ impl DiffusersLoop {
                 "sampling steps: wanted 1 to {last}, the length of the noise schedule, not {n}"
             )));
         }
-        let times = self.times(sampler, schedule, n);
+        let mut times = self.times(sampler, schedule, n);
         if times.is_empty() || times[0] > last {
             return Err(Error::Config(format!(
                 "{n} sampling steps: the spacing and the offset of the scheduler lead to times outside 1..={last}"
             )));
         }
         let process = Process::Discrete(schedule.clone());
-        let mut route = Route::through(&process, self.points(sampler, schedule, &times, n), target, clip_x0)?;
         let first_order_end = self.euler_at_final || (self.lower_order_final && times.len() < 15);
+        let mut points = self.points(sampler, schedule, &times, n);
+        if let Some(t) = from {
+            let skipped = nearest(&points.iter().map(|point| point.time).collect::<Vec<_>>(), t);
+            points.drain(..skipped);
+            times.drain(..skipped);
+        }
+        let mut route = Route::through(&process, points, target, clip_x0)?;
         if self.solver_order == 1 {
             route.first_order_from = 0;
         } else if first_order_end {

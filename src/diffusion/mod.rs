@@ -4,7 +4,7 @@
 //!
 //! Reading order: [`level`] → [`schedule`] and [`continuous`] → [`process`] → [`noise_schedule`] → [`posterior`] → [`prediction`] →
 //! [`weighting`] → [`training`]; then the way back: [`timesteps`] → [`sampler`] → [`plan`]; then the modules that build
-//! on them: [`guidance`], [`interpolation`], [`variance`], [`likelihood`], [`learned_variance`], [`diffusers_loop`]. [`mixture`],
+//! on them: [`guidance`], [`interpolation`], [`inpainting`], [`variance`], [`likelihood`], [`flow`], [`learned_variance`], [`diffusers_loop`]. [`mixture`],
 //! [`langevin`] and [`score_matching`] hold distributions so simple that the best network has a closed form.
 //!
 //! Notation, the field's: `t` is diffusion time, in `1..=T` or in `[0, 1]`, and `s < t` the earlier time of a step back;
@@ -13,7 +13,9 @@
 
 pub mod continuous;
 pub mod diffusers_loop;
+pub mod flow;
 pub mod guidance;
+pub mod inpainting;
 pub mod interpolation;
 pub mod langevin;
 pub mod learned_variance;

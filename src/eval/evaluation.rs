@@ -1,14 +1,17 @@
 //! Evaluation of samples against the training data, by any of the metrics.
 
 use super::classifier::Classifier;
+use super::coding::CodingSummary;
 use super::energy::energy_distance;
 use super::features::Features;
+use super::flow::FlowLikelihood;
 use super::frechet::frechet_distance;
 use super::kid::{Kid, Subsets, kid};
 use super::moments::Moments;
 use super::nll::Nll;
 use super::predictions::{Predictions, VALID};
 use super::set::Set;
+use super::time_losses::TimeLosses;
 use crate::train::validation::MeanLoss;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -28,14 +31,35 @@ pub enum Metric {
     Energy,
     /// Classes of images, by a classifier.
     Classes,
-    /// Bits per dimension of test images under the model.
+    /// Bits per dimension of test samples under the model, by the variational bound.
     Nll,
+    /// Bits and errors of sending test images step by step.
+    Coding,
+    /// The bound of continuous time.
+    Nelbo,
+    /// The error of the network's own target over continuous time.
+    Weighted,
+    /// The error of the image over continuous time.
+    Rescaled,
+    /// Bits per dimension of test samples under the model, by the probability flow.
+    Ode,
 }
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 6] =
-        [Metric::Frechet, Metric::Kid, Metric::Moments, Metric::Energy, Metric::Classes, Metric::Nll];
+    pub const ALL: [Metric; 11] = [
+        Metric::Frechet,
+        Metric::Kid,
+        Metric::Moments,
+        Metric::Energy,
+        Metric::Classes,
+        Metric::Nll,
+        Metric::Coding,
+        Metric::Nelbo,
+        Metric::Weighted,
+        Metric::Rescaled,
+        Metric::Ode,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -46,12 +70,27 @@ impl Metric {
             Metric::Energy => "energy",
             Metric::Classes => "classes",
             Metric::Nll => "nll",
+            Metric::Coding => "coding",
+            Metric::Nelbo => "nelbo",
+            Metric::Weighted => "weighted",
+            Metric::Rescaled => "rescaled",
+            Metric::Ode => "ode",
         }
     }
 
     /// True for the metrics that compare features of a network.
     pub fn needs_features(self) -> bool {
         matches!(self, Metric::Frechet | Metric::Kid)
+    }
+
+    /// True for the losses over continuous time.
+    pub fn is_time_loss(self) -> bool {
+        matches!(self, Metric::Nelbo | Metric::Weighted | Metric::Rescaled)
+    }
+
+    /// True for the metrics that look at the model's network on test data, and need no samples of it.
+    pub fn is_of_network(self) -> bool {
+        self.is_time_loss() || matches!(self, Metric::Nll | Metric::Coding | Metric::Ode)
     }
 
     /// The metrics that are taken if none is requested.
@@ -70,9 +109,10 @@ impl Metric {
     pub fn check(self, points: bool) -> Result<()> {
         let refuse = |reason: &str| Err(Error::Config(format!("{self}: {reason}")));
         match self {
-            Metric::Frechet | Metric::Kid | Metric::Classes | Metric::Nll if points => {
+            Metric::Frechet | Metric::Kid | Metric::Classes if points => {
                 refuse("the samples are points, not images; moments and energy compare points")
             }
+            Metric::Coding if points => refuse("the samples are points, and it sends images of 256 levels"),
             Metric::Energy if !points => refuse("the samples are images, and it compares points"),
             _ => Ok(()),
         }
@@ -129,9 +169,18 @@ pub struct Evaluation {
     /// The predictions of the classifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
-    /// Likelihood of test images.
+    /// Bound of the likelihood of test samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nll: Option<Nll>,
+    /// Likelihood of test samples by the probability flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ode: Option<FlowLikelihood>,
+    /// Progressive coding of test images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coding: Option<CodingSummary>,
+    /// Losses over continuous time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses: Option<TimeLosses>,
 }
 
 /// The predictions of a classifier for samples.
@@ -249,13 +298,30 @@ impl Evaluation {
                 row(&format!("class {name}"), Some(percent(*share)));
             }
         }
-        if let Some(nll) = &self.nll {
-            let bits = |of: MeanLoss| Some(format!("{} ± {}", significant(of.loss), significant(of.standard_error)));
-            row("bits per dimension, at most", bits(nll.bits));
-            row("of them the decoder's", Some(significant(nll.decoder)));
-            row("bits per dimension as Ambilduke et al. counted", bits(nll.ambilduke));
-            row("test images of the likelihood", Some(nll.images.to_string()));
+        let mean = |of: MeanLoss| Some(format!("{} ± {}", significant(of.loss), significant(of.standard_error)));
+        if let Some(flow) = &self.ode {
+            row("bits per dimension by the probability flow", mean(flow.bits));
+            let [first, last] = flow.times;
+            let probes = match flow.probes {
+                0 => "exact divergence".into(),
+                1 => "divergence by 1 probe".into(),
+                n => format!("divergence by {n} probes"),
+            };
+            let (steps, change, samples) = (flow.steps, significant(flow.change), flow.samples);
+            let met = if flow.change <= flow.tolerance { "" } else { ", more than was asked for" };
+            row("its integral", Some(format!("{steps} steps of Heun from t = {first} to {last}, {probes}")));
+            row("its change by the last doubling of the steps", Some(format!("{change}{met}")));
+            row("test samples of the probability flow", Some(samples.to_string()));
         }
+        if let Some(nll) = &self.nll {
+            row("bits per dimension, at most", mean(nll.bits));
+            row("of them the decoder's", Some(significant(nll.decoder)));
+            row("steps of the bound", Some(nll.terms.to_string()));
+            row("bits per dimension as Ambilduke et al. counted", nll.ambilduke.and_then(mean));
+            row("test samples of the bound", Some(nll.images.to_string()));
+        }
+        rows.extend(self.coding.iter().flat_map(CodingSummary::rows));
+        rows.extend(self.losses.iter().flat_map(TimeLosses::rows));
         rows
     }
 }

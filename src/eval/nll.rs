@@ -1,5 +1,6 @@
-//! Negative log likelihood of images in bits per dimension: the variational bound of a trained model, evaluated on a data
-//! set (Ho et al. 2020, section 4.3; [`Bound`] has the terms).
+//! Negative log likelihood of samples in bits per dimension: the variational bound of a trained model, evaluated on a data
+//! set (Ho et al. 2020, section 4.3; [`Bound`] has the terms). In continuous time it is the bound of the chain of so many steps
+//! that the model samples with. Images are on the grid of 256 levels; of points it is their density.
 //!
 //! All terms of an image cost `T` evaluations of the network. Where that is too much, the sum over the steps is estimated
 //! from some of them: the steps are cut into equal ranges, of each range one step is drawn, and its term counts for all.
@@ -8,12 +9,13 @@
 use crate::data::Dataset;
 use crate::diffusion::likelihood::{Bound, Decoder, bits_per_dim};
 use crate::diffusion::normal::Cdf;
+use crate::diffusion::timesteps::Spacing;
 use crate::diffusion::{Process, Variance};
 use crate::engine::random::{Philox, RngState};
 use crate::train::LoadedModel;
 use crate::train::random::TIMES;
 use crate::train::validation::MeanLoss;
-use crate::{Error, Result};
+use crate::{Error, Result, SampleKind};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -39,16 +41,52 @@ pub struct Nll {
     pub decoder: f64,
     /// The prior's share of it.
     pub prior: f64,
-    /// The bound as Ambilduke et al. computed it: comparable with their figures alone.
-    pub ambilduke: MeanLoss,
+    /// The bound as Ambilduke et al. computed it, of images and a discrete schedule: comparable with their figures alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ambilduke: Option<MeanLoss>,
+    /// Terms of the chain without the prior's.
+    pub terms: usize,
+}
+
+/// Steps of the chain in continuous time, unless the model samples with another number.
+const CONTINUOUS_STEPS: usize = 512;
+
+/// The bound of a model, as it samples, over the times of a chain.
+pub struct Chain {
+    /// The bound.
+    pub bound: Bound,
+    /// The time of each of its terms, ascending.
+    pub times: Vec<f64>,
+    variance: Variance,
+}
+
+impl Chain {
+    /// The chain over all levels of a discrete schedule, or over the steps of the model's samples in continuous time.
+    ///
+    /// # Errors
+    /// A learned variance in continuous time.
+    pub fn new(model: &LoadedModel) -> Result<Chain> {
+        let (config, process) = (model.config(), model.process());
+        let times = match process {
+            Process::Discrete(schedule) => (1..=schedule.steps()).map(|t| t as f64).collect(),
+            Process::Continuous { .. } => {
+                let steps = if config.sample.steps == 0 { CONTINUOUS_STEPS } else { config.sample.steps };
+                process.sampling_times(steps, Spacing::Linspace)?
+            }
+        };
+        let variance = if config.learns_variance() { Variance::Learned } else { config.sample.sampler.variance() };
+        let is_points = SampleKind::of(config.model.sample_dims()) == SampleKind::Points;
+        let decoder = if is_points { Decoder::Density } else { Decoder::Discretised(Cdf::Exact) };
+        let bound = Bound::new(process, &times, config.diffusion.target, variance, decoder, config.sample.clip())?;
+        Ok(Chain { bound, times, variance })
+    }
 }
 
 /// The bounds of one model.
 struct Bounds {
-    /// With the discretised decoder, as the model samples.
-    discretised: Bound,
-    /// The one of Ambilduke et al.
-    ambilduke: Bound,
+    chain: Chain,
+    /// The one of Ambilduke et al., of images and a discrete schedule.
+    ambilduke: Option<Bound>,
 }
 
 /// The parts of a bound of one image, in nats.
@@ -71,8 +109,8 @@ impl Terms {
 
 /// Both bounds of one image.
 struct ImageTerms {
-    discretised: Terms,
-    ambilduke: Terms,
+    chain: Terms,
+    ambilduke: Option<Terms>,
 }
 
 /// A term of the bound to evaluate, and the number of terms that it stands for.
@@ -82,11 +120,11 @@ struct Query {
     counts: f64,
 }
 
-/// Evaluates a model on images of the 256-level grid. `progress` receives the number of evaluations of the network that
-/// are done, and their total.
+/// Evaluates a model on images of the 256-level grid, or on points. `progress` receives the number of evaluations of the
+/// network that are done, and their total.
 ///
 /// # Errors
-/// A model of continuous time or of points, images of another size, or what the device reports.
+/// Samples of another size, or what the device reports.
 pub fn nll(
     model: &mut LoadedModel,
     dataset: &Dataset,
@@ -103,7 +141,7 @@ pub fn nll(
         )));
     }
     let n = options.images.min(dataset.len());
-    let last = bounds.discretised.terms();
+    let last = bounds.chain.bound.terms();
     let steps = options.steps.min(last - 1);
     let total = (n * (steps + 1)) as u64;
     let mut done = 0;
@@ -116,35 +154,30 @@ pub fn nll(
         };
         images.push(bounds.of_image(model, dataset, image, &queries, options.seed, &mut evaluated)?);
     }
-    let bits = |of: fn(&ImageTerms) -> f64| -> MeanLoss {
+    let bits = |of: &dyn Fn(&ImageTerms) -> f64| -> MeanLoss {
         MeanLoss::of(&images.iter().map(|terms| bits_per_dim(of(terms), h * w * c)).collect::<Vec<f64>>())
     };
+    let ambilduke = bounds.ambilduke.is_some().then(|| bits(&|terms| terms.ambilduke.map_or(0.0, Terms::sum)));
     Ok(Nll {
         images: n,
-        bits: bits(|terms| terms.discretised.sum()),
-        decoder: bits(|terms| terms.discretised.decoder).loss,
-        prior: bits(|terms| terms.discretised.prior).loss,
-        ambilduke: bits(|terms| terms.ambilduke.sum()),
+        bits: bits(&|terms| terms.chain.sum()),
+        decoder: bits(&|terms| terms.chain.decoder).loss,
+        prior: bits(&|terms| terms.chain.prior).loss,
+        ambilduke,
+        terms: last,
     })
 }
 
 impl Bounds {
     fn new(model: &LoadedModel) -> Result<Bounds> {
-        let Process::Discrete(schedule) = model.process() else {
-            return Err(Error::Config(
-                "likelihood: a discrete noise schedule is wanted (linear, cosine); in continuous time the bound is an \
-                 integral that the training loss nelbo estimates"
-                    .into(),
-            ));
+        let (config, chain) = (model.config(), Chain::new(model)?);
+        let is_theirs = matches!(model.process(), Process::Discrete(_))
+            && SampleKind::of(config.model.sample_dims()) == SampleKind::Images;
+        let theirs = || {
+            Bound::new(model.process(), &chain.times, config.diffusion.target, chain.variance, Decoder::Ambilduke, None)
         };
-        let (config, times) = (model.config(), (1..=schedule.steps()).map(|t| t as f64).collect::<Vec<f64>>());
-        let variance = if config.learns_variance() { Variance::Learned } else { config.sample.sampler.variance() };
-        let bound =
-            |decoder, clip| Bound::new(model.process(), &times, config.diffusion.target, variance, decoder, clip);
-        Ok(Bounds {
-            discretised: bound(Decoder::Discretised(Cdf::Exact), config.sample.clip())?,
-            ambilduke: bound(Decoder::Ambilduke, None)?,
-        })
+        let ambilduke = is_theirs.then(theirs).transpose()?;
+        Ok(Bounds { chain, ambilduke })
     }
 
     /// The bounds of one image of a data set. `evaluated` receives the number of evaluations of each chunk.
@@ -166,11 +199,11 @@ impl Bounds {
         if model.config().model.classes() > 0 {
             dataset.fill_labels(&[image], &mut label);
         }
-        let [mut discretised, mut ambilduke] =
-            [&self.discretised, &self.ambilduke].map(|bound| Terms::prior_of(bound, &x0_exact));
+        let mut chain = Terms::prior_of(&self.chain.bound, &x0_exact);
+        let mut ambilduke = self.ambilduke.as_ref().map(|bound| Terms::prior_of(bound, &x0_exact));
         for (part, queries) in queries.chunks(model.chunk()).enumerate() {
             let n = queries.len();
-            let times: Vec<f64> = queries.iter().map(|query| (query.term + 1) as f64).collect();
+            let times: Vec<f64> = queries.iter().map(|query| self.chain.times[query.term]).collect();
             let rng = RngState { seed, step: image as u32, first_image: (part * model.chunk()) as u32 };
             let answers = model.ask(&x0.repeat(n), &times, &vec![label[0]; n], rng)?;
             let outputs = answers.out.chunks_exact(answers.out.len() / n);
@@ -178,14 +211,15 @@ impl Bounds {
                 let z: Vec<f64> = z.iter().map(|&v| f64::from(v)).collect();
                 let [out, v] = split_channels(output, channels, c);
                 let v = (!v.is_empty()).then_some(&v[..]);
-                for (bound, terms) in [(&self.discretised, &mut discretised), (&self.ambilduke, &mut ambilduke)] {
+                let theirs = self.ambilduke.as_ref().zip(ambilduke.as_mut());
+                for (bound, terms) in [(&self.chain.bound, &mut chain)].into_iter().chain(theirs) {
                     let nats = query.counts * bound.term(query.term, &x0_exact, &z, &out, v).nats;
                     *(if query.term == 0 { &mut terms.decoder } else { &mut terms.steps }) += nats;
                 }
             }
             evaluated(n);
         }
-        Ok(ImageTerms { discretised, ambilduke })
+        Ok(ImageTerms { chain, ambilduke })
     }
 }
 
@@ -204,7 +238,7 @@ fn queries(image: usize, steps: usize, last: usize, seed: u64) -> Vec<Query> {
 }
 
 /// The first `c` of each pixel's channels, and the others.
-fn split_channels(output: &[f32], channels: usize, c: usize) -> [Vec<f64>; 2] {
+pub(super) fn split_channels(output: &[f32], channels: usize, c: usize) -> [Vec<f64>; 2] {
     let take = |range: Range<usize>| -> Vec<f64> {
         output.chunks_exact(channels).flat_map(|pixel| pixel[range.clone()].iter().map(|&v| f64::from(v))).collect()
     };

@@ -14,7 +14,9 @@ mod tensorboard;
 pub use evaluations::{EvaluationLog, EvaluationRecord, distance_curve, read_evaluations};
 pub use grid::{Picture, data_sheet, grid, sample_sheet, strip};
 pub use metrics::{MetricsLog, Record, read_metrics};
-pub use plot::{Figure, LossCurve, Plot, SCATTER, broad_and_narrow, data_scatter, escape, sample_scatter, smooth};
+pub use plot::{
+    Figure, LossCurve, Plot, SCATTER, broad_and_narrow, data_scatter, escape, path_scatter, sample_scatter, smooth,
+};
 pub use run_page::{Content, RunPage, Sheet, Status, read_sheets};
 pub use sample_files::{ClassedSamples, SampleFile, add_array};
 pub use table::{Table, digits};

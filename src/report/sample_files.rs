@@ -1,6 +1,6 @@
 //! Samples as files that other programs read: a sheet, single images, numpy's arrays, or a table of points.
 
-use super::grid::{sample_sheet, single};
+use super::grid::{grid, sample_sheet, single};
 use super::plot::sample_scatter;
 use crate::files::{check_writable, write_whole};
 use crate::{Error, Result, SampleKind, levels::level};
@@ -39,6 +39,8 @@ pub struct ClassedSamples<'a> {
     pub dims: [usize; 4],
     /// Class of every sample; of one that was drawn without a class, the number of classes. Empty where a model knows none.
     pub classes: &'a [usize],
+    /// Columns of a sheet of images; about as many as rows where that is not said.
+    pub columns: Option<usize>,
 }
 
 impl SampleFile {
@@ -80,7 +82,8 @@ impl SampleFile {
         let is_points = SampleKind::of([h, w, c]) == SampleKind::Points;
         let shape: Vec<u64> = if is_points { vec![n as u64, 2] } else { samples.dims.map(|dim| dim as u64).into() };
         match self {
-            SampleFile::Sheet => sample_sheet(samples.values, samples.dims).write_png(path),
+            SampleFile::Sheet if is_points => sample_sheet(samples.values, samples.dims).write_png(path),
+            SampleFile::Sheet => grid(samples.values, samples.dims, samples.columns).write_png(path),
             SampleFile::Plot => sample_scatter("", samples.values, None).write(path),
             SampleFile::Folder => write_folder(path, samples),
             SampleFile::Npy => write_whole(path, |out| write_array(out, samples.values, &shape)),
@@ -205,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("images");
         let values: Vec<f32> = (0..2 * 3 * 5 * 3).map(|i| i as f32 / 45.0 - 1.0).collect();
-        let samples = ClassedSamples { values: &values, dims: [2, 3, 5, 3], classes: &[7, 10] };
+        let samples = ClassedSamples { values: &values, dims: [2, 3, 5, 3], classes: &[7, 10], columns: None };
         SampleFile::at(&path, SampleKind::Images).unwrap().write(&path, samples).unwrap();
         let mut names: Vec<String> =
             fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -224,7 +227,12 @@ mod tests {
     fn arrays_are_what_numpy_reads() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("samples.npz");
-        let samples = ClassedSamples { values: &[-1.0, 1.0, 0.0, 9.0], dims: [4, 1, 1, 1], classes: &[0, 1, 2, 3] };
+        let samples = ClassedSamples {
+            values: &[-1.0, 1.0, 0.0, 9.0],
+            dims: [4, 1, 1, 1],
+            classes: &[0, 1, 2, 3],
+            columns: None,
+        };
         SampleFile::Npz.write(&path, samples).unwrap();
         let mut archive = zip::ZipArchive::new(fs::File::open(&path).unwrap()).unwrap();
         let images = npyz::NpyFile::new(archive.by_name("arr_0.npy").unwrap()).unwrap();
@@ -233,7 +241,8 @@ mod tests {
         let classes = npyz::NpyFile::new(archive.by_name("arr_1.npy").unwrap()).unwrap();
         assert_eq!(classes.into_vec::<i64>().unwrap(), [0, 1, 2, 3]);
         let path = folder.path().join("points.npy");
-        let points = ClassedSamples { values: &[0.25, -7.5, 1.0, 2.0], dims: [2, 1, 1, 2], classes: &[] };
+        let points =
+            ClassedSamples { values: &[0.25, -7.5, 1.0, 2.0], dims: [2, 1, 1, 2], classes: &[], columns: None };
         SampleFile::Npy.write(&path, points).unwrap();
         let array = npyz::NpyFile::new(fs::File::open(&path).unwrap()).unwrap();
         assert_eq!(array.shape(), [2, 2]);

@@ -238,6 +238,14 @@ impl Config {
         self.sample.plan(&self.diffusion, self.learns_variance())
     }
 
+    /// The same steps, from the time of them on that is nearest to `t`.
+    ///
+    /// # Errors
+    /// As [`Config::sample_plan`], and a sampler that cannot begin at a time.
+    pub fn sample_plan_from(&self, t: f64) -> Result<SamplePlan> {
+        self.sample.plan_from(&self.diffusion, self.learns_variance(), Some(t))
+    }
+
     /// Checks every setting that can be checked without looking at the data.
     ///
     /// # Errors

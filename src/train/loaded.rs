@@ -3,14 +3,16 @@
 use super::config::Config;
 use super::model_file::ModelFile;
 use crate::Result;
+use crate::diffusion::inpainting::Walk;
 use crate::diffusion::{Process, SamplePlan};
 use crate::engine::device::Device;
+use crate::engine::ops::sampler_step::StepNoise;
 use crate::engine::random::RngState;
 use crate::engine::tape::{Backend, Session};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::Weights;
 use crate::probe::{Answers, Probe, ProbePoint};
-use crate::sample::{ImageSampler, Request, Samples, chunk_images};
+use crate::sample::{ImageSampler, Known, Request, Samples, chunk_images};
 
 /// A trained network on a device, ready to sample and to be evaluated.
 pub struct LoadedModel {
@@ -27,6 +29,14 @@ impl LoadedModel {
     /// # Errors
     /// An impossible configuration, or a device with too little memory.
     pub fn new(model: &ModelFile, device: Device) -> Result<LoadedModel> {
+        LoadedModel::with_noise(model, device, StepNoise::OfEach)
+    }
+
+    /// As [`LoadedModel::new`], with this noise in the steps of the sampler.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_noise(model: &ModelFile, device: Device, noise: StepNoise) -> Result<LoadedModel> {
         let config = &model.config;
         config.sample.check_guidance(&config.model)?;
         let (backend, mut store) = (device.backend(), Store::new());
@@ -34,7 +44,7 @@ impl LoadedModel {
         let chunk = chunk_images(backend, config.model.sample_len());
         let weights = Weights::reserve(&mut store, &model.params, dtype, false);
         let guided = config.sample.guidance != 0.0;
-        let mut sampler = ImageSampler::reserve(&mut store, &config.model, dtype, chunk, guided);
+        let mut sampler = ImageSampler::reserve(&mut store, &config.model, dtype, chunk, guided).with_noise(noise);
         let mut probe = Probe::reserve(&mut store, &config.model, chunk);
         let mut session = Session::new(device, &store)?;
         weights.write(&mut session, &model.values)?;
@@ -67,6 +77,19 @@ impl LoadedModel {
     /// As [`ImageSampler::draw`].
     pub fn sample(&mut self, request: Request, progress: &mut dyn FnMut(usize, usize)) -> Result<Samples> {
         self.sampler.draw(&mut self.session, request, progress)
+    }
+
+    /// Draws what is not known of an image.
+    ///
+    /// # Errors
+    /// As [`ImageSampler::inpaint`].
+    pub fn inpaint(
+        &mut self,
+        request: Request,
+        known: (Known, &Walk),
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Samples> {
+        self.sampler.inpaint(&mut self.session, request, known, progress)
     }
 
     /// Number of samples that [`LoadedModel::ask`] takes at a time.

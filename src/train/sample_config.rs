@@ -54,6 +54,19 @@ impl SampleConfig {
     /// # Errors
     /// Settings that contradict the noise schedule, the network or each other.
     pub fn plan(&self, diffusion: &DiffusionConfig, learns_variance: bool) -> Result<SamplePlan> {
+        self.plan_from(diffusion, learns_variance, None)
+    }
+
+    /// As [`SampleConfig::plan`], where `from` is given from the time of the plan that is nearest to it.
+    ///
+    /// # Errors
+    /// As there, and a sampler that cannot begin at a time.
+    pub fn plan_from(
+        &self,
+        diffusion: &DiffusionConfig,
+        learns_variance: bool,
+        from: Option<f64>,
+    ) -> Result<SamplePlan> {
         if self.sampler.variance() == Variance::Learned && !learns_variance {
             return Err(Error::Config(
                 "sample.variance = \"learned\": the network has no channels for a variance; choose fixed-small or \
@@ -64,9 +77,9 @@ impl SampleConfig {
         let (process, target) = (diffusion.process()?, diffusion.target);
         let plan = match (&self.diffusers, &process) {
             (Some(layout), Process::Discrete(schedule)) if DiffusersLoop::has(self.sampler) => {
-                layout.plan(self.sampler, schedule, target, self.steps, self.clip())
+                layout.plan(self.sampler, schedule, target, self.steps, self.clip(), from)
             }
-            _ => SamplePlan::new(self.sampler, &process, target, self.steps, self.clip()),
+            _ => SamplePlan::new(self.sampler, &process, target, self.steps, self.clip(), from),
         };
         plan.map_err(|e| Error::Config(format!("sample: {e}")))
     }

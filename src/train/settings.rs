@@ -79,6 +79,16 @@ impl Config {
         leaves
     }
 
+    /// Lists the dotted keys of all settings that any choice brings, those of the default configuration first.
+    pub fn keys() -> Vec<String> {
+        let mut keys: Vec<String> = Config::default().leaves().into_iter().map(|(key, _)| key).collect();
+        for choice in &CHOICES {
+            let settings = (choice.variants)().into_iter().flat_map(|variant| variant.into_iter());
+            keys.extend(settings.map(|(key, _)| format!("{}.{key}", choice.section)));
+        }
+        keys
+    }
+
     fn table(&self) -> Table {
         Table::try_from(self).expect("a configuration is a table")
     }

@@ -22,6 +22,16 @@ use rayon::prelude::*;
 /// The noise of a reverse step.
 pub const STEP_NOISE: Stream = Stream::new(3);
 
+/// The fresh noise of the samples that take a step together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepNoise {
+    /// Each sample has its own.
+    #[default]
+    OfEach,
+    /// All samples have that of the first, so that they differ by where they start alone.
+    Shared,
+}
+
 /// Records one step. `z` is replaced by z' and `x0`, the estimate of the clean sample in the step before, by this step's;
 /// `input`, the network's next input, gets z' in the storage type. `input` may be [`Tensor::EMPTY`].
 ///
@@ -31,7 +41,14 @@ pub const STEP_NOISE: Stream = Stream::new(3);
 /// the network predicts the variance: means first. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
 /// to step without recording anew. `rng` a tensor of [`RngState::words`](crate::engine::random::RngState::words), whose
 /// first image is the number of the first sample.
-pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, coefficients: Tensor, rng: Tensor) {
+pub fn sampler_step(
+    tape: &mut Tape,
+    [z, input, x0]: [Tensor; 3],
+    out: Tensor,
+    coefficients: Tensor,
+    rng: Tensor,
+    noise: StepNoise,
+) {
     let ([n, h, w, c], [m, out_h, out_w, k]) = (four(z), four(out));
     assert!(
         z.dtype() == DType::F32
@@ -42,7 +59,7 @@ pub fn sampler_step(tape: &mut Tape, [z, input, x0]: [Tensor; 3], out: Tensor, c
     );
     assert!((m == n || m == 2 * n) && (k == c || k == 2 * c), "the network's output {out:?} for {z:?}");
     assert!(input.is_empty() || four(input) == [m, h, w, c], "the network's input {input:?} for {z:?}");
-    tape.push(SamplerStep { z, input, x0, out, coefficients, rng });
+    tape.push(SamplerStep { z, input, x0, out, coefficients, rng, shared: noise == StepNoise::Shared });
 }
 
 fn four(t: Tensor) -> [usize; 4] {
@@ -57,6 +74,7 @@ op! {
         in out,           // [m, h, w, k]
         in coefficients,  // [SamplerRecord::LEN] f32
         in rng,           // [4]
+        shared: bool,
     }
 }
 
@@ -82,7 +100,7 @@ impl Op for SamplerStep {
             let of_image = |out: &'_ [f32]| image * d_out..(image * d_out + d_out).min(out.len());
             let unconditional = if without.is_empty() { without } else { &without[of_image(without)] };
             let out = NetworkOutput { with: &with[of_image(with)], without: unconditional, channels: c };
-            step_cpu(z, x0, out, *record, philox, image as u32);
+            step_cpu(z, x0, out, *record, philox, if self.shared { 0 } else { image as u32 });
         });
         input.chunks_exact_mut(z.len()).for_each(|half| half.copy_from_slice(z));
     }
@@ -90,7 +108,8 @@ impl Op for SamplerStep {
         let (grid, d) = (images(self.z, 4), image_len(self.z));
         q.kernel_of(self, self.out.dtype())
             .grid(grid)
-            .with([d, self.z.dim(3), usize::from(self.is_guided()), usize::from(self.is_learned())])
+            .with([d, self.z.dim(3)])
+            .with([self.is_guided(), self.is_learned(), self.shared].map(usize::from))
             .with([STEP_NOISE.id()]);
     }
 }
@@ -175,12 +194,17 @@ mod tests {
     const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
 
     /// Compares z (0), the next input (1) and x_0 (2) after a step with the equations in float64.
-    fn check([n, h, w, c]: [usize; 4], c12: [f32; 12], guided: bool, learned: bool) {
+    fn check(dims: [usize; 4], c12: [f32; 12], guided: bool, learned: bool) {
+        check_noise(dims, c12, guided, learned, StepNoise::OfEach);
+    }
+
+    fn check_noise([n, h, w, c]: [usize; 4], c12: [f32; 12], guided: bool, learned: bool, noise: StepNoise) {
         let (dims, d) = ([n, h, w, c], h * w * c);
         let (m, k) = (if guided { 2 * n } else { n }, if learned { 2 * c } else { c });
         let mut xi = vec![0.0; n * d];
         let philox = Philox::new(STATE, STEP_NOISE);
-        xi.chunks_mut(d).enumerate().for_each(|(image, xi)| philox.fill_normal(image as u32, 0, xi));
+        let noise_of = |image: usize| if noise == StepNoise::Shared { 0 } else { image as u32 };
+        xi.chunks_mut(d).enumerate().for_each(|(image, xi)| philox.fill_normal(noise_of(image), 0, xi));
         for output in 0..3 {
             let wave = |frequency: f32| (0..n * d).map(|i| (i as f32 * frequency).sin()).collect();
             let inputs = [
@@ -196,7 +220,7 @@ mod tests {
                 let input = tape.tensor(&[m, h, w, c], tape.dtype());
                 sum_into(tape, z, x[0], x[1]);
                 sum_into(tape, x0, x[5], x[1]);
-                sampler_step(tape, [z, input, x0], x[2], x[3], x[4]);
+                sampler_step(tape, [z, input, x0], x[2], x[3], x[4], noise);
                 [z, input, x0][output]
             };
             Check::default().run(&inputs, build, |x| {
@@ -234,6 +258,13 @@ mod tests {
         let guided = [1.25, -0.75, 1.0, 0.3, 0.6, 0.1, -0.2, 0.4, 0.0, 0.0, 6.0, -5.0];
         check([3, 5, 7, 3], guided, true, false);
         check([2, 4, 4, 4], guided, true, false);
+    }
+
+    #[test]
+    fn samples_may_share_their_noise() {
+        let ancestral = [1.25, -0.75, 1.0, 0.3, 0.6, 0.0, -0.2, 0.4, 0.0, 0.0, 1.0, 0.0];
+        check_noise([3, 5, 7, 3], ancestral, false, false, StepNoise::Shared);
+        check_noise([2, 4, 4, 4], ancestral, true, false, StepNoise::Shared);
     }
 
     #[test]

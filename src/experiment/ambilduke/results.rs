@@ -107,7 +107,9 @@ impl Row {
     pub fn push_nll(&mut self, nll: &Nll) {
         if let Some(Likelihood { bits, ambilduke }) = &mut self.likelihood {
             bits.push(nll.bits.loss);
-            ambilduke.push(nll.ambilduke.loss);
+            if let Some(bound) = nll.ambilduke {
+                ambilduke.push(bound.loss);
+            }
         }
     }
 }

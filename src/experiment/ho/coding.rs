@@ -1,18 +1,18 @@
 //! `ho-progressive-coding`: rate and distortion of sending an image step by step.
 
 use super::model::{config, test_images};
-use crate::diffusion::likelihood::{Bound, Decoder, RateDistortion, Term, bits_per_dim, progressive_coding};
+use crate::Error;
+use crate::diffusion::likelihood::{Bound, Decoder, RateDistortion};
 use crate::diffusion::normal::Cdf;
 use crate::diffusion::{Process, Variance};
-use crate::engine::random::RngState;
+use crate::eval::coding::{Coding, LEVELS};
 use crate::experiment::context::Context;
 use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::load;
 use crate::experiment::page::Page;
 use crate::experiment::settings::Need;
 use crate::experiment::verdict::{Claim, Verdict};
-use crate::report::{Plot, Table, digits};
-use crate::train::LoadedModel;
+use crate::report::{Table, digits};
 use anyhow::{Result, bail};
 
 /// Rate and distortion of sending an image step by step.
@@ -26,21 +26,9 @@ pub const CODING: Experiment = Experiment {
     run,
 };
 
-/// Half the range of 256 levels, as a factor of distances on [-1, 1].
-const LEVELS: f64 = 127.5;
-
-/// The measured bound, its mean over images.
-struct Coding {
-    images: usize,
-    dims: usize,
-    /// The prior's nats.
-    prior: f64,
-    terms: Vec<Term>,
-}
-
 fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     let coding = measure(context)?;
-    let curve = progressive_coding(coding.prior, &coding.terms, coding.dims);
+    let curve = coding.curve();
     show(page, &coding, &curve);
     page.claims([judge(&curve)]);
     Ok(())
@@ -60,64 +48,24 @@ fn measure(context: &mut Context) -> Result<Coding> {
         Some(1.0),
     )?;
     let images = context.size(8, 256);
-    let values = test_images(&config, images)?;
-    mean_terms(context, &mut loaded, &bound, &times, &values, images)
-}
-
-/// The mean over images of every term of the bound, and of the prior.
-fn mean_terms(
-    context: &mut Context,
-    model: &mut LoadedModel,
-    bound: &Bound,
-    times: &[f64],
-    values: &[f32],
-    images: usize,
-) -> Result<Coding> {
-    let (n, dims) = (images as f64, values.len() / images);
-    let mut terms = vec![Term { nats: 0.0, squared_error: 0.0 }; times.len()];
-    let mut prior = 0.0;
-    let exact = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
-    for (image, x) in values.chunks_exact(dims).enumerate() {
-        let x0 = exact(x);
-        prior += bound.prior(&x0) / n;
-        for (part, asked) in times.chunks(model.chunk()).enumerate() {
-            context.check_stop()?;
-            let first = part * model.chunk();
-            let rng = RngState { seed: context.settings().seed, step: image as u32, first_image: first as u32 };
-            let answers = model.ask(&x.repeat(asked.len()), asked, &vec![0; asked.len()], rng)?;
-            let outputs = answers.z.chunks_exact(dims).zip(answers.out.chunks_exact(dims));
-            for (k, (z, out)) in outputs.enumerate() {
-                let term = bound.term(first + k, &x0, &exact(z), &exact(out), None);
-                terms[first + k].nats += term.nats / n;
-                terms[first + k].squared_error += term.squared_error / n;
-            }
-        }
-        context.progress(image as u64 + 1, images as u64);
-    }
-    Ok(Coding { images, dims, prior, terms })
+    let (values, seed) = (test_images(&config, images)?, context.settings().seed);
+    let labelled = (&values[..], &vec![0; images][..]);
+    Ok(Coding::measure(&mut loaded, (&bound, &times), labelled, seed, &mut |done, total| {
+        context.progress(done, total);
+        context.check_stop().map_err(|_| Error::Stopped)
+    })?)
 }
 
 fn show(page: &mut Page, coding: &Coding, curve: &[RateDistortion]) {
-    let Coding { images, dims, prior, terms } = coding;
-    let by_time = |of: fn(&RateDistortion) -> f64| -> Vec<[f64; 2]> {
-        curve.iter().map(|point| [(terms.len() - point.term) as f64, of(point)]).collect()
-    };
-    let steps = "reverse steps received, T - t";
-    let rate = Plot::new("", steps, "rate, bits per dimension").line("rate", by_time(|p| p.rate));
-    let distortion =
-        Plot::new("", steps, "distortion, RMSE on 0..255").line("distortion", by_time(|p| LEVELS * p.distortion));
-    let both = curve.iter().map(|p| [p.rate, LEVELS * p.distortion]).collect();
-    let against =
-        Plot::new("", "rate, bits per dimension", "distortion, RMSE on 0..255").line("progressive coding", both);
-    page.plot("rate", "What has been sent.", &rate.figure());
-    page.plot("distortion", "How far the estimate is from the image.", &distortion.figure());
-    page.plot("rate-distortion", "One against the other.", &against.figure());
-    let total = bits_per_dim(prior + terms.iter().map(|t| t.nats).sum::<f64>(), *dims);
+    let [rate, distortion, against] = coding.plots().map(|plot| plot.figure());
+    page.plot("rate", "What has been sent.", &rate);
+    page.plot("distortion", "How far the estimate is from the image.", &distortion);
+    page.plot("rate-distortion", "One against the other.", &against);
     let mut table = Table::new(&["images", "prior, bits/dim", "all, bits/dim", "distortion at the end, 0..255"]);
     table.row([
-        images.to_string(),
-        format!("{:.1e}", bits_per_dim(*prior, *dims)),
-        digits(total, 4),
+        coding.images.to_string(),
+        coding.prior_bits(),
+        digits(coding.bits(), 4),
         curve.last().map_or(String::new(), |last| digits(LEVELS * last.distortion, 3)),
     ]);
     page.table("coding", "The ends of the curve.", table);

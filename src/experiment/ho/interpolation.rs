@@ -1,9 +1,6 @@
 //! `ho-interpolation`: two images mixed at several noise levels and decoded.
 
 use super::model::{config, test_images};
-use crate::diffusion::SamplePlan;
-use crate::diffusion::interpolation::interpolate;
-use crate::engine::random::RngState;
 use crate::experiment::context::Context;
 use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::load;
@@ -12,7 +9,7 @@ use crate::experiment::settings::Need;
 use crate::experiment::spread::Measured;
 use crate::experiment::verdict::{Claim, Verdict};
 use crate::report::grid;
-use crate::sample::Request;
+use crate::sample::{Request, mixtures, noised};
 use anyhow::Result;
 
 /// Two images mixed at several noise levels and decoded.
@@ -33,16 +30,9 @@ const IMAGES: usize = 8;
 /// The times at which images are mixed.
 const TIMES: [f64; 5] = [125.0, 250.0, 500.0, 750.0, 1000.0];
 
-/// The part of the way from noise that begins at time `t`.
-fn from_time(plan: &SamplePlan, t: f64) -> SamplePlan {
-    let first = plan.times.iter().position(|&time| time <= t).unwrap_or(plan.times.len());
-    SamplePlan { steps: plan.steps[first..].to_vec(), times: plan.times[first..].to_vec(), ..plan.clone() }
-}
-
 fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     let config = config(context)?;
     let mut loaded = load(context, &config)?;
-    let plan = loaded.plan()?;
     let [h, w, c] = config.model.sample_dims();
     let values = h * w * c;
     let originals = test_images(&config, IMAGES)?;
@@ -52,12 +42,10 @@ fn run(context: &mut Context, page: &mut Page) -> Result<()> {
     for (t, moved) in TIMES.into_iter().zip(&mut moved) {
         context.note(&format!("interpolation at t = {t}"));
         let seed = context.settings().seed;
-        let rng = RngState { seed, step: 0, first_image: 0 };
-        let z = loaded.ask(&originals, &[t; IMAGES], &[0; IMAGES], rng)?.z;
+        let z = noised(&originals, values, loaded.process().level(t), seed);
         // The mixtures of the first two images, the first of which is the first image itself; then the others.
-        let mixture = |k: usize| interpolate(&z[..values], &z[values..2 * values], k as f32 / (MIXTURES - 1) as f32);
-        let start: Vec<f32> = (0..MIXTURES).flat_map(mixture).chain(z[2 * values..].iter().copied()).collect();
-        let part = from_time(&plan, t);
+        let start = [&mixtures(&z[..values], &z[values..2 * values], MIXTURES), &z[2 * values..]].concat();
+        let part = config.sample_plan_from(t)?;
         let request = Request { start: Some(&start), ..Request::new(&part, start.len() / values, seed) };
         let decoded = loaded.sample(request, &mut |done, total| context.progress(done as u64, total as u64))?.images;
         let decoded: Vec<&[f32]> = decoded.chunks_exact(values).collect();
@@ -116,17 +104,5 @@ mod tests {
         let mut moved = [0.1, 0.2, 0.5, 0.5, 0.5].map(around);
         moved[1] = [0.05, 0.4, 0.1].into_iter().collect();
         assert_eq!(judge(&moved).verdict, NotDecided);
-    }
-
-    #[test]
-    fn the_way_back_begins_at_the_time_of_the_mixture() {
-        let config = crate::train::Config::default();
-        let plan = config.sample_plan().unwrap();
-        for (t, steps) in [(1000.0, 1000), (125.0, 125), (1.0, 1), (0.5, 0)] {
-            let part = from_time(&plan, t);
-            assert_eq!([part.times.len(), part.steps.len()], [steps; 2]);
-            assert!(part.times.first().is_none_or(|first| *first == t) && part.times.iter().all(|time| *time <= t));
-            assert!(part.steps.first().is_none_or(|step| *step == plan.steps[plan.steps.len() - steps]));
-        }
     }
 }

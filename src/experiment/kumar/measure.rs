@@ -3,20 +3,18 @@
 
 use super::cell::{BOUND_RANGE, Cell, RESCALED_RANGE, TIMES, own_range};
 use crate::data::points::{DATA_SEED, POINTS, PointSet, draw};
-use crate::diffusion::{Continuous, PredictionTarget, Process};
+use crate::diffusion::PredictionTarget;
 use crate::engine::random::RngState;
 use crate::eval::energy::energy_distance;
 use crate::eval::moments::Moments;
+use crate::eval::time_losses::Bin;
+use crate::eval::time_losses::{self, Cuts, Totals};
 use crate::experiment::context::Context;
 use crate::sample::Request;
 use crate::train::LoadedModel;
 use crate::train::sample_config::SampleConfig;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-/// Stretches of time for which losses are reported separately.
-const BINS: usize = 50;
-/// The length of [`TIMES`].
-const LENGTH: f64 = TIMES[1] - TIMES[0];
 /// Seed of points and noise that no training uses.
 pub(super) const FRESH_SEED: u64 = 1 << 40;
 
@@ -33,102 +31,28 @@ pub(super) struct Losses {
     pub by_time: Vec<Bin>,
 }
 
-/// The losses in a stretch of time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bin {
-    /// The middle of the stretch.
-    pub t: f64,
-    pub mean: f64,
-    /// Variance over single points.
-    pub variance: f64,
+/// The ranges over which the losses of a target are taken.
+pub(super) fn cuts(target: PredictionTarget) -> Cuts {
+    Cuts { times: TIMES, own: own_range(target), bound: BOUND_RANGE, rescaled: RESCALED_RANGE }
 }
 
-/// Sums over the points of a bin.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    n: f64,
-    sum: f64,
-    squares: f64,
-}
-
-/// Sums over an evaluation of `n` samples, at the times of [`time`].
-pub(super) struct Totals {
-    schedule: Continuous,
-    process: Process,
-    target: PredictionTarget,
-    /// Channels of the network's output.
-    channels: usize,
-    n: f64,
-    bins: [Sums; BINS],
-    own: Sums,
-    nelbo: f64,
-    rescaled: f64,
-}
-
-impl Totals {
-    /// Nothing yet of `n` samples.
-    pub fn new(model: &LoadedModel, n: usize) -> Result<Totals> {
-        let Process::Continuous { schedule, .. } = *model.process() else { bail!("the thesis has continuous time") };
-        Ok(Totals::over(schedule, model.config().diffusion.target, model.config().model.out_channels(), n))
+impl From<time_losses::Losses> for Losses {
+    fn from(found: time_losses::Losses) -> Losses {
+        let [own, nelbo, rescaled] = [found.own, found.nelbo, found.rescaled].map(|mean| mean.loss);
+        Losses { own, nelbo, rescaled, by_time: found.by_time }
     }
-
-    fn over(schedule: Continuous, target: PredictionTarget, channels: usize, n: usize) -> Totals {
-        Totals {
-            schedule,
-            process: Process::Continuous { schedule, t_min: TIMES[0], t_max: TIMES[1] },
-            target,
-            channels,
-            n: n as f64,
-            bins: [Sums::default(); BINS],
-            own: Sums::default(),
-            nelbo: 0.0,
-            rescaled: 0.0,
-        }
-    }
-
-    /// Adds a sample `x` with its noise at time `t`, and the network's output.
-    pub fn add(&mut self, t: f64, x_eps_out: [&[f32]; 3]) {
-        let at = self.process.point(t);
-        let error = self.target.squared_error(&at, x_eps_out, self.channels);
-        let of_image = error / self.target.error_ratio(&at);
-        let within = |[lo, hi]: [f64; 2]| (lo..=hi).contains(&t);
-        self.bins[((t - TIMES[0]) / LENGTH * BINS as f64) as usize % BINS].add(error);
-        if within(own_range(self.target)) {
-            self.own.add(error);
-        }
-        if within(BOUND_RANGE) {
-            self.nelbo += -self.schedule.snr_derivative(t) * of_image * LENGTH / self.n;
-        }
-        if within(RESCALED_RANGE) {
-            self.rescaled += of_image * LENGTH / self.n / (RESCALED_RANGE[1] - RESCALED_RANGE[0]);
-        }
-    }
-
-    /// The losses of the whole evaluation.
-    pub fn losses(self) -> Losses {
-        let by_time = self.bins.iter().enumerate().map(|(i, sums)| Bin {
-            t: TIMES[0] + LENGTH * (i as f64 + 0.5) / BINS as f64,
-            mean: sums.mean(),
-            variance: sums.variance(),
-        });
-        Losses { own: self.own.mean(), nelbo: self.nelbo, rescaled: self.rescaled, by_time: by_time.collect() }
-    }
-}
-
-/// The time of sample `i` of `n`: evenly spread over [`TIMES`], neighbours far apart.
-pub(super) fn time(i: usize, n: usize) -> f64 {
-    TIMES[0] + LENGTH * spread_place(i, n)
 }
 
 /// The losses of a cell's network on `n` fresh points, at times evenly spread over [`TIMES`].
 pub(super) fn losses(context: &mut Context, model: &mut LoadedModel, cell: &Cell, n: usize) -> Result<Losses> {
-    let mut totals = Totals::new(model, n)?;
+    let cuts = cuts(cell.target);
+    let mut totals = Totals::new(model, cuts)?;
     let (standardisation, chunk) = (cell.set.standardisation(), model.chunk());
     for first in (0..n).step_by(chunk) {
         context.check_stop()?;
         let count = chunk.min(n - first);
         let x = draw(cell.set, FRESH_SEED, first as u64, count, &standardisation);
-        let times: Vec<f64> = (first..first + count).map(|i| time(i, n)).collect();
+        let times: Vec<f64> = (first..first + count).map(|i| cuts.time(i, n)).collect();
         let rng = RngState { seed: FRESH_SEED, step: (first / chunk) as u32, first_image: 0 };
         let answers = model.ask(&x, &times, &[], rng)?;
         for (i, &t) in times.iter().enumerate() {
@@ -136,29 +60,7 @@ pub(super) fn losses(context: &mut Context, model: &mut LoadedModel, cell: &Cell
         }
         context.progress((first + count) as u64, n as u64);
     }
-    Ok(totals.losses())
-}
-
-/// The middle of one of `n` equal parts of [0, 1], each visited once; neighbours in `i` are far apart.
-fn spread_place(i: usize, n: usize) -> f64 {
-    const STRIDE: usize = 7_368_787; // a prime, so that no smaller n shares a factor with it
-    ((i * STRIDE % n) as f64 + 0.5) / n as f64
-}
-
-impl Sums {
-    fn add(&mut self, value: f64) {
-        self.n += 1.0;
-        self.sum += value;
-        self.squares += value * value;
-    }
-
-    fn mean(&self) -> f64 {
-        self.sum / self.n
-    }
-
-    fn variance(&self) -> f64 {
-        (self.squares / self.n - self.mean().powi(2)).max(0.0)
-    }
+    Ok(totals.losses().into())
 }
 
 /// `n` samples `[n, 2]` of a network by so many steps.
@@ -202,30 +104,6 @@ pub(super) fn energy_floor(n: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The error t² has the mean 1/3 over all times, and 0.3175 over those of the bound.
-    #[test]
-    fn the_loss_of_a_target_is_its_mean_over_all_times() {
-        let n = 10_000;
-        let mut totals = Totals::over(Continuous::VpCosine, PredictionTarget::X0, 1, n);
-        for t in (0..n).map(|i| time(i, n)) {
-            totals.add(t, [&[0.0], &[0.0], &[t as f32]]);
-        }
-        let losses = totals.losses();
-        assert!((losses.own - 1.0 / 3.0).abs() <= 1e-3, "{}", losses.own);
-        let bins = losses.by_time.iter().map(|bin| bin.mean).sum::<f64>() / losses.by_time.len() as f64;
-        assert!((bins - losses.own).abs() <= 1e-3);
-    }
-
-    #[test]
-    fn times_are_spread_evenly_and_visited_once() {
-        for n in [1, 7, 1000, 4097] {
-            let mut places: Vec<f64> = (0..n).map(|i| spread_place(i, n)).collect();
-            places.sort_by(f64::total_cmp);
-            let exact = (0..n).map(|i| (i as f64 + 0.5) / n as f64);
-            assert!(places.iter().zip(exact).all(|(a, b)| (a - b).abs() <= 1e-12), "{n}");
-        }
-    }
 
     #[test]
     fn distances_of_the_data_from_themselves_are_none_and_of_others_are_not() {

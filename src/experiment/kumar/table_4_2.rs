@@ -1,7 +1,7 @@
 //! `thesis-table-4.2`: x, ε and v on CIFAR-10, by the weighted loss and by the bound.
 
 use super::cell::{BOUND_RANGE, TIMES, Training};
-use super::measure::{FRESH_SEED, Losses, Totals, time};
+use super::measure::{FRESH_SEED, Losses, cuts};
 use super::row_4_2::{Row, TARGETS, published};
 use super::table_4_2_claims::{FID_SAMPLES, judge_fid, judge_sum};
 use super::targets;
@@ -12,6 +12,7 @@ use crate::eval::features::Features;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::inception::Inception;
 use crate::eval::moments::Moments;
+use crate::eval::time_losses::Totals;
 use crate::experiment::context::Context;
 use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::images::{Draw, dataset, draw, images_at, load};
@@ -65,12 +66,13 @@ fn config(context: &Context, target: PredictionTarget, training: Training) -> Re
 /// The losses of `n` test images.
 fn losses(context: &mut Context, model: &mut LoadedModel, test: &Dataset, n: usize) -> Result<Losses> {
     let dims = model.config().model.sample_len();
-    let mut totals = Totals::new(model, n)?;
+    let cuts = cuts(model.config().diffusion.target);
+    let mut totals = Totals::new(model, cuts)?;
     for first in (0..n).step_by(model.chunk()) {
         context.check_stop()?;
         let indices: Vec<usize> = (first..n.min(first + model.chunk())).collect();
         let x = images_at(test, &indices)?;
-        let times: Vec<f64> = indices.iter().map(|&i| time(i, n)).collect();
+        let times: Vec<f64> = indices.iter().map(|&i| cuts.time(i, n)).collect();
         let rng = RngState { seed: FRESH_SEED, step: 0, first_image: first as u32 };
         let answers = model.ask(&x, &times, &[], rng)?;
         let of_image = x.chunks_exact(dims).zip(answers.eps.chunks_exact(dims)).zip(answers.out.chunks_exact(dims));
@@ -78,7 +80,7 @@ fn losses(context: &mut Context, model: &mut LoadedModel, test: &Dataset, n: usi
             totals.add(t, [x, eps, out]);
         }
     }
-    Ok(totals.losses())
+    Ok(totals.losses().into())
 }
 
 /// Inception's features of the training images, to compare samples with.

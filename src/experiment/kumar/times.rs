@@ -2,11 +2,12 @@
 
 use super::bayes::Optima;
 use super::cell::{Cell, SCORE_FROM, Training, describe, own_range, sets};
-use super::measure::{Bin, losses};
+use super::measure::losses;
 use super::optima::{best_by_time, optima};
 use super::targets::{self, PerTarget};
 use crate::data::points::PointSet;
 use crate::diffusion::PredictionTarget;
+use crate::eval::time_losses::Bin;
 use crate::experiment::context::Context;
 use crate::experiment::definition::{Experiment, Needs};
 use crate::experiment::numbers::spearman;

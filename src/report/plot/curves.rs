@@ -105,10 +105,7 @@ pub fn data_scatter(dataset: &Dataset, indices: &[usize]) -> Figure {
 
 /// Samples of a model as a plot, on the data where they are known; both `[n, 1, 1, 2]`.
 pub fn sample_scatter(title: &str, samples: &[f32], data: Option<&[f32]>) -> Figure {
-    let points = |values: &[f32]| -> Vec<[f64; 2]> {
-        values.chunks_exact(2).map(|point| [f64::from(point[0]), f64::from(point[1])]).collect()
-    };
-    let (range, samples) = (STANDARDISED, points(samples));
+    let (range, samples) = (STANDARDISED, plane(samples));
     // Negated, so that what is not a number is outside too.
     let outside = samples.iter().filter(|point| !point.iter().all(|value| value.abs() <= range)).count();
     let title = match outside {
@@ -117,12 +114,29 @@ pub fn sample_scatter(title: &str, samples: &[f32], data: Option<&[f32]>) -> Fig
     };
     let panel = Plot::new("", "x (standardised)", "y (standardised)").x_range(-range, range).y_range(-range, range);
     let panel = match data {
-        Some(data) => panel.backdrop("data", points(data)),
+        Some(data) => panel.backdrop("data", plane(data)),
         None => panel,
     };
     // Few points would be lost among the data.
     let panel = if samples.len() <= 300 { panel.scatter("model", samples) } else { panel.cloud("model", samples) };
     Figure::new(&title, 1).panel(panel).panel_size(SCATTER, SCATTER)
+}
+
+/// Points that lie in an order, `[n, 1, 1, 2]`, each a line with a name, on the data where they are known.
+pub fn path_scatter(paths: &[(String, &[f32])], data: Option<&[f32]>) -> Figure {
+    let range = STANDARDISED;
+    let panel = Plot::new("", "x (standardised)", "y (standardised)").x_range(-range, range).y_range(-range, range);
+    let panel = match data {
+        Some(data) => panel.backdrop("data", plane(data)),
+        None => panel,
+    };
+    let panel = paths.iter().fold(panel, |panel, (name, points)| panel.beads(name, plane(points)));
+    Figure::new("", 1).panel(panel).panel_size(480.0, 480.0)
+}
+
+/// Values `[n, 1, 1, 2]` as points.
+fn plane(values: &[f32]) -> Vec<[f64; 2]> {
+    values.chunks_exact(2).map(|point| [f64::from(point[0]), f64::from(point[1])]).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod marks;
 mod panel;
 mod svg;
 
-pub use curves::{LossCurve, SCATTER, broad_and_narrow, data_scatter, sample_scatter, smooth};
+pub use curves::{LossCurve, SCATTER, broad_and_narrow, data_scatter, path_scatter, sample_scatter, smooth};
 pub use figure::Figure;
 pub use panel::Plot;
 pub use svg::escape;

@@ -1,22 +1,19 @@
-//! Drawing samples: from noise, one evaluation of the network and one sampler step after another.
-//!
-//! Sample `i` is a function of the weights, the seed and `i`. Samples are drawn in chunks of one fixed size, the last
-//! one padded, since the rounding of a matrix product may depend on its shape.
+//! The recorded step of a sampler, and the way of samples through it.
 
-use crate::diffusion::{SamplePlan, SamplerStep, guidance};
+use super::request::{Request, Samples, StageView};
+use crate::diffusion::{SamplerStep, guidance};
 use crate::engine::ops::philox::state_tensor;
 use crate::engine::ops::records::SamplerRecord;
-use crate::engine::ops::sampler_step::sampler_step;
+use crate::engine::ops::sampler_step::{StepNoise, sampler_step};
 use crate::engine::random::{Philox, RngState, Stream};
 use crate::engine::tape::{Backend, Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
-use crate::report::{Picture, grid};
-use crate::{Error, Result, SampleKind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::{Error, Result};
+use std::sync::atomic::Ordering;
 
 /// The start of a sample, z_T.
-const START: Stream = Stream::new(2);
+pub(super) const START: Stream = Stream::new(2);
 
 /// Samples of `values` values each that go through the network together.
 pub fn chunk_images(backend: Backend, values: usize) -> usize {
@@ -32,67 +29,10 @@ const STAGES: usize = 10;
 /// Rows of it: samples whose way is shown.
 const STAGE_IMAGES: usize = 6;
 
-/// Request for samples.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// The way back in time.
-    pub plan: &'a SamplePlan,
-    /// Strength w of classifier-free guidance; read where the sampler was reserved for it.
-    pub guidance: f64,
-    /// Seed of the samples: each is a function of the seed and its own number.
-    pub seed: u64,
-    /// Number of samples.
-    pub n: usize,
-    /// Class of all samples of a conditional model; the number of classes means unconditional. `None` cycles through
-    /// the classes.
-    pub class: Option<usize>,
-    /// Start of the samples `[n, h, w, c]`, instead of noise.
-    pub start: Option<&'a [f32]>,
-    /// Numbers of steps after which a stage is kept, ascending; empty: some, evenly spread, from the start to the end.
-    pub stages: &'a [usize],
-    /// Set from outside to end the drawing before all is drawn.
-    pub stop: Option<&'a AtomicBool>,
-}
-
-impl<'a> Request<'a> {
-    /// `n` samples from noise, unguided, of all classes in turn.
-    pub fn new(plan: &'a SamplePlan, n: usize, seed: u64) -> Request<'a> {
-        Request { plan, guidance: 0.0, seed, n, class: None, start: None, stages: &[], stop: None }
-    }
-}
-
-/// Samples, in [-1, 1] if the sampler clips.
-#[derive(Clone, Debug)]
-pub struct Samples {
-    /// `[n, h, w, c]`
-    pub images: Vec<f32>,
-    /// The dimensions of `images`.
-    pub dims: [usize; 4],
-    /// The first samples at some times on their way, one sample after the other: `[rows * columns, h, w, c]`.
-    pub stages: Vec<f32>,
-    /// Rows and columns of the stages.
-    pub stage_grid: [usize; 2],
-}
-
-impl Samples {
-    /// Images or points of the plane.
-    pub fn kind(&self) -> SampleKind {
-        let [_, h, w, c] = self.dims;
-        SampleKind::of([h, w, c])
-    }
-
-    /// The way from noise to images, one sample a row.
-    pub fn strip(&self) -> Picture {
-        let [rows, columns] = self.stage_grid;
-        let [_, h, w, c] = self.dims;
-        grid(&self.stages, [rows * columns, h, w, c], Some(columns))
-    }
-}
-
 /// The recorded step, and the tensors that it reads.
 pub struct ImageSampler {
     /// The samples on their way `[chunk, h, w, c]` f32.
-    z: Tensor,
+    pub(super) z: Tensor,
     /// Input of the network: `z` in the storage type, twice where guided; `z` itself where that is no different.
     input: Tensor,
     /// The estimate of the clean samples `[chunk, h, w, c]` f32.
@@ -103,6 +43,7 @@ pub struct ImageSampler {
     labels: Option<Tensor>,
     coefficients: Tensor,
     rng: Tensor,
+    noise: StepNoise,
     classes: usize,
     /// The classes, and no class where the model has a label for it.
     class_rows: usize,
@@ -124,10 +65,17 @@ impl ImageSampler {
             labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
             coefficients: store.tensor(&[SamplerRecord::LEN], DType::F32),
             rng: state_tensor(store),
+            noise: StepNoise::OfEach,
             classes: model.classes(),
             class_rows: model.class_rows(),
             program: None,
         }
+    }
+
+    /// The same sampler, with this noise in its steps: to be said before [`ImageSampler::load`].
+    #[must_use]
+    pub fn with_noise(self, noise: StepNoise) -> ImageSampler {
+        ImageSampler { noise, ..self }
     }
 
     /// Records the step of a network with these weights.
@@ -140,7 +88,7 @@ impl ImageSampler {
         let mut tape = Tape::new(session.backend(), self.input.dtype());
         let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
         let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
-        sampler_step(&mut tape, [self.z, next_input, self.x0], out, self.coefficients, self.rng);
+        sampler_step(&mut tape, [self.z, next_input, self.x0], out, self.coefficients, self.rng, self.noise);
         self.program = Some(session.load(tape)?);
         Ok(())
     }
@@ -158,46 +106,66 @@ impl ImageSampler {
         request: Request,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Samples> {
-        if let Some(class) = request.class
-            && class >= self.class_rows
-        {
-            return Err(Error::Config(format!("class {class}: the model knows {} classes", self.classes)));
-        }
-        let [chunk, h, w, c] = self.z.dims()[..] else { unreachable!("images have four dimensions") };
+        self.check_class(request)?;
+        let [chunk, h, w, c] = self.dims();
         let (values, steps) = (h * w * c, &request.plan.steps);
         let (chunks, rows) = (request.n.div_ceil(chunk), request.n.min(STAGE_IMAGES).min(chunk));
         let shown = |done: usize| match request.stages {
             [] => done == 0 || is_stage(done, steps.len()),
             stages => stages.contains(&done),
         };
-        let mut columns: Vec<Vec<f32>> = Vec::new();
+        // The columns of every view.
+        let mut columns: Vec<Vec<Vec<f32>>> = vec![Vec::new(); request.views.len()];
+        let keep = |columns: &mut Vec<Vec<Vec<f32>>>, view: StageView, values: &[f32]| {
+            let kept = columns.iter_mut().zip(request.views).filter(|(_, own)| **own == view);
+            kept.for_each(|(columns, _)| columns.push(values.to_vec()));
+        };
         let mut images = Vec::with_capacity(chunks * chunk * values);
         for first in (0..chunks).map(|i| i * chunk) {
             self.start(session, request, first)?;
             for done in 0..=steps.len() {
-                if first == 0 && shown(done) {
-                    columns.push(session.read(self.z)?[..rows * values].to_vec());
+                let is_shown = first == 0 && shown(done);
+                if is_shown {
+                    let z = &session.read(self.z)?[..rows * values];
+                    keep(&mut columns, StageView::Sample, z);
+                    if done == steps.len() {
+                        keep(&mut columns, StageView::Estimate, z);
+                    }
                 }
                 if request.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                     return Err(Error::Stopped);
                 }
                 if let Some(step) = steps.get(done) {
                     self.step(session, request, first, done, step)?;
+                    if is_shown && request.views.contains(&StageView::Estimate) {
+                        keep(&mut columns, StageView::Estimate, &session.read(self.x0)?[..rows * values]);
+                    }
                     progress(first / chunk * steps.len() + done + 1, chunks * steps.len());
                 }
             }
             images.extend(session.read(self.z)?);
         }
-        images.truncate(request.n * values);
-        if let Some(bad) = images.iter().position(|v| !v.is_finite()) {
-            return Err(Error::SampleNotFinite { sample: bad / values });
+        let of_row = |row: usize| columns.iter().flatten().flat_map(move |column| &column[row * values..][..values]);
+        let stages = (0..rows).flat_map(of_row).copied().collect();
+        let samples = Samples::finished(images, [request.n, h, w, c])?;
+        Ok(Samples { stages, stage_grid: [rows * columns.len(), columns[0].len()], ..samples })
+    }
+
+    pub(super) fn dims(&self) -> [usize; 4] {
+        self.z.dims()[..].try_into().expect("images have four dimensions")
+    }
+
+    pub(super) fn check_class(&self, request: Request) -> Result<()> {
+        match request.class {
+            Some(class) if class >= self.class_rows => {
+                Err(Error::Config(format!("class {class}: the model knows {} classes", self.classes)))
+            }
+            _ => Ok(()),
         }
-        let stages = (0..rows).flat_map(|row| columns.iter().flat_map(move |c| &c[row * values..][..values])).copied();
-        Ok(Samples { images, dims: [request.n, h, w, c], stages: stages.collect(), stage_grid: [rows, columns.len()] })
     }
 
     /// Fills a chunk with the start of its samples: their own part of `request.start`, or noise.
-    fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
+    pub(super) fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
         let chunk = self.z.dim(0);
         let values = self.z.numel() / chunk;
         let state = RngState { seed: request.seed, step: 0, first_image: first as u32 };
@@ -214,10 +182,7 @@ impl ImageSampler {
                 z.iter_mut().for_each(|v| *v *= request.plan.start_scale as f32);
             }),
         }
-        session.write(self.z, &z)?;
-        if self.input != self.z {
-            session.write(self.input, &z.repeat(self.input.dim(0) / chunk))?;
-        }
+        self.set(session, &z)?;
         if let Some(labels) = self.labels {
             let class = |i: usize| match i < chunk {
                 true => request.class.unwrap_or((first + i) % self.classes) as i32,
@@ -228,7 +193,16 @@ impl ImageSampler {
         Ok(())
     }
 
-    fn step(
+    /// Puts samples in their place on the way.
+    pub(super) fn set(&mut self, session: &mut Session, z: &[f32]) -> Result<()> {
+        session.write(self.z, z)?;
+        if self.input != self.z {
+            session.write(self.input, &z.repeat(self.input.dim(0) / self.z.dim(0)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(
         &mut self,
         session: &mut Session,
         request: Request,
@@ -238,7 +212,8 @@ impl ImageSampler {
     ) -> Result<()> {
         session.write(self.coefficients, record(step, request.guidance).values())?;
         session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
-        let rng = RngState { seed: request.seed, step: k as u32, first_image: first as u32 };
+        let first_image = if self.noise == StepNoise::Shared { 0 } else { first as u32 };
+        let rng = RngState { seed: request.seed, step: k as u32, first_image };
         session.write_i32(self.rng, &rng.words())?;
         session.run(self.program.as_mut().expect("a network was loaded"))
     }

@@ -1,0 +1,272 @@
+//! Uses of a trained model beside drawing samples: mixing images, drawing a part of one, measuring its network. Each is refused
+//! before anything is computed, or repeats itself bit for bit.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+use tempfile::TempDir;
+use tiny::{ddpm, run_in, train};
+
+mod tiny;
+
+struct House {
+    folder: TempDir,
+    run: String,
+}
+
+impl House {
+    /// A run of seconds in a folder.
+    fn new(settings: &[&str]) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run_in(&folder, "run");
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        train(&run, &settings);
+        House { run: run.display().to_string(), folder }
+    }
+
+    /// A run of points, in continuous time.
+    fn of_points() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run_in(&folder, "points").display().to_string();
+        let args = ["train", "--device", "cpu", "--preset", "points-2d", "--out", &run];
+        let settings = ["data.source=rings", "train.steps=300", "sample.n=10", "sample.steps=50"];
+        ddpm().args(args).args(settings.iter().flat_map(|setting| ["--set", setting])).assert().success();
+        House { folder, run }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Runs a command on the run, and expects success; returns what it prints.
+    fn does(&self, command: &str, args: &[&str]) -> String {
+        let assert = ddpm().args([command, "--device", "cpu", &self.run]).args(args).assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    }
+
+    /// Expects a refusal; returns its line.
+    fn refuses(&self, command: &str, args: &[&str]) -> String {
+        let assert = ddpm().args([command, "--device", "cpu", &self.run]).args(args).assert().failure();
+        let output = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        output.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("{output}")).to_owned()
+    }
+}
+
+fn array(path: &str) -> (Vec<u64>, Vec<f32>) {
+    let array = npyz::NpyFile::new(File::open(path).unwrap()).unwrap();
+    (array.shape().to_vec(), array.into_vec().unwrap())
+}
+
+fn write_png(path: &str, side: u32, pixels: &[u8]) {
+    let mut encoder = png::Encoder::new(File::create(path).unwrap(), side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+}
+
+#[test]
+fn images_are_mixed_between_their_own_reconstructions() {
+    let house = House::new(&[]);
+    let mixed = |args: &[&str]| {
+        let out = house.at("mixed.npy");
+        house.does("interpolate", &[&["--between", "0", "5", "--steps", "4", "--out", &out], args].concat());
+        array(&out)
+    };
+    let (shape, nine) = mixed(&["--times", "500,1000"]);
+    assert_eq!(shape, [2 * 11, 8, 8, 1]);
+    assert_eq!(mixed(&["--times", "500,1000"]).1, nine, "it repeats itself");
+    let (shape, two) = mixed(&["--times", "1000", "--mixtures", "2"]);
+    assert_eq!(shape, [4, 8, 8, 1]);
+    let cell = |values: &[f32], i: usize| values[64 * i..][..64].to_vec();
+    // The two themselves, and what becomes of each alone.
+    for (one, other) in [(0, 11), (1, 12), (2, 20), (3, 21)] {
+        assert_eq!(cell(&two, one), cell(&nine, other));
+    }
+    assert_eq!(cell(&nine, 0), cell(&nine, 11), "every row begins with the first");
+    assert_ne!(cell(&nine, 1), cell(&nine, 5));
+    let said = house.does("interpolate", &["--between", "seed:1", "seed:2", "--steps", "3", "--mixtures", "3"]);
+    assert!(said.contains("interpolation-001.png: 3 mixtures between seed:1 and seed:2"), "{said}");
+    assert!(Path::new(&house.run).join("interpolation-001.png").exists());
+}
+
+#[test]
+fn points_are_mixed_as_well() {
+    let house = House::of_points();
+    let (svg, csv) = (house.at("mixed.svg"), house.at("mixed.csv"));
+    house.does("interpolate", &["--between", "0", "1", "--steps", "4", "--out", &svg]);
+    house.does("interpolate", &["--between", "0", "seed:4", "--steps", "4", "--times", "0.5", "--out", &csv]);
+    let plot = fs::read_to_string(&svg).unwrap();
+    assert!(plot.contains(">data<") && plot.contains(">t = 0.5<"), "{plot}");
+    assert_eq!(fs::read_to_string(&csv).unwrap().lines().count(), 1 + 11);
+    let line = house.refuses("interpolate", &["--between", "0", "a.png"]);
+    assert!(line.contains("the model draws points"), "{line}");
+    let line = house.refuses("inpaint", &["a.png", "--mask", "b.png"]);
+    assert!(line.contains("a model of points"), "{line}");
+}
+
+#[test]
+fn interpolations_without_sense_are_refused() {
+    let house = House::new(&[]);
+    let refuses = |args: &[&str]| house.refuses("interpolate", args);
+    let out = house.at("mixed.jpg");
+    for (args, words) in [
+        (&["--between", "0", "no.png"][..], "no.png"),
+        (&["--between", "0", "999999"], "numbered from 0"),
+        (&["--between", "0", "1", "--times", "0"], "--times 0"),
+        (&["--between", "0", "1", "--times", "1001"], "up to 1000"),
+        (&["--between", "0", "1", "--mixtures", "1"], "--mixtures 1"),
+        (&["--between", "0", "1", "--out", &out], "images are written as .png"),
+        (&["--between", "0", "1", "--sampler", "langevin"], "choose another sampler"),
+        (&["--between", "0", "1", "--class", "3"], "knows no classes"),
+        (&["--between", "0"], "2 values required"),
+    ] {
+        let line = refuses(args);
+        assert!(line.contains(words), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_part_of_an_image_is_drawn_and_the_rest_stays() {
+    let house = House::new(&["model.classes=10"]);
+    let (image, mask, out) = (house.at("image.png"), house.at("mask.png"), house.at("drawn.npz"));
+    let pixels: Vec<u8> = (0..64).map(|i| (i * 37 % 256) as u8).collect();
+    let shade: Vec<u8> = (0..64).map(|i| if i % 8 >= 4 { 255 } else { 0 }).collect();
+    write_png(&image, 8, &pixels);
+    write_png(&mask, 8, &shade);
+    let args = [&image, "--mask", &mask, "-n", "3", "--steps", "12", "--jump", "3", "--repeats", "2", "--out", &out];
+    let said = house.does("inpaint", &args);
+    // Twelve steps, and three of them again at each of three levels.
+    assert!(said.contains("3 samples of no class, 32 of 64 pixels drawn in 21 evaluations each"), "{said}");
+    let drawn = || {
+        let mut archive = zip::ZipArchive::new(File::open(&out).unwrap()).unwrap();
+        npyz::NpyFile::new(archive.by_name("arr_0.npy").unwrap()).unwrap().into_vec::<u8>().unwrap()
+    };
+    let first = drawn();
+    assert_eq!(first.len(), 3 * 64);
+    for i in 0..first.len() {
+        assert!(shade[i % 64] == 255 || first[i] == pixels[i % 64], "pixel {i} is known");
+    }
+    assert_ne!(first[..64], first[64..128]);
+    house.does("inpaint", &args);
+    assert_eq!(drawn(), first, "it repeats itself");
+}
+
+#[test]
+fn inpaintings_without_sense_are_refused() {
+    let house = House::new(&[]);
+    let (image, mask, large, black) = (house.at("i.png"), house.at("m.png"), house.at("l.png"), house.at("b.png"));
+    write_png(&image, 8, &[9; 64]);
+    write_png(&mask, 8, &[255; 64]);
+    write_png(&large, 9, &[255; 81]);
+    write_png(&black, 8, &[0; 64]);
+    for (args, words) in [
+        (&[image.as_str(), "--mask", &large][..], "a mask of 9x9 pixels for an image of 8x8"),
+        (&[&large, "--mask", &mask], "an image of 9x9 pixels; the model draws 8x8"),
+        (&[&image, "--mask", &black], "nothing is white"),
+        (&[&image, "--mask", "none.png"], "none.png"),
+        (&[&image, "--mask", &mask, "--sampler", "heun"], "ddpm or ddim"),
+        (&[&image, "--mask", &mask, "--jump", "0"], "at least 1 step"),
+        (&[&image, "--mask", &mask, "-n", "0"], "-n 0"),
+        (&[&image, "--mask", &mask, "--out", "x.csv"], "images are written as"),
+        (&[&image], "--mask"),
+    ] {
+        let line = house.refuses("inpaint", args);
+        assert!(line.contains(words), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn strips_show_chosen_times_and_what_the_network_sees() {
+    let house = House::new(&[]);
+    let (out, strip) = (house.at("s.png"), house.at("strip.png"));
+    // Cells of 8 pixels with gaps of one, enlarged to 512 pixels at least.
+    let is = |args: &[&str], [columns, rows]: [u32; 2]| {
+        house.does("sample", &[&["-n", "2", "--steps", "4", "--out", &out, "--strip", &strip], args].concat());
+        let reader = png::Decoder::new(BufReader::new(File::open(&strip).unwrap())).read_info().unwrap();
+        let factor = 512u32.div_ceil(9 * columns + 1);
+        let [width, height] = [columns, rows].map(|cells| factor * (9 * cells + 1));
+        assert_eq!(reader.info().size(), (width, height), "{args:?}");
+    };
+    is(&[], [5, 2]);
+    is(&["--strip-times", "1000,334,0"], [3, 2]);
+    is(&["--strip-times", "1000,334,0", "--strip-of", "z,x0"], [3, 4]);
+    let line = house.refuses("sample", &["--strip", &strip, "--strip-times", "1200"]);
+    assert!(line.contains("--strip-times 1200") && line.contains("from t = 1000 to"), "{line}");
+    house.refuses("sample", &["--strip-times", "10"]);
+}
+
+#[test]
+fn langevin_dynamics_has_options() {
+    let house = House::new(&[]);
+    let out = house.at("s.png");
+    let few = ["--langevin-levels", "3", "--langevin-steps", "2", "--out", &out];
+    house.does("sample", &[&["-n", "2", "--sampler", "langevin"][..], &few].concat());
+    let line = house.refuses("sample", &few);
+    assert!(line.contains("langevin_levels") && line.contains("langevin"), "{line}");
+    let line = house.refuses("sample", &["--sampler", "langevin", "--steps", "10"]);
+    assert!(line.contains("--langevin-steps"), "{line}");
+    let tip = |command: &str, option: &str| {
+        let output = ddpm().args([command, option, "3"]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(tip("train", "--langevin-levels").contains("--set sample.langevin_levels=VALUE"));
+    assert!(tip("inpaint", "--clip-range").contains("--set sample.clip_range=VALUE"));
+}
+
+#[test]
+fn a_network_is_measured_on_test_data() {
+    let house = House::new(&[]);
+    let json = |args: &[&str]| -> serde_json::Value {
+        let args = [&["--json", "--nll-images", "3", "--nll-steps", "2000"], args].concat();
+        serde_json::from_str(&house.does("eval", &args)).unwrap()
+    };
+    let found = json(&["--metrics", "coding,ode", "--ode-tolerance", "1"]);
+    let at = |path: &str| {
+        found.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {found}"))
+    };
+    let [coding, bound, ode] = ["/coding/bits", "/nll/bits/loss", "/ode/bits/loss"].map(at);
+    // The bound with all its terms is what is sent.
+    assert!((coding - bound).abs() <= 1e-9 * coding && ode > 0.0 && ode < 2.0 * bound, "{found}");
+    assert_eq!(at("/ode/probes"), 1.0);
+    let run = Path::new(&house.run);
+    let csv = fs::read_to_string(run.join("coding.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1001);
+    assert!(fs::read_to_string(run.join("coding.svg")).unwrap().contains("rate, bits per dimension"));
+    assert_eq!(json(&["--metrics", "coding,ode", "--ode-tolerance", "1"]), found, "it repeats itself");
+    let table = house.at("own.csv");
+    json(&["--metrics", "coding", "--curve", &table]);
+    assert_eq!(fs::read_to_string(table).unwrap(), csv);
+}
+
+#[test]
+fn points_of_continuous_time_are_measured() {
+    let house = House::of_points();
+    let args = ["--metrics", "nelbo,weighted,rescaled,ode", "--json", "--loss-times", "0.1,0.9", "--nll-images", "20"];
+    let found: serde_json::Value = serde_json::from_str(&house.does("eval", &args)).unwrap();
+    let at = |path: &str| {
+        found.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {found}"))
+    };
+    assert_eq!((at("/losses/times/0"), at("/losses/times/1"), at("/ode/probes")), (0.1, 0.9, 0.0));
+    // Whatever is predicted, the error of the image is at most that of the best and at least that of no guess at all; the
+    // likelihood cannot be better than its bound by more than the error of both.
+    assert!(at("/losses/rescaled/loss") < 1.0 && at("/losses/nelbo/loss") > 1.0, "{found}");
+    assert!(at("/ode/change") <= 0.01 && at("/ode/bits/loss") < at("/nll/bits/loss") + 1.0, "{found}");
+    let said = house.does("eval", &["--metrics", "nelbo"]);
+    assert!(said.contains("t from 0.001 to 0.999"), "the cut-offs are stated: {said}");
+}
+
+#[test]
+fn measures_without_sense_are_refused() {
+    let (house, points) = (House::new(&[]), House::of_points());
+    for (house, args, words) in [
+        (&house, &["--metrics", "nelbo"][..], "whose bound is nll"),
+        (&house, &["--metrics", "coding", "--curve", "x.png"], "a plot .svg or numbers .csv"),
+        (&house, &["--metrics", "ode", "--ode-tolerance", "0"], "--ode-tolerance 0"),
+        (&house, &["--metrics", "nll", "--curve", "x.svg"], "--metrics coding"),
+        (&house, &["--metrics", "nll", "--nll-images", "0"], "--nll-images 0"),
+        (&points, &["--metrics", "coding"], "images of 256 levels"),
+        (&points, &["--metrics", "nelbo", "--loss-times", "0.1,1"], "from 0.001 to 0.999"),
+    ] {
+        let line = house.refuses("eval", args);
+        assert!(line.contains(words), "{args:?}: {line}");
+    }
+}
