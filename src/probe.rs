@@ -10,15 +10,26 @@ use crate::engine::random::RngState;
 use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-/// The recorded evaluation, and the tensors that it reads.
+/// The evaluation, recorded for as many samples as were asked for, and the tensors of the most that there can be.
 pub struct Probe {
     images: Tensor,
     coefficients: Tensor,
     time: Tensor,
     labels: Option<Tensor>,
     rng: Tensor,
-    recorded: Option<Recorded>,
+    loaded: Option<Loaded>,
+    /// By the number of samples.
+    recorded: HashMap<usize, Recorded>,
+}
+
+/// A network, and how its activations are stored.
+struct Loaded {
+    network: Network,
+    weights: Weights,
+    dtype: DType,
 }
 
 struct Recorded {
@@ -65,29 +76,41 @@ impl Probe {
             time: store.tensor(&[chunk], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[chunk], DType::I32)),
             rng: state_tensor(store),
-            recorded: None,
+            loaded: None,
+            recorded: HashMap::new(),
         }
     }
 
-    /// Samples that go through the network together.
+    /// Most samples that go through the network together.
     pub fn chunk(&self) -> usize {
         self.time.dim(0)
     }
 
-    /// Records the evaluation of a network with these weights, in the storage type of activations.
+    /// Takes a network with these weights, and the storage type of activations.
+    pub fn load(&mut self, network: &Network, weights: &Weights, dtype: DType) {
+        self.loaded = Some(Loaded { network: network.clone(), weights: weights.without_gradients(), dtype });
+        self.recorded.clear();
+    }
+
+    /// Records the evaluation of `n` samples at a time. Asking does so where it was not done before.
     ///
     /// # Errors
     /// When the device has not enough memory.
-    pub fn load(&mut self, session: &mut Session, network: &Network, weights: &Weights, dtype: DType) -> Result<()> {
-        let mut weights = weights.clone();
-        weights.gradients = Tensor::EMPTY;
-        let mut tape = Tape::new(session.backend(), dtype);
-        let (z, eps) = noise(&mut tape, self.images, self.coefficients, self.rng);
-        let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), z, self.time, self.labels);
+    ///
+    /// # Panics
+    /// If no network was loaded.
+    pub fn prepare(&mut self, session: &mut Session, n: usize) -> Result<()> {
+        let Entry::Vacant(entry) = self.recorded.entry(n) else { return Ok(()) };
+        let Loaded { network, weights, dtype } = self.loaded.as_ref().expect("a network was loaded");
+        let first = |whole: Tensor| Store::first(whole, n);
+        let mut tape = Tape::new(session.backend(), *dtype);
+        let (z, eps) = noise(&mut tape, first(self.images), first(self.coefficients), self.rng);
+        let mut forward = Forward::evaluate(&mut tape, weights);
+        let out = network.forward(&mut forward, z, first(self.time), self.labels.map(first));
         for kept in [z, eps, out] {
             tape.keep(kept);
         }
-        self.recorded = Some(Recorded { program: session.load(tape)?, z, eps, out });
+        entry.insert(Recorded { program: session.load(tape)?, z, eps, out });
         Ok(())
     }
 
@@ -95,10 +118,10 @@ impl Probe {
     /// of `rng` and of a sample's place; `labels` are read where the model is conditional.
     ///
     /// # Errors
-    /// A failure of the device.
+    /// A failure of the device, or too little memory.
     ///
     /// # Panics
-    /// If there are more samples than [`Probe::chunk`], or no network was loaded.
+    /// If there are none or more samples than [`Probe::chunk`], or no network was loaded.
     pub fn ask(
         &mut self,
         session: &mut Session,
@@ -107,33 +130,29 @@ impl Probe {
         labels: &[i32],
         rng: RngState,
     ) -> Result<Answers> {
-        let (chunk, n) = (self.chunk(), points.len());
-        let values = self.images.numel() / chunk;
-        assert!(n <= chunk && samples.len() == n * values, "{} values in {n} samples", samples.len());
-        let padded = |mut v: Vec<f32>, len: usize| {
-            v.resize(len, 0.0);
-            v
-        };
+        let (n, values) = (points.len(), self.images.numel() / self.chunk());
+        assert!(
+            (1..=self.chunk()).contains(&n) && samples.len() == n * values,
+            "{} values in {n} samples",
+            samples.len()
+        );
+        self.prepare(session, n)?;
         let record =
             |p: &ProbePoint| NoiseRecord { a: p.level.a as f32, sigma: p.level.sigma as f32, c_x: 0.0, c_eps: 1.0 };
-        let coefficients = points.iter().flat_map(|p| record(p).values().to_vec()).collect();
-        let time = points.iter().map(|p| p.network_time as f32).collect();
-        session.write(self.images, &padded(samples.to_vec(), chunk * values))?;
-        session.write(self.coefficients, &padded(coefficients, NoiseRecord::LEN * chunk))?;
-        session.write(self.time, &padded(time, chunk))?;
+        let coefficients: Vec<f32> = points.iter().flat_map(|p| record(p).values().to_vec()).collect();
+        let time: Vec<f32> = points.iter().map(|p| p.network_time as f32).collect();
+        session.write(Store::first(self.images, n), samples)?;
+        session.write(Store::first(self.coefficients, n), &coefficients)?;
+        session.write(Store::first(self.time, n), &time)?;
         session.write_i32(self.rng, &rng.words())?;
         if let Some(tensor) = self.labels {
             let mut labels = labels.to_vec();
-            labels.resize(chunk, 0);
-            session.write_i32(tensor, &labels)?;
+            labels.resize(n, 0);
+            session.write_i32(Store::first(tensor, n), &labels)?;
         }
-        let Recorded { program, z, eps, out } = self.recorded.as_mut().expect("a network was loaded");
+        let Recorded { program, z, eps, out } = self.recorded.get_mut(&n).expect("it was recorded");
         session.run(program)?;
-        let mut read = |t: Tensor| -> Result<Vec<f32>> {
-            let mut values = session.read_in(program, t)?;
-            values.truncate(t.numel() / chunk * n);
-            Ok(values)
-        };
+        let mut read = |t: Tensor| session.read_in(program, t);
         Ok(Answers { z: read(*z)?, eps: read(*eps)?, out: read(*out)? })
     }
 }

@@ -10,7 +10,8 @@ use crate::engine::tape::{Backend, Pass};
 use crate::engine::tensor::DType;
 use crate::profile::convolution::{Candidate, compare};
 use crate::profile::{Step, Total, measure, measure_named, random_batch};
-use crate::train::{Config, Trainer};
+use crate::sample::Request;
+use crate::train::{Config, LoadedModel, ModelFile, Trainer};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -152,18 +153,21 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     config.sample.n = n.unwrap_or(config.sample.n).max(1);
     config.train.batch_size = 1;
     config.train.accumulate = 1;
-    let opened = open_device(device)?;
-    let backend = opened.backend();
-    let mut trainer = Trainer::new(opened, &config)?;
-    trainer.sample(config.sample.n, None, &mut |_, _| {})?;
+    config.validate()?;
+    let (opened, plan) = (open_device(device)?, config.sample_plan()?);
+    let (backend, name) = (opened.backend(), opened.name());
+    let mut loaded = LoadedModel::new(&ModelFile::untrained(&config)?, opened)?;
+    let request =
+        Request { guidance: config.sample.guidance, ..Request::new(&plan, config.sample.n, config.sample.seed) };
+    loaded.sample(request, &mut |_, _| {})?;
     let started = Instant::now();
-    trainer.sample(config.sample.n, None, &mut |_, _| {})?;
+    loaded.sample(request, &mut |_, _| {})?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let (n, evaluations) = (config.sample.n as f64, config.sample_plan()?.steps.len());
-    let (name, (fixed, activations)) = (trainer.device_name(), trainer.memory_bytes());
-    let dtype = trainer.config().train.precision.dtype();
-    drop(trainer);
+    let (n, evaluations) = (config.sample.n as f64, plan.steps.len());
+    let ((fixed, activations), resident) = (loaded.memory_bytes(), peak_resident_bytes());
+    drop(loaded);
+    let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
     let ceilings = measure_named(device, dtype)?;
     let flops = n * evaluations as f64 * forward_flops(&config, backend, dtype)? as f64;
     Ok(json!({
@@ -179,6 +183,7 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
         "gflop_per_s": flops / seconds / 1e9,
         "mfu": flops / seconds / 1e12 / ceilings.tflops,
         "peak_bytes": fixed + activations,
+        "peak_resident_bytes": resident,
     }))
 }
 

@@ -172,6 +172,13 @@ impl Store {
         part
     }
 
+    /// The first `n` of what the outermost dimension of a tensor counts, such as images.
+    pub fn first(whole: Tensor, n: usize) -> Tensor {
+        let mut dims = whole.dims();
+        dims[0] = n;
+        Store::slice(whole, 0, &dims)
+    }
+
     /// Size of the region so far.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -76,7 +76,7 @@ pub trait Architecture {
 }
 
 /// A network whose parameters are registered.
-pub trait Module: Debug {
+pub trait Module: Debug + Send + Sync {
     /// Records one evaluation.
     ///
     /// # Shapes

@@ -10,6 +10,7 @@ use super::skip_net::SkipNetConfig;
 use crate::engine::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
 use toml::Table;
 
 /// Declares the architectures: a line each. In files, its name stands in kebab-case.
@@ -133,9 +134,10 @@ impl ModelConfig {
     }
 }
 
-/// A network of any architecture. It predicts what the prediction target names, from a noisy sample and its time.
-#[derive(Debug)]
-pub struct Network(Box<dyn Module>);
+/// A network of any architecture. It predicts what the prediction target names, from a noisy sample and its time. Copies
+/// share what they are made of.
+#[derive(Clone, Debug)]
+pub struct Network(Arc<dyn Module>);
 
 impl Network {
     /// Builds the network and registers its parameters.
@@ -143,7 +145,7 @@ impl Network {
     /// # Errors
     /// A configuration for which no network exists.
     pub fn new(config: &ModelConfig, params: &mut ParamSet) -> Result<Network> {
-        config.architecture().build(params).map(Network)
+        config.architecture().build(params).map(|module| Network(module.into()))
     }
 
     /// Records one evaluation; see [`Module::forward`].

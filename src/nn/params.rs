@@ -208,6 +208,11 @@ impl Weights {
         if self.copy.is_empty() { Ok(()) } else { session.write(self.copy, flat) }
     }
 
+    /// The same values for a network that is only evaluated.
+    pub fn without_gradients(&self) -> Weights {
+        Weights { gradients: Tensor::EMPTY, ..self.clone() }
+    }
+
     /// The parameters to which the values belong.
     pub fn params(&self) -> &ParamSet {
         &self.params

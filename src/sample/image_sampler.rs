@@ -1,4 +1,4 @@
-//! The recorded step of a sampler, and the way of samples through it.
+//! The step of a sampler, recorded for as many samples as go through it together, and the way of samples through it.
 
 use super::request::{Request, Samples, StageView};
 use crate::diffusion::{SamplerStep, guidance};
@@ -10,12 +10,15 @@ use crate::engine::tape::{Backend, Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, Weights};
 use crate::{Error, Result};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// The start of a sample, z_T.
 pub(super) const START: Stream = Stream::new(2);
 
-/// Samples of `values` values each that go through the network together.
+/// Most samples of `values` values each that go through the network together.
 pub fn chunk_images(backend: Backend, values: usize) -> usize {
     match backend {
         _ if values <= 16 => 4096,
@@ -29,46 +32,73 @@ const STAGES: usize = 10;
 /// Rows of it: samples whose way is shown.
 const STAGE_IMAGES: usize = 6;
 
-/// The recorded step, and the tensors that it reads.
-pub struct ImageSampler {
-    /// The samples on their way `[chunk, h, w, c]` f32.
-    pub(super) z: Tensor,
+/// Tensors of a step for some samples.
+#[derive(Clone, Copy)]
+struct StepTensors {
+    /// The samples on their way `[n, h, w, c]` f32.
+    z: Tensor,
     /// Input of the network: `z` in the storage type, twice where guided; `z` itself where that is no different.
     input: Tensor,
-    /// The estimate of the clean samples `[chunk, h, w, c]` f32.
+    /// The estimate of the clean samples `[n, h, w, c]` f32.
     x0: Tensor,
-    /// `[chunk]`, or `[2 chunk]` where guided.
+    /// `[n]`, or `[2 n]` where guided.
     time: Tensor,
     /// Like `time`, where the model is conditional.
     labels: Option<Tensor>,
+}
+
+impl StepTensors {
+    /// The same for the first `n` samples only.
+    fn first(&self, n: usize) -> StepTensors {
+        let seen = n * (self.time.dim(0) / self.z.dim(0));
+        StepTensors {
+            z: Store::first(self.z, n),
+            input: Store::first(self.input, if self.input == self.z { n } else { seen }),
+            x0: Store::first(self.x0, n),
+            time: Store::first(self.time, seen),
+            labels: self.labels.map(|labels| Store::first(labels, seen)),
+        }
+    }
+}
+
+/// The step of a sampler, recorded for as many samples as were asked for.
+pub struct ImageSampler {
+    /// Those of the largest chunk.
+    tensors: StepTensors,
     coefficients: Tensor,
     rng: Tensor,
     noise: StepNoise,
     classes: usize,
     /// The classes, and no class where the model has a label for it.
     class_rows: usize,
-    program: Option<Program>,
+    loaded: Option<(Network, Weights)>,
+    /// By the number of samples.
+    programs: HashMap<usize, Program>,
 }
 
 impl ImageSampler {
-    /// Reserves the tensors for chunks of `chunk` images. A guided sampler evaluates the network twice in a step, with
-    /// the label and without.
+    /// Reserves the tensors for chunks of up to `chunk` images. A guided sampler evaluates the network twice in a step,
+    /// with the label and without.
     pub fn reserve(store: &mut Store, model: &ModelConfig, dtype: DType, chunk: usize, guided: bool) -> ImageSampler {
         let [h, w, c] = model.sample_dims();
         let seen = if guided { 2 * chunk } else { chunk };
         let z = store.tensor(&[chunk, h, w, c], DType::F32);
-        ImageSampler {
+        let tensors = StepTensors {
             z,
             input: if dtype == DType::F32 && !guided { z } else { store.tensor(&[seen, h, w, c], dtype) },
             x0: store.tensor(&[chunk, h, w, c], DType::F32),
             time: store.tensor(&[seen], DType::F32),
             labels: (model.classes() > 0).then(|| store.tensor(&[seen], DType::I32)),
+        };
+        ImageSampler {
+            tensors,
             coefficients: store.tensor(&[SamplerRecord::LEN], DType::F32),
             rng: state_tensor(store),
             noise: StepNoise::OfEach,
             classes: model.classes(),
             class_rows: model.class_rows(),
-            program: None,
+            loaded: None,
+            programs: HashMap::new(),
         }
     }
 
@@ -78,25 +108,42 @@ impl ImageSampler {
         ImageSampler { noise, ..self }
     }
 
-    /// Records the step of a network with these weights.
+    /// Takes a network with these weights.
+    pub fn load(&mut self, network: &Network, weights: &Weights) {
+        self.loaded = Some((network.clone(), weights.without_gradients()));
+        self.programs.clear();
+    }
+
+    /// Records the step for all chunks of `n` samples, of which there are at most two sizes. Drawing does so where it was
+    /// not done before.
     ///
     /// # Errors
     /// When the device has not enough memory.
-    pub fn load(&mut self, session: &mut Session, network: &Network, weights: &Weights) -> Result<()> {
-        let mut weights = weights.clone();
-        weights.gradients = Tensor::EMPTY;
-        let mut tape = Tape::new(session.backend(), self.input.dtype());
-        let out = network.forward(&mut Forward::evaluate(&mut tape, &weights), self.input, self.time, self.labels);
-        let next_input = if self.input == self.z { Tensor::EMPTY } else { self.input };
-        sampler_step(&mut tape, [self.z, next_input, self.x0], out, self.coefficients, self.rng, self.noise);
-        self.program = Some(session.load(tape)?);
+    ///
+    /// # Panics
+    /// If no network was loaded.
+    pub fn prepare(&mut self, session: &mut Session, n: usize) -> Result<()> {
+        let most = self.tensors.z.dim(0);
+        let sizes = [most.min(n), n % most].into_iter().filter(|&size| size > 0);
+        sizes.into_iter().try_for_each(|size| self.record(session, size))
+    }
+
+    fn record(&mut self, session: &mut Session, n: usize) -> Result<()> {
+        let Entry::Vacant(entry) = self.programs.entry(n) else { return Ok(()) };
+        let (network, weights) = self.loaded.as_ref().expect("a network was loaded");
+        let StepTensors { z, input, x0, time, labels } = self.tensors.first(n);
+        let mut tape = Tape::new(session.backend(), input.dtype());
+        let out = network.forward(&mut Forward::evaluate(&mut tape, weights), input, time, labels);
+        let next_input = if input == z { Tensor::EMPTY } else { input };
+        sampler_step(&mut tape, [z, next_input, x0], out, self.coefficients, self.rng, self.noise);
+        entry.insert(session.load(tape)?);
         Ok(())
     }
 
     /// Draws samples; `progress` receives the number of network evaluations that are done, and of all.
     ///
     /// # Errors
-    /// A class that the model does not have, samples that are not finite, or a failure of the device.
+    /// A class that the model does not have, samples that are not finite, too little memory, or a failure of the device.
     ///
     /// # Panics
     /// If no network was loaded.
@@ -107,9 +154,10 @@ impl ImageSampler {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Samples> {
         self.check_class(request)?;
-        let [chunk, h, w, c] = self.dims();
+        self.prepare(session, request.n)?;
+        let [most, h, w, c] = self.dims();
         let (values, steps) = (h * w * c, &request.plan.steps);
-        let (chunks, rows) = (request.n.div_ceil(chunk), request.n.min(STAGE_IMAGES).min(chunk));
+        let (chunks, rows) = (request.n.div_ceil(most), request.n.min(STAGE_IMAGES).min(most));
         let shown = |done: usize| match request.stages {
             [] => done == 0 || is_stage(done, steps.len()),
             stages => stages.contains(&done),
@@ -120,13 +168,16 @@ impl ImageSampler {
             let kept = columns.iter_mut().zip(request.views).filter(|(_, own)| **own == view);
             kept.for_each(|(columns, _)| columns.push(values.to_vec()));
         };
-        let mut images = Vec::with_capacity(chunks * chunk * values);
-        for first in (0..chunks).map(|i| i * chunk) {
-            self.start(session, request, first)?;
+        let mut images = Vec::with_capacity(request.n * values);
+        for chunk in 0..chunks {
+            let (first, evaluated) = (chunk * most, chunk * steps.len());
+            let samples = first..request.n.min(first + most);
+            let StepTensors { z, x0, .. } = self.tensors.first(samples.len());
+            self.start(session, request, &samples)?;
             for done in 0..=steps.len() {
-                let is_shown = first == 0 && shown(done);
+                let is_shown = chunk == 0 && shown(done);
                 if is_shown {
-                    let z = &session.read(self.z)?[..rows * values];
+                    let z = &session.read(z)?[..rows * values];
                     keep(&mut columns, StageView::Sample, z);
                     if done == steps.len() {
                         keep(&mut columns, StageView::Estimate, z);
@@ -136,14 +187,14 @@ impl ImageSampler {
                     return Err(Error::Stopped);
                 }
                 if let Some(step) = steps.get(done) {
-                    self.step(session, request, first, done, step)?;
+                    self.step(session, request, &samples, done, step)?;
                     if is_shown && request.views.contains(&StageView::Estimate) {
-                        keep(&mut columns, StageView::Estimate, &session.read(self.x0)?[..rows * values]);
+                        keep(&mut columns, StageView::Estimate, &session.read(x0)?[..rows * values]);
                     }
-                    progress(first / chunk * steps.len() + done + 1, chunks * steps.len());
+                    progress(evaluated + done + 1, chunks * steps.len());
                 }
             }
-            images.extend(session.read(self.z)?);
+            images.extend(session.read(z)?);
         }
         let of_row = |row: usize| columns.iter().flatten().flat_map(move |column| &column[row * values..][..values]);
         let stages = (0..rows).flat_map(of_row).copied().collect();
@@ -151,8 +202,9 @@ impl ImageSampler {
         Ok(Samples { stages, stage_grid: [rows * columns.len(), columns[0].len()], ..samples })
     }
 
+    /// Dimensions of the largest chunk.
     pub(super) fn dims(&self) -> [usize; 4] {
-        self.z.dims()[..].try_into().expect("images have four dimensions")
+        self.tensors.z.dims()[..].try_into().expect("images have four dimensions")
     }
 
     pub(super) fn check_class(&self, request: Request) -> Result<()> {
@@ -165,26 +217,25 @@ impl ImageSampler {
     }
 
     /// Fills a chunk with the start of its samples: their own part of `request.start`, or noise.
-    pub(super) fn start(&mut self, session: &mut Session, request: Request, first: usize) -> Result<()> {
-        let chunk = self.z.dim(0);
-        let values = self.z.numel() / chunk;
-        let state = RngState { seed: request.seed, step: 0, first_image: first as u32 };
-        let philox = Philox::new(state, START);
-        let mut z = vec![0.0; self.z.numel()];
-        match request.start {
-            Some(start) => {
-                let own = &start[first * values..];
-                let len = own.len().min(z.len());
-                z[..len].copy_from_slice(&own[..len]);
+    pub(super) fn start(&mut self, session: &mut Session, request: Request, samples: &Range<usize>) -> Result<()> {
+        let (first, n) = (samples.start, samples.len());
+        let StepTensors { z, labels, .. } = self.tensors.first(n);
+        let values = z.numel() / n;
+        let philox = Philox::new(RngState { seed: request.seed, step: 0, first_image: first as u32 }, START);
+        let z = match request.start {
+            Some(start) => start[first * values..][..n * values].to_vec(),
+            None => {
+                let mut z = vec![0.0; n * values];
+                z.chunks_exact_mut(values).enumerate().for_each(|(i, z)| {
+                    philox.fill_normal(i as u32, 0, z);
+                    z.iter_mut().for_each(|v| *v *= request.plan.start_scale as f32);
+                });
+                z
             }
-            None => z.chunks_exact_mut(values).enumerate().for_each(|(i, z)| {
-                philox.fill_normal(i as u32, 0, z);
-                z.iter_mut().for_each(|v| *v *= request.plan.start_scale as f32);
-            }),
-        }
+        };
         self.set(session, &z)?;
-        if let Some(labels) = self.labels {
-            let class = |i: usize| match i < chunk {
+        if let Some(labels) = labels {
+            let class = |i: usize| match i < n {
                 true => request.class.unwrap_or((first + i) % self.classes) as i32,
                 false => self.classes as i32,
             };
@@ -193,29 +244,38 @@ impl ImageSampler {
         Ok(())
     }
 
-    /// Puts samples in their place on the way.
-    pub(super) fn set(&mut self, session: &mut Session, z: &[f32]) -> Result<()> {
-        session.write(self.z, z)?;
-        if self.input != self.z {
-            session.write(self.input, &z.repeat(self.input.dim(0) / self.z.dim(0)))?;
+    /// Puts samples `[n, h, w, c]` in their place on the way.
+    pub(super) fn set(&mut self, session: &mut Session, values: &[f32]) -> Result<()> {
+        let whole = &self.tensors.z;
+        let n = values.len() * whole.dim(0) / whole.numel();
+        let StepTensors { z, input, .. } = self.tensors.first(n);
+        session.write(z, values)?;
+        if input != z {
+            session.write(input, &values.repeat(input.dim(0) / n))?;
         }
         Ok(())
+    }
+
+    /// The first `n` samples where they are on the way, `[n, h, w, c]`.
+    pub(super) fn get(&self, session: &mut Session, n: usize) -> Result<Vec<f32>> {
+        session.read(self.tensors.first(n).z)
     }
 
     pub(super) fn step(
         &mut self,
         session: &mut Session,
         request: Request,
-        first: usize,
+        samples: &Range<usize>,
         k: usize,
         step: &SamplerStep,
     ) -> Result<()> {
+        let time = self.tensors.first(samples.len()).time;
         session.write(self.coefficients, record(step, request.guidance).values())?;
-        session.write(self.time, &vec![step.time as f32; self.time.dim(0)])?;
-        let first_image = if self.noise == StepNoise::Shared { 0 } else { first as u32 };
+        session.write(time, &vec![step.time as f32; time.dim(0)])?;
+        let first_image = if self.noise == StepNoise::Shared { 0 } else { samples.start as u32 };
         let rng = RngState { seed: request.seed, step: k as u32, first_image };
         session.write_i32(self.rng, &rng.words())?;
-        session.run(self.program.as_mut().expect("a network was loaded"))
+        session.run(self.programs.get_mut(&samples.len()).expect("it was recorded"))
     }
 }
 
@@ -248,7 +308,7 @@ fn is_stage(step: usize, steps: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::device::Device;
+    use crate::engine::device::{Device, Emu, EmuOptions};
     use crate::train::Config;
     use crate::train::model_file::network;
 
@@ -265,7 +325,7 @@ mod tests {
         let weights = Weights::reserve(&mut store, &params, DType::F32, false);
         let mut sampler = ImageSampler::reserve(&mut store, &config.model, DType::F32, 2, false);
         let mut session = Session::new(Device::Cpu, &store).unwrap();
-        sampler.load(&mut session, &network, &weights).unwrap();
+        sampler.load(&network, &weights);
         let request = Request::new(&plan, 3, 1);
         let samples = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap();
         assert_eq!((samples.dims, samples.stage_grid), ([3, 4, 4, 3], [2, 8]));
@@ -276,6 +336,61 @@ mod tests {
             for (z, got) in z.iter().zip(image) {
                 let want = plan.steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
+            }
+        }
+    }
+
+    /// `n` samples of a network whose layers reach the kernels for images of many sizes and channels, in chunks of up to 16.
+    fn draw(device: Device, dtype: DType, n: usize) -> Vec<Vec<u32>> {
+        let settings = [
+            "model.image_size=8",
+            "model.channels=[64,72]",
+            "model.layers_per_level=1",
+            "model.groups=8",
+            "model.attention_levels=[1]",
+            "sample.sampler=ddpm",
+            "sample.steps=2",
+        ];
+        let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
+        let (network, params) = network(&config).unwrap();
+        let mut store = Store::new();
+        let weights = Weights::reserve(&mut store, &params, dtype, false);
+        let mut sampler = ImageSampler::reserve(&mut store, &config.model, dtype, 16, false);
+        let mut session = Session::new(device, &store).unwrap();
+        // The layers that begin at zero would hide all others.
+        let mut values = vec![0.0; params.flat_len()];
+        Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, START).fill_normal(0, 0, &mut values);
+        weights.write(&mut session, &values.iter().map(|v| 0.05 * v).collect::<Vec<_>>()).unwrap();
+        sampler.load(&network, &weights);
+        let plan = config.sample_plan().unwrap();
+        let samples = sampler.draw(&mut session, Request::new(&plan, n, 7), &mut |_, _| {}).unwrap();
+        assert!(
+            sampler.programs.len() <= 2 && sampler.programs.contains_key(&n.min(16)),
+            "{:?}",
+            sampler.programs.keys()
+        );
+        samples.images.chunks(8 * 8 * 3).map(|image| image.iter().map(|v| v.to_bits()).collect()).collect()
+    }
+
+    #[test]
+    fn a_sample_does_not_depend_on_how_many_are_drawn_with_it() {
+        let all = draw(Device::Cpu, DType::F32, 64);
+        for n in [1, 3, 4, 17] {
+            assert!(draw(Device::Cpu, DType::F32, n) == all[..n], "{n} samples");
+        }
+    }
+
+    #[test]
+    fn a_sample_does_not_depend_on_how_many_a_gpu_draws_with_it() {
+        if Emu::new(EmuOptions::default()).is_err() {
+            crate::skip!("this build has no emulator");
+        }
+        for compute_capability in [(8, 0), (9, 0)] {
+            let options = EmuOptions { compute_capability, ..EmuOptions::default() };
+            let draw = |n| draw(Device::Gpu(Box::new(Emu::new(options).unwrap())), DType::Bf16, n);
+            let all = draw(6);
+            for n in [1, 3, 4] {
+                assert!(draw(n) == all[..n], "{n} samples as {compute_capability:?}");
             }
         }
     }

@@ -57,13 +57,16 @@ impl ImageSampler {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Samples> {
         self.check_class(request)?;
-        let [chunk, h, w, c] = self.dims();
+        self.prepare(session, request.n)?;
+        let [most, h, w, c] = self.dims();
         assert_eq!((known.image.len(), known.drawn.len()), (h * w * c, h * w), "an image of the model's size");
-        let (chunks, evaluations) = (request.n.div_ceil(chunk), walk.evaluations());
-        let mut images = Vec::with_capacity(chunks * chunk * h * w * c);
-        for first in (0..chunks).map(|i| i * chunk) {
-            self.start(session, Request { start: None, ..request }, first)?;
-            let (mut z, mut done, mut is_changed) = (session.read(self.z)?, 0, false);
+        let (chunks, evaluations) = (request.n.div_ceil(most), walk.evaluations());
+        let mut images = Vec::with_capacity(request.n * h * w * c);
+        for chunk in 0..chunks {
+            let first = chunk * most;
+            let samples = first..request.n.min(first + most);
+            self.start(session, Request { start: None, ..request }, &samples)?;
+            let (mut z, mut done, mut is_changed) = (self.get(session, samples.len())?, 0, false);
             for (number, step) in walk.moves().iter().enumerate() {
                 let state = RngState { seed: request.seed, step: number as u32, first_image: first as u32 };
                 match *step {
@@ -71,11 +74,11 @@ impl ImageSampler {
                         if is_changed {
                             self.set(session, &z)?;
                         }
-                        self.step(session, request, first, number, &request.plan.steps[k])?;
-                        z = session.read(self.z)?;
+                        self.step(session, request, &samples, number, &request.plan.steps[k])?;
+                        z = self.get(session, samples.len())?;
                         known.put(&mut z, walk.level(k + 1), Philox::new(state, KNOWN_NOISE));
                         done += 1;
-                        progress(first / chunk * evaluations + done, chunks * evaluations);
+                        progress(chunk * evaluations + done, chunks * evaluations);
                     }
                     Move::Forth { from, to } => {
                         let (by, noise) = (walk.forth(from, to), Philox::new(state, FORTH_NOISE));
@@ -144,8 +147,8 @@ mod tests {
         // Also what starts at zero, so that the output depends on every pixel.
         let values: Vec<f32> = initial_weights(&params, 5).iter().map(|w| w + 0.02).collect();
         weights.write(&mut session, &values).unwrap();
-        sampler.load(&mut session, &network, &weights).unwrap();
-        probe.load(&mut session, &network, &weights, DType::F32).unwrap();
+        sampler.load(&network, &weights);
+        probe.load(&network, &weights, DType::F32);
         Model { config, session, sampler, probe }
     }
 
@@ -225,7 +228,7 @@ mod tests {
             let mut sampler =
                 ImageSampler::reserve(&mut store, &config.model, DType::F32, CHUNK, false).with_noise(noise);
             let mut session = Session::new(Device::Cpu, &store).unwrap();
-            sampler.load(&mut session, &network, &weights).unwrap();
+            sampler.load(&network, &weights);
             let (plan, start) = (config.sample_plan().unwrap(), image().repeat(3));
             let request = Request { start: Some(&start), ..Request::new(&plan, 3, 1) };
             let images = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap().images;

@@ -1,9 +1,10 @@
 //! Drawing samples: from noise, one evaluation of the network and one sampler step after another.
 //!
-//! Sample `i` is a function of the weights, the seed and `i`. Samples are drawn in chunks of one fixed size, the last
-//! one padded, since the rounding of a matrix product may depend on its shape.
+//! Sample `i` is a function of the weights, the seed and `i`: no sum of an evaluation depends on how many samples are
+//! evaluated together. Many are drawn in chunks of one size and what is left over, each with a program of its own size, so
+//! that nothing is computed that was not asked for.
 //!
-//! [`ImageSampler`] has the program of a step. [`mixtures`] of images at a noise level are a start for it, and with [`Known`]
+//! [`ImageSampler`] has the programs of a step. [`mixtures`] of images at a noise level are a start for it, and with [`Known`]
 //! pixels it draws the rest of an image.
 
 mod image_sampler;

@@ -48,14 +48,24 @@ impl LoadedModel {
         let mut probe = Probe::reserve(&mut store, &config.model, chunk);
         let mut session = Session::new(device, &store)?;
         weights.write(&mut session, &model.values)?;
-        sampler.load(&mut session, &model.network, &weights)?;
-        probe.load(&mut session, &model.network, &weights, dtype)?;
+        sampler.load(&model.network, &weights);
+        probe.load(&model.network, &weights, dtype);
         Ok(LoadedModel { process: config.diffusion.process()?, config: config.clone(), session, sampler, probe })
     }
 
     /// The configuration of the model.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The device in words.
+    pub fn device_name(&self) -> String {
+        self.session.device_name()
+    }
+
+    /// Bytes of weights and inputs, and bytes of activations so far: together the peak.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        self.session.memory_bytes()
     }
 
     /// The forward process of the model.
@@ -92,7 +102,7 @@ impl LoadedModel {
         self.sampler.inpaint(&mut self.session, request, known, progress)
     }
 
-    /// Number of samples that [`LoadedModel::ask`] takes at a time.
+    /// Most samples that [`LoadedModel::ask`] takes at a time.
     pub fn chunk(&self) -> usize {
         self.probe.chunk()
     }

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::diffusers_scheduler::{self, Scheduler};
 use super::missing_model;
 use super::openai_model;
+use super::random::initial_weights;
 use super::run_dir::RunDir;
 use crate::files::{replace_file, write_whole};
 use crate::nn::model_folder::{self, ModelFolder};
@@ -118,6 +119,23 @@ impl ModelFile {
         };
         model.config.model.validate().map_err(|e| Error::format(path, e.to_string()))?;
         Ok(model)
+    }
+
+    /// The network of a configuration with the weights that training would begin with.
+    ///
+    /// # Errors
+    /// A configuration for which no network exists.
+    pub fn untrained(config: &Config) -> Result<ModelFile> {
+        let (network, params) = network(config)?;
+        let values = initial_weights(&params, config.train.seed);
+        Ok(ModelFile {
+            config: config.clone(),
+            network,
+            params,
+            values,
+            origin: "untrained weights".into(),
+            notes: Vec::new(),
+        })
     }
 
     /// As [`ModelFile::open`], for a network that is only evaluated: its outputs may be anything.

@@ -106,7 +106,9 @@ impl Trainer {
         let mut session = Session::new(device, &store)?;
         let programs = tapes.try_map(|tape| session.load(tape))?;
         if let Some(sampler) = &mut sampler {
-            sampler.load(&mut session, &network, &tensors.average)?;
+            sampler.load(&network, &tensors.average);
+            let evaluated = if config.train.evaluate_every > 0 { config.train.evaluate_n } else { 0 };
+            [config.sample.n, evaluated].into_iter().try_for_each(|n| sampler.prepare(&mut session, n))?;
         }
         if let Some(validator) = &mut validator {
             validator.load(&mut session, &network, &tensors.weights, dtype)?;

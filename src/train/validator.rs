@@ -34,12 +34,13 @@ impl Validator {
         })
     }
 
-    /// Records the evaluation of a network with these weights.
+    /// Takes a network with these weights, and records its evaluation for whole batches.
     ///
     /// # Errors
     /// Too little memory.
     pub fn load(&mut self, session: &mut Session, network: &Network, weights: &Weights, dtype: DType) -> Result<()> {
-        self.probe.load(session, network, weights, dtype)
+        self.probe.load(network, weights, dtype);
+        self.probe.prepare(session, self.probe.chunk())
     }
 
     /// Mean loss of `n` samples: `batch(first, samples, labels)` fills the buffers with those from `first` on.

@@ -100,8 +100,7 @@ impl Classifier {
             training.run(&mut session, &network, &weights, train, config, progress)?;
         }
 
-        let mut constant = weights.clone();
-        constant.gradients = Tensor::EMPTY;
+        let constant = weights.without_gradients();
         let mut tape = Tape::new(session.backend(), DType::F32);
         let (features, logits) = network.forward(&mut Forward::evaluate(&mut tape, &constant), images);
         tape.keep(features);

@@ -3,6 +3,7 @@
 //! Results do not depend on the number of threads. A sum runs in the order of its reduction index, wherever the task
 //! borders lie, so an image's result does not depend on the batch that it is part of either.
 
+mod few_pixels;
 mod gather;
 mod narrow;
 pub mod tile;
@@ -43,6 +44,9 @@ pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], bias: &[f32], s: &Conv2dShap
     };
     if s.c_out <= narrow::MAX_COLS && s.c_in >= 16 {
         return narrow::product(y, &patches, w, bias, s.c_out);
+    }
+    if few_pixels::suits(patches.rows(), s.c_out) {
+        return few_pixels::product(y, &patches, w, bias, s.c_out);
     }
     scratch(gather::packed_len(patches.depth(), s.c_out), |packed| {
         gather::pack_transposed(packed, w, patches.depth(), s.c_out);

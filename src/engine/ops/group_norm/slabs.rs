@@ -15,16 +15,20 @@ pub(super) struct Slabs {
     pub shared_bytes: usize,
 }
 
+/// Images for which slabs are cut, however many there are: the order in which threads sum an image's pixels must not depend
+/// on the batch that it is part of.
+const BATCH: usize = 128;
+
 impl Slabs {
-    /// A slab is at least a 32-byte sector wide. While there are enough blocks for a large GPU (two for each of 132
-    /// processors), it grows to 64 bytes, and further where an image has too few pixels to give every thread work.
+    /// A slab is at least a 32-byte sector wide. While a batch of [`BATCH`] has enough blocks for a large GPU (two for each
+    /// of 132 processors), it grows to 64 bytes, and further where an image has too few pixels to give every thread work.
     pub fn new(shape: Shape, dtype: DType) -> Slabs {
-        let Shape { n, pixels, c, groups: all, .. } = shape;
+        let Shape { pixels, c, groups: all, .. } = shape;
         let bytes = |groups: usize| groups * (c / all) * dtype.bytes();
         let mut groups = 1;
         while groups < all {
             let narrow = bytes(groups) < 32;
-            let enough_blocks = n * all / (2 * groups) >= 264;
+            let enough_blocks = BATCH * all / (2 * groups) >= 264;
             let wants_work = bytes(groups) < 64 || bytes(groups) * pixels < 32 * 1024;
             if !(narrow || enough_blocks && wants_work) {
                 break;

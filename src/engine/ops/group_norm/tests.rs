@@ -453,8 +453,9 @@ fn slabs_are_wide_enough_and_fill_the_gpu() {
     let slabs = |n, pixels, c, groups, dtype| Slabs::new(Shape { n, pixels, c, groups, silu: true }, dtype);
     let wide = slabs(128, 1024, 128, 32, DType::Bf16);
     assert_eq!((wide.groups, wide.count, wide.threads), (8, 4, 256)); // 64 bytes, 512 blocks
-    let narrow = slabs(1, 1024, 128, 32, DType::Bf16);
-    assert_eq!((narrow.groups, narrow.count), (4, 8)); // 32 bytes, as many blocks as that allows
+    assert_eq!(slabs(1, 1024, 128, 32, DType::Bf16), wide, "the batch does not count");
+    let few = slabs(1, 1024, 128, 4, DType::Bf16);
+    assert_eq!((few.groups, few.count), (1, 4)); // as many blocks as there are groups
     assert_eq!(slabs(2, 15, 33, 3, DType::F32).count, 3);
     assert!(slabs(1, 64, 4096, 1, DType::Bf16).shared_bytes <= 99 * 1024);
 }

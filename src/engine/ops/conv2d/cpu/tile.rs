@@ -20,6 +20,11 @@ pub trait Tiled: Sized {
         Arch::new().dispatch(Tall(self))
     }
 
+    /// Runs with a tile of a single vector of columns, for products that have few.
+    fn slim(self) -> Self::Output {
+        Arch::new().dispatch(Slim(self))
+    }
+
     /// Runs with a tile of fewer rows, of which most numbers of channels are a multiple.
     fn short(self) -> Self::Output {
         Arch::new().dispatch(Short(self))
@@ -34,6 +39,17 @@ impl<T: Tiled> WithSimd for Tall<T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> T::Output {
         if S::REGISTER_COUNT >= 32 { self.0.run::<S, 12, 2>(simd) } else { self.0.run::<S, 6, 2>(simd) }
+    }
+}
+
+struct Slim<T>(T);
+
+impl<T: Tiled> WithSimd for Slim<T> {
+    type Output = T::Output;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+        if S::REGISTER_COUNT >= 32 { self.0.run::<S, 16, 1>(simd) } else { self.0.run::<S, 8, 1>(simd) }
     }
 }
 
@@ -62,6 +78,10 @@ impl TileSize {
 
     pub fn short() -> Self {
         Measure.short()
+    }
+
+    pub fn slim() -> Self {
+        Measure.slim()
     }
 }
 
@@ -165,6 +185,53 @@ pub fn store_vector<S: Simd>(numbers: &mut [f32], vector: S::f32s) {
     match vectors.first_mut() {
         Some(first) => *first = vector,
         None => rest.copy_from_slice(&bytemuck::cast_slice(&[vector])[..rest.len()]),
+    }
+}
+
+/// Writes the transpose of `from [rows][cols]` to `to [cols][rows]`.
+#[inline(always)]
+pub fn transpose(to: &mut [f32], from: &[f32], rows: usize, cols: usize) {
+    if (rows, cols) == (KB, KB) {
+        // Rows of known length pass through registers.
+        let (to, from) = (to.as_chunks_mut::<KB>().0, from.as_chunks::<KB>().0);
+        if let (Some(to), Some(from)) = (to.first_chunk_mut::<KB>(), from.first_chunk::<KB>()) {
+            for (i, row) in from.iter().enumerate() {
+                let row = *row;
+                for (to, number) in to.iter_mut().zip(row) {
+                    to[i] = number;
+                }
+            }
+        }
+        return;
+    }
+    for (j, to) in to[..rows * cols].chunks_exact_mut(rows).enumerate() {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = from[i * cols + j];
+        }
+    }
+}
+
+/// Copies rows of numbers, from number `from` on, to `blocks [k / 16][rows][16]`, as [`rows`] reads its left operand: zeros
+/// follow where a row ends.
+#[inline(always)]
+pub fn pack_rows<'a>(blocks: &mut [f32], rows: usize, from: usize, row: impl Fn(usize) -> &'a [f32]) {
+    for r in 0..rows {
+        let row = row(r);
+        let mut rest = &row[row.len().min(from)..];
+        for block in blocks.chunks_exact_mut(rows * KB) {
+            let block = &mut block[r * KB..][..KB];
+            match rest.split_first_chunk::<KB>() {
+                Some((full, tail)) => {
+                    block.copy_from_slice(full);
+                    rest = tail;
+                }
+                None => {
+                    block[..rest.len()].copy_from_slice(rest);
+                    block[rest.len()..].fill(0.0);
+                    rest = &[];
+                }
+            }
+        }
     }
 }
 

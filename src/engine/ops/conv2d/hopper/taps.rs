@@ -84,6 +84,9 @@ impl Product {
     }
 }
 
+/// Images of a batch whose padding decides if these kernels take a shape.
+const BATCH: usize = 128;
+
 const BLOCKS: [Block; 10] = [
     Block::new(128, 256, 1, ["conv2d_fwd_sm90_128x256", "conv2d_bwd_dx_sm90_128x256"]),
     Block::new(128, 256, 2, ["conv2d_fwd_sm90_128x256_pair", "conv2d_bwd_dx_sm90_128x256_pair"]),
@@ -128,11 +131,15 @@ pub struct TapsPlan {
 }
 
 impl TapsPlan {
-    /// Returns the plan of a pass; `None` if these kernels cannot compute the shape, or it is mostly padding in their tiles.
+    /// Returns the plan of a pass; `None` if these kernels cannot compute the shape, or even a batch of [`BATCH`] images is
+    /// mostly padding in their tiles. The batch at hand does not decide that: all of these kernels add up in the same order,
+    /// others do not, and an image's result must not depend on the batch that it is part of.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
         // The first among equals: the larger tile, a block by itself.
-        let best = TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))?;
-        (!best.is_padding()).then_some(best)
+        let best = |s: &Conv2dShape| {
+            TapsPlan::all(s, dtype, pass).into_iter().min_by_key(|plan| (plan.is_padding(), plan.cycles))
+        };
+        if best(&Conv2dShape { n: BATCH, ..*s })?.is_padding() { None } else { best(s) }
     }
 
     /// Returns the best plan of each kernel.

@@ -25,6 +25,7 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
+use super::few_tiles;
 use super::input::{Input, InputTask};
 use super::{IN, Math, OUT, POINTS, TAPS};
 use crate::engine::ops::conv2d::cpu::tile::{self, TileSize, Tiled};
@@ -80,6 +81,11 @@ impl Conv<'_> {
 
 /// `y = conv(input) + bias`, `y [n, out_h, out_w, cols]`.
 pub fn conv(y: &mut [f32], conv: &Conv) {
+    if let Filters::Forward(w) = conv.filters
+        && few_tiles::suits(conv)
+    {
+        return few_tiles::conv(y, conv, w);
+    }
     let mut bands = split_bands(y, conv);
     if POINTS * conv.depth() * conv.panels() * TileSize::short().cols <= SMALL_FILTERS {
         conv_by_tasks(&mut bands, conv);

@@ -5,11 +5,11 @@ use super::*;
 use crate::engine::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
 use crate::engine::ops::check::{Input, compare, few};
 use crate::engine::ops::concat::join;
+use crate::engine::ops::conv2d::layer::Tile;
 use crate::engine::ops::conv2d::{CONV2D, Conv2dFwd, Layer, cpu};
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{Store, Tensor};
 use half::bf16;
-use std::collections::BTreeMap;
 
 pub fn schedules() -> Vec<EmuOptions> {
     let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
@@ -149,22 +149,22 @@ fn layers(shape: Conv2dShape, blocks: usize) -> Vec<Layer> {
     Plans::all(&shape, DType::Bf16).into_iter().map(layer).collect()
 }
 
-/// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart. Clusters
-/// give the bits of single blocks.
+/// Every kernel that takes the shape: against the CPU; and with addends in every schedule, against sums made apart. All
+/// kernels of the forward pass give the same bits, and all of the input gradient: which of them runs depends on the batch.
 fn check(shape: Conv2dShape, blocks: usize) {
     if Emu::new(EmuOptions::default()).is_err() {
         crate::skip!("this build has no emulator");
     }
     let case = Case::new(shape);
-    let mut bits_of: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+    let mut bits_of: [Option<Vec<f32>>; 2] = [None, None];
     for layer in layers(shape, blocks) {
         let result = case.run(&layer, schedules()[0], false);
         case.compare(&result, &layer);
         let plans = [layer.hopper.fwd, layer.hopper.bwd_dx];
-        for (plan, bits) in plans.into_iter().zip(&result).filter_map(|(plan, bits)| Some((plan?, bits))) {
-            let single = plan.kernel.strip_suffix("_pair").unwrap_or(plan.kernel);
-            let bits_of_single = bits_of.entry(single).or_insert_with(|| bits.clone());
-            assert!(bits_of_single == bits, "{} and {single} give the same bits for {shape:?}", plan.kernel);
+        for ((plan, bits), first) in plans.into_iter().zip(&result).zip(&mut bits_of) {
+            let Some(plan) = plan else { continue };
+            let first = first.get_or_insert_with(|| bits.clone());
+            assert!(first == bits, "{} gives the bits of the others for {shape:?}", plan.kernel);
         }
         let sums = case.add(&result);
         for options in schedules() {
@@ -230,5 +230,21 @@ fn two_tensors_are_convolved_as_one() {
                 assert!(joined == whole, "{layer:?} split at {split} with {options:?}");
             }
         }
+    }
+}
+
+/// Of the kernels for all other devices, too, the batch chooses among those that give the same bits.
+#[test]
+fn tiles_of_both_sizes_give_the_same_bits() {
+    if Emu::new(EmuOptions::default()).is_err() {
+        crate::skip!("this build has no emulator");
+    }
+    for shape in [conv3x3(3, 5, [24, 72]), conv(2, [7, 6], [40, 36], [3, 3], 2)] {
+        let case = Case::new(shape);
+        let [small, large] = [Tile::Small, Tile::Large].map(|tile| {
+            let layer = Layer { fwd: tile, bwd_dx: tile, ..Layer::new(shape, &CONV2D) };
+            case.run(&layer, EmuOptions::default(), false)
+        });
+        assert!(small[..2] == large[..2], "{shape:?}");
     }
 }

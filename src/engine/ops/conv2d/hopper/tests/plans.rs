@@ -109,6 +109,19 @@ fn small_images_share_a_tile() {
     assert_eq!(tile(&Conv2dShape::linear(16384, 256, 256)), PixelTile { columns: 256, images: 1, rows: 1 });
 }
 
+/// The batch decides over tiles, not over whether these kernels run.
+#[test]
+fn one_image_is_planned_as_many_are() {
+    let linear = Conv2dShape::linear(1, 512, 256);
+    for s in [conv3x3(1, 2, [64, 64]), conv3x3(1, 4, [512, 256]), conv(1, [8, 8], [64, 64], [3, 3], 2), linear] {
+        for pass in [Pass::Forward, Pass::InputGradient] {
+            for n in [1, 3, 4, 64, 300] {
+                assert!(TapsPlan::new(&Conv2dShape { n, ..s }, DType::Bf16, pass).is_some(), "{n} images: {s:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn other_kernels_take_the_rest() {
     let none = |s: &Conv2dShape, dtype| assert_eq!(Plans::new(s, dtype), Plans::default(), "{s:?} in {dtype:?}");
@@ -117,7 +130,7 @@ fn other_kernels_take_the_rest() {
     none(&Conv2dShape { c_in: 3, ..s }, DType::Bf16);
     none(&Conv2dShape { c_out: 100, ..s }, DType::Bf16);
     none(&Conv2dShape { stride: 4, ..s }, DType::Bf16);
-    none(&conv3x3(1, 2, [64, 64]), DType::Bf16);
+    none(&conv3x3(128, 4, [40, 40]), DType::Bf16);
     let strided = conv(128, [32, 32], [128, 128], [1, 1], 2);
     assert_eq!(TapsPlan::new(&strided, DType::Bf16, Pass::InputGradient), None, "phases without a tap");
 }
