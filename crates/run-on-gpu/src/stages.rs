@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(allowance(seconds(3), seconds(1), false), None);
     }
 
-    /// What docs/GPU.md says: a GPU's fifteen minutes, of which each call spends two on its machine's start at most.
+    /// The table of docs/GPU.md: two minutes until the machine has started, five of a first call, eight of a second.
     #[test]
     fn two_calls_fit_fifteen_minutes() {
         let call = |budget: u64, finished: &[&str]| {

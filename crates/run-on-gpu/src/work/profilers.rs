@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-/// What the tools print where a machine does not let them do their work. It says nothing of the program.
+/// Words of tools that a machine does not let do their work, which says nothing of the program.
 const REFUSALS: [&str; 4] =
     ["LibraryNotLoaded", "Device not supported", "ERR_NVGPUCTRPERM", "Profiling is not supported"];
 
