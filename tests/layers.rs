@@ -75,6 +75,11 @@ const PRINTERS: &[&str] = &[
     "crates/run-on-gpu/",
 ];
 
+/// Who opens the emulator: its device, the harness, and tests of the emulator itself. Other tests ask the harness, which
+/// knows on which devices they are wanted.
+const EMULATORS: &[&str] =
+    &["src/engine/device/", "src/engine/ops/check/targets.rs", "tests/emulator.rs", "tests/emu/", "tests/wrappers.rs"];
+
 /// How no documentation begins: a sentence that stands alone on an index page starts with a verb or a noun.
 const OPENINGS: &[&str] = &["What", "Whether", "Of", "That", "Those"];
 
@@ -256,6 +261,14 @@ pub fn float_atomics(house: &House) -> BTreeSet<String> {
     found
 }
 
+/// Files outside of [`EMULATORS`] that open the emulator.
+pub fn opened_emulators(house: &House) -> BTreeSet<String> {
+    let elsewhere = house.rust.values().filter(|source| !EMULATORS.iter().any(|place| source.path.starts_with(place)));
+    let opens = |tokens: &[String]| tokens.windows(3).any(|w| w == ["Emu", "::", "new"]);
+    let found = elsewhere.filter(|source| opens(&source.tokens) || opens(&source.test_tokens));
+    found.map(|source| format!("{} opens the emulator by itself", source.path)).collect()
+}
+
 /// Kernel files without the op file of their name, where the mathematics and the launches stand: in the room of the ops, or
 /// in that of the tape, whose own ops add gradients up.
 pub fn unpaired_kernels(house: &House) -> BTreeSet<String> {
@@ -329,6 +342,7 @@ const RULES: &[(&str, Rule)] = &[
     ("unsafe", unsafe_code),
     ("print", prints),
     ("return", silent_returns),
+    ("emulator", opened_emulators),
     ("atomic", float_atomics),
     ("kernel", unpaired_kernels),
     ("opening", openings),
@@ -391,6 +405,11 @@ fn only_cli_prints() {
 #[test]
 fn no_test_returns_early() {
     hold(silent_returns);
+}
+
+#[test]
+fn tests_ask_the_harness_for_the_emulator() {
+    hold(opened_emulators);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! they lower. The networks together use every op that training uses.
 
 use ddpm::diffusion::{ImageCoefficients, LossWeighting, PredictionTarget, Process, Reduction, Schedule};
-use ddpm::engine::device::{Capability, Device};
+use ddpm::engine::device::Device;
 use ddpm::engine::ops::adam::AdamHyper;
-use ddpm::engine::ops::check::{few, hopper_targets, targets};
+use ddpm::engine::ops::check::{NO_HOPPER, few, hopper_devices, targets};
 use ddpm::engine::ops::records::{AdamRecord, NoiseRecord};
 use ddpm::engine::random::{Philox, RngState, Stream};
 use ddpm::engine::tape::{Session, Tape};
@@ -255,11 +255,12 @@ fn hopper_takes_the_steps_of_the_cpu() {
     });
     let steps = Steps::Varied(20);
     let cpu = train(&model, Device::Cpu, DType::F32, steps);
-    let gpus = targets()
-        .into_iter()
-        .filter(|target| target.dtype == DType::Bf16 && target.open().backend().capability() == Capability::Hopper);
-    // The emulator in the schedule that hides least; the kernels' own tests try the others.
-    for target in hopper_targets().pop().into_iter().chain(gpus) {
+    let devices = hopper_devices();
+    if devices.is_empty() {
+        ddpm::skip!("{NO_HOPPER}");
+    }
+    // The emulator in the order that hides least; the kernels' own tests try the others.
+    for target in devices.iter().map(|orders| &orders[0]) {
         let hopper = train(&model, target.open(), target.dtype, steps);
         for pass in ["conv2d_fwd_sm90", "conv2d_bwd_dx_sm90", "conv2d_bwd_dw_sm90"] {
             assert!(hopper.kernels.iter().any(|kernel| kernel.starts_with(pass)), "no {pass} on {}", target.name);

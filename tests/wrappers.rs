@@ -1,313 +1,46 @@
 //! The wrappers of single instructions, and the functions that must agree on every device, on the emulator and on a GPU:
 //! against plain arithmetic, and the emulator against what a GPU gave (`tests/golden/wrappers.txt`).
 //!
-//! `DDPM_WRITE_GOLDEN=FILE` writes that file, from a GPU alone.
+//! `DDPM_WRITE_GOLDEN=FILE` writes that file, from a GPU alone. All cases are run before a test fails.
 
+#[path = "wrappers/case.rs"]
+mod case;
+#[path = "wrappers/golden.rs"]
+mod golden;
 #[path = "wrappers/hopper.rs"]
 mod hopper;
+#[path = "wrappers/instructions.rs"]
+mod instructions;
 mod launch;
+#[path = "wrappers/processes.rs"]
+mod processes;
 
+use case::{Case, words_of};
 use ddpm::engine::device::{Capability, Cuda, Driver, Emu, EmuOptions};
-use ddpm::engine::ops::check::{has_gpu, is_wanted};
-use ddpm::engine::random::philox4x32;
-use half::bf16;
-use launch::Operand::{In, Int, Out, Words};
-use launch::{Launch, bf16_pairs, schedules};
-use std::collections::BTreeMap;
-use std::f64::consts::PI;
-use std::fmt::Write;
-
-/// Expected result of a kernel.
-enum Want {
-    Bits(Vec<u32>),
-    /// Floats: values and how far from them is allowed.
-    Near(Vec<(f64, f64)>),
-}
-
-/// Runs a kernel and returns what it wrote.
-type Run = dyn Fn(&dyn Driver) -> Vec<u32>;
-
-/// One kernel on fixed data.
-struct Case {
-    name: String,
-    run: Box<Run>,
-    want: Want,
-    /// True if every device gives the same bits.
-    exact: bool,
-}
-
-impl Case {
-    fn bits(name: impl Into<String>, want: Vec<u32>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
-        Case { name: name.into(), run: Box::new(run), want: Want::Bits(want), exact: true }
-    }
-
-    fn near(name: impl Into<String>, want: Vec<(f64, f64)>, run: impl Fn(&dyn Driver) -> Vec<u32> + 'static) -> Case {
-        Case { name: name.into(), run: Box::new(run), want: Want::Near(want), exact: false }
-    }
-
-    /// Panics unless the words are what arithmetic says.
-    fn check(&self, place: &str, words: &[u32]) {
-        match &self.want {
-            Want::Bits(want) => assert!(words == want, "{} on {place}: {words:x?} instead of {want:x?}", self.name),
-            Want::Near(want) => {
-                assert_eq!(words.len(), want.len(), "{} on {place}", self.name);
-                for (i, (&word, &(want, bound))) in words.iter().zip(want).enumerate() {
-                    let got = f32::from_bits(word);
-                    let error = (f64::from(got) - want).abs();
-                    assert!(
-                        error <= bound,
-                        "{} on {place}: [{i}] is {got} instead of {want} +- {bound:.1e}",
-                        self.name
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// One launch of a kernel whose first operand is its only output.
-fn words_of(driver: &dyn Driver, launch: Launch) -> Vec<u32> {
-    launch.run_on(driver).unwrap_or_else(|e| panic!("{e}")).swap_remove(0)
-}
-
-/// Random words, other ones for each `stream`.
-fn random_words(stream: u32, n: usize) -> Vec<u32> {
-    let block = |i: u32| philox4x32([i, 0, 0, stream], [0x5eed, 0]);
-    (0..n.div_ceil(4) as u32).flat_map(block).take(n).collect()
-}
-
-/// Random numbers in [low, high).
-fn random_floats(stream: u32, n: usize, low: f32, high: f32) -> Vec<f32> {
-    random_words(stream, n).into_iter().map(|w| low + (high - low) * (w >> 8) as f32 / (1 << 24) as f32).collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|v| v.to_bits()).collect()
-}
-
-/// Two bf16 values as one word, the first in its low half.
-fn pair(low: f32, high: f32) -> u32 {
-    bf16_pairs(&[low, high])[0]
-}
-
-/// A random product that rounds at every step.
-fn mma() -> Case {
-    let round = |v: f32| bf16::from_f32(v).to_f32();
-    let a: Vec<f32> = random_floats(1, 256, -2.0, 2.0).into_iter().map(round).collect(); // [16, 16]
-    let b: Vec<f32> = random_floats(2, 128, -2.0, 2.0).into_iter().map(round).collect(); // [16, 8]
-    let c = random_floats(3, 128, -4.0, 4.0); // [16, 8]
-    let lanes = || (0..32).map(|lane| (lane / 4, lane % 4));
-    let at_a = |(g, t): (usize, usize), i: usize| (g + 8 * (i % 2)) * 16 + 2 * t + 8 * (i / 2);
-    let at_b = |(g, t): (usize, usize), i: usize| (2 * t + 8 * i) * 8 + g;
-    let at_d = |(g, t): (usize, usize), i: usize| (g + 8 * (i / 2)) * 8 + 2 * t + i % 2;
-    let a_fragments: Vec<u32> =
-        lanes().flat_map(|l| (0..4).map(move |i| at_a(l, i))).map(|p| pair(a[p], a[p + 1])).collect();
-    let b_fragments: Vec<u32> =
-        lanes().flat_map(|l| (0..2).map(move |i| at_b(l, i))).map(|p| pair(b[p], b[p + 8])).collect();
-    let places: Vec<usize> = lanes().flat_map(|l| (0..4).map(move |i| at_d(l, i))).collect();
-    // Products are exact in f32. A tensor core aligns the terms of a sum to the largest and cuts off what lies below its
-    // last place; 17 terms cannot lose more than this.
-    let want = |&place: &usize| {
-        let terms = (0..16).map(|k| f64::from(a[place / 8 * 16 + k]) * f64::from(b[k * 8 + place % 8]));
-        let terms: Vec<f64> = terms.chain([f64::from(c[place])]).collect();
-        (terms.iter().sum(), 2f64.powi(-20) * terms.iter().map(|t| t.abs()).sum::<f64>())
-    };
-    let want = places.iter().map(want).collect();
-    let c_fragments: Vec<f32> = places.iter().map(|&p| c[p]).collect();
-    Case::near("mma", want, move |driver| {
-        let operands = [Out(128), Words(&a_fragments), Words(&b_fragments), In(&c_fragments)];
-        words_of(driver, Launch { kernel: "wrapper_mma", grid: 1, block: 32, smem_bytes: 0, operands: &operands })
-    })
-}
-
-/// Copies, fragments and products together, on numbers whose sums are exact.
-fn products() -> [Case; 2] {
-    // Multiples of 1/8 below 64 are exact in bf16, and so are their products and sums in f32.
-    let a: Vec<f32> = (0..256).map(|i| ((i * 29) % 97) as f32 / 8.0 - 6.0).collect();
-    let b: Vec<f32> = (0..128).map(|i| ((i * 53) % 89) as f32 / 8.0 - 5.0).collect(); // [16, 8]
-    let b_columns: Vec<f32> = (0..128).map(|i| b[i % 16 * 8 + i / 16]).collect();
-    let product = |i: usize| (0..16).map(|k| a[i / 8 * 16 + k] * b[k * 8 + i % 8]).sum::<f32>().to_bits();
-    let want: Vec<u32> = (0..128).map(product).collect();
-    [("product", "wrapper_product", bf16_pairs(&b_columns)), ("product_trans", "wrapper_product_trans", bf16_pairs(&b))]
-        .map(|(name, kernel, b)| {
-            let a = bf16_pairs(&a);
-            Case::bits(name, want.clone(), move |driver| {
-                let operands = [Out(128), Words(&a), Words(&b)];
-                words_of(driver, Launch { kernel, grid: 1, block: 32, smem_bytes: 1024, operands: &operands })
-            })
-        })
-}
-
-fn matrix_loads() -> [Case; 2] {
-    let rows = random_words(4, 128); // [32, 4]: 32 rows of 8 elements of 16 bits
-    let element = |row: usize, column: usize| rows[row * 4 + column / 2] >> (16 * (column % 2)) & 0xffff;
-    let received = |f: &dyn Fn(usize, usize, usize) -> u32| -> Vec<u32> {
-        (0..128).map(|i| f(i % 4 * 8, i / 16, i / 4 % 4)).collect() // first row of matrix i % 4; g, t of lane i / 4
-    };
-    let plain = received(&|first, g, t| rows[(first + g) * 4 + t]);
-    let transposed = received(&|first, g, t| element(first + 2 * t, g) | element(first + 2 * t + 1, g) << 16);
-    [("ldmatrix", "wrapper_ldmatrix", plain), ("ldmatrix_trans", "wrapper_ldmatrix_trans", transposed)].map(
-        |(name, kernel, want)| {
-            let rows = rows.clone();
-            Case::bits(name, want, move |driver| {
-                let operands = [Out(128), Words(&rows)];
-                words_of(driver, Launch { kernel, grid: 1, block: 32, smem_bytes: 1024, operands: &operands })
-            })
-        },
-    )
-}
-
-fn copies() -> [Case; 2] {
-    [("cp_async_16", "wrapper_cp_async_16", 4), ("cp_async_4", "wrapper_cp_async_4", 1)].map(|(name, kernel, words)| {
-        let x = random_words(5, 2 * 64 * words);
-        let copied = |i: usize| {
-            let (group, thread, word) = (i / (64 * words), 63 - i / words % 64, i % words);
-            if thread % 3 == 0 { 0 } else { x[(group * 64 + thread) * words + word] }
-        };
-        Case::bits(name, (0..x.len()).map(copied).collect(), move |driver| {
-            let (operands, smem_bytes) = ([Out(x.len()), Words(&x)], 4 * x.len() as u32);
-            words_of(driver, Launch { kernel, grid: 1, block: 64, smem_bytes, operands: &operands })
-        })
-    })
-}
-
-fn warps() -> [Case; 2] {
-    let barrier = |driver: &dyn Driver| {
-        let operands = [Out(1), Int(9)];
-        words_of(
-            driver,
-            Launch { kernel: "wrapper_named_barrier", grid: 1, block: 64, smem_bytes: 4, operands: &operands },
-        )
-    };
-    let warp = |driver: &dyn Driver| {
-        words_of(driver, Launch { kernel: "wrapper_warp", grid: 2, block: 64, smem_bytes: 0, operands: &[Out(128)] })
-    };
-    [Case::bits("named_barrier", bits(&[36.0]), barrier), Case::bits("warp", vec![0; 128], warp)]
-}
-
-fn philox() -> Case {
-    // Known answers of Random123, the authors' implementation; then random counters.
-    let ones = 0xffff_ffff;
-    let published: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
-        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
-        ([ones; 4], [ones; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
-        (
-            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-            [0xa409_3822, 0x299f_31d0],
-            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
-        ),
-    ];
-    let random =
-        random_words(6, 6 * 37).chunks(6).map(|w| ([w[0], w[1], w[2], w[3]], [w[4], w[5]])).collect::<Vec<_>>();
-    let random = random.into_iter().map(|(counter, key)| (counter, key, philox4x32(counter, key)));
-    let rows: Vec<_> = published.into_iter().chain(random).collect();
-    let counters: Vec<u32> = rows.iter().flat_map(|row| row.0).collect();
-    let keys: Vec<u32> = rows.iter().flat_map(|row| row.1).collect();
-    let n = rows.len();
-    Case::bits("philox", rows.iter().flat_map(|row| row.2).collect(), move |driver| {
-        let operands = [Out(4 * n), Words(&counters), Words(&keys), Int(n as i32)];
-        words_of(driver, Launch { kernel: "wrapper_philox", grid: 2, block: 32, smem_bytes: 0, operands: &operands })
-    })
-}
-
-/// Seed (low, high), step and first image of the normals.
-const RNG: [u32; 4] = [7, 9, 2, 0];
-
-/// Box-Muller in f64, from the words that the kernel draws.
-fn exact_normals(n: usize) -> Vec<f64> {
-    let words = (0..n as u32 / 4).flat_map(|quad| philox4x32([quad, RNG[3], RNG[2], 0], [RNG[0], RNG[1]]));
-    let uniform = |word: u32| f64::from((((word >> 8) as f32 + 0.5) / (1 << 24) as f32).min(1.0 - f32::EPSILON / 2.0));
-    let words: Vec<u32> = words.collect();
-    let normals = words.chunks(2).flat_map(|pair| {
-        let (radius, angle) = ((-2.0 * uniform(pair[0]).ln()).sqrt(), 2.0 * PI * uniform(pair[1]));
-        [radius * angle.cos(), radius * angle.sin()]
-    });
-    normals.collect()
-}
-
-fn normals(driver: &dyn Driver, n: usize) -> Vec<u32> {
-    let (grid, operands) = ((n / 1024) as u32, [Out(n), Words(&RNG)]);
-    words_of(driver, Launch { kernel: "wrapper_normal", grid, block: 256, smem_bytes: 0, operands: &operands })
-}
-
-/// Cases with the same bits on every device, since they are built from correctly rounded operations alone.
-fn polynomials() -> [Case; 3] {
-    const N: usize = 256;
-    // Half of them between 0 and 1, half anywhere among the normal numbers.
-    let near = random_floats(7, N / 2, 1e-6, 1.0).into_iter();
-    let anywhere =
-        random_words(8, N / 2).into_iter().map(|w| f32::from_bits((w & 0x7fff_ffff).clamp(1 << 23, 0x7f7f_ffff)));
-    let x: Vec<f32> = near.chain(anywhere).collect();
-    let log = x.iter().map(|&x| f64::from(x).ln()).map(|y| (y, ulps(2.0, y))).collect();
-    let turns = random_floats(9, N, 0.0, 1.0);
-    let angles = turns.iter().map(|&u| 2.0 * PI * f64::from(u));
-    let sin_cos = angles.flat_map(|angle| [angle.sin(), angle.cos()]).map(|y| (y, 1.5e-7)).collect();
-    let unary = |kernel: &'static str, x: Vec<f32>, outputs: usize| {
-        move |driver: &dyn Driver| {
-            let operands = [Out(outputs * x.len()), In(&x), Int(x.len() as i32)];
-            let grid = x.len().div_ceil(32) as u32;
-            words_of(driver, Launch { kernel, grid, block: 32, smem_bytes: 0, operands: &operands })
-        }
-    };
-    let normal = exact_normals(1024).into_iter().map(|z| (z, 1e-6 * (1.0 + z.abs()))).collect();
-    [
-        Case { exact: true, ..Case::near("log", log, unary("wrapper_log", x, 1)) },
-        Case { exact: true, ..Case::near("sin_cos", sin_cos, unary("wrapper_sin_cos", turns, 2)) },
-        Case { exact: true, ..Case::near("normal", normal, |driver| normals(driver, 1024)) },
-    ]
-}
-
-/// So many units in the last place of an f32.
-fn ulps(count: f64, y: f64) -> f64 {
-    count * f64::from(f32::EPSILON) * y.abs()
-}
-
-/// The bounds are those of the CUDA C++ programming guide, and for the logistic function what follows from them.
-fn exponentials() -> Case {
-    let x = random_floats(10, 256, -20.0, 20.0);
-    let fast = |x: f64| 2.0 + (1.173 * x).abs().floor();
-    let functions: [&dyn Fn(f64) -> (f64, f64); 5] = [
-        &|x| (x.exp(), ulps(fast(x), x.exp())),
-        &|x| (x.exp(), ulps(2.0, x.exp())),
-        &|x| (x.exp2(), ulps(2.0, x.exp2())),
-        &|x| (1.0 / (1.0 + (-x).exp()), ulps(4.0 + fast(x), 1.0 / (1.0 + (-x).exp()))),
-        &|x| (x.exp2(), ulps(2.0, x.exp2())),
-    ];
-    let want = functions.iter().flat_map(|f| x.iter().map(|&x| f(f64::from(x)))).collect();
-    Case::near("exp", want, move |driver| {
-        let operands = [Out(5 * x.len()), In(&x), Int(x.len() as i32)];
-        words_of(driver, Launch { kernel: "wrapper_exp", grid: 8, block: 32, smem_bytes: 0, operands: &operands })
-    })
-}
-
-fn cases() -> Vec<Case> {
-    let mut cases = vec![mma(), philox(), exponentials()];
-    cases.extend(products());
-    cases.extend(matrix_loads());
-    cases.extend(copies());
-    cases.extend(warps());
-    cases.extend(polynomials());
-    cases
-}
+use ddpm::engine::ops::check::{has_gpu, is_wanted, witnessed};
+use golden::{golden, recorded};
+use instructions::{exact_normals, normals};
+use launch::Operand::Out;
+use launch::{Launch, schedules};
+use std::fs;
+use std::time::Duration;
 
 fn gpu() -> Option<Box<dyn Driver>> {
-    has_gpu().then(|| Box::new(Cuda::new(0).expect("it answered before")) as Box<dyn Driver>)
+    has_gpu().then(|| witnessed(Box::new(Cuda::new(0).expect("it answered before")), "cuda"))
 }
 
-/// The emulator as the newest GPU that it can be, under some schedules, where tests run on it; and a GPU where there is one.
-fn drivers(schedules: impl Iterator<Item = EmuOptions>) -> Vec<Box<dyn Driver>> {
+/// The emulator as the newest GPU that it can be, under some schedules, where tests run on it.
+fn emulators(schedules: impl Iterator<Item = EmuOptions>) -> Vec<Box<dyn Driver>> {
     let newest = schedules.filter(|_| is_wanted("emu")).map(|o| EmuOptions { compute_capability: (9, 0), ..o });
-    let emulators = newest.filter_map(|options| Emu::new(options).ok()).map(|emu| Box::new(emu) as Box<dyn Driver>);
-    let drivers: Vec<_> = emulators.chain(gpu()).collect();
-    if drivers.is_empty() {
-        println!("skipped: neither the emulator nor a GPU is here, or none is asked for");
-    }
-    drivers
+    newest.filter_map(|options| Emu::new(options).ok()).map(|emu| witnessed(Box::new(emu), "emu")).collect()
 }
+
+/// Reason to skip a test where neither the emulator nor a GPU is.
+const NO_DEVICE: &str = "neither the emulator nor a GPU is here, or none is asked for";
 
 /// Cases that a device can run.
 fn cases_for(driver: &dyn Driver) -> Vec<Case> {
-    let mut cases = cases();
+    let mut cases = instructions::cases();
     if Capability::of(driver.compute_capability()) == Capability::Hopper {
         cases.extend(hopper::cases());
     }
@@ -318,20 +51,107 @@ fn cases_for(driver: &dyn Driver) -> Vec<Case> {
 fn wrappers_do_what_arithmetic_says() {
     // ThreadSanitizer sees a race in any order, and is slow.
     let enough = if cfg!(ddpm_emu_sanitize = "thread") { 2 } else { usize::MAX };
-    for driver in drivers(schedules().take(enough)) {
+    let emulators = emulators(schedules().take(enough));
+    let golden = std::env::var_os("DDPM_WRITE_GOLDEN");
+    assert!(golden.is_none() || has_gpu(), "DDPM_WRITE_GOLDEN is for a GPU: the emulator is not compared with itself");
+    if emulators.is_empty() && !has_gpu() {
+        ddpm::skip!("{NO_DEVICE}");
+    }
+    let mut failures = Vec::new();
+    for driver in &emulators {
         for case in cases_for(driver.as_ref()) {
-            case.check(&driver.name(), &(case.run)(driver.as_ref()));
+            let failure = match (case.run)(driver.as_ref()) {
+                Ok(words) => case.mismatch(&words),
+                Err(error) => Some(error.to_string()),
+            };
+            failures.extend(failure.map(|failure| format!("{} on {}: {failure}", case.name, driver.name())));
         }
     }
+    if let Some(gpu) = gpu() {
+        if let Some(file) = &golden {
+            let (major, minor) = gpu.compute_capability();
+            fs::write(file, golden::header(&format!("{}, compute capability {major}.{minor}", gpu.name()))).unwrap();
+        }
+        let on_gpu = processes::run("cases_of_a_gpu", golden.as_deref());
+        failures.extend(on_gpu.into_iter().map(|failure| format!("{failure} on {}", gpu.name())));
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+#[ignore = "a part of wrappers_do_what_arithmetic_says, in processes of its own"]
+fn cases_of_a_gpu() {
+    let gpu = gpu().expect("a GPU that is asked for");
+    let cases = cases_for(gpu.as_ref());
+    processes::child("wrappers_do_what_arithmetic_says", gpu, cases, Duration::from_secs(5));
+}
+
+/// A belief that is wrong, a context that is lost, a barrier that is never completed: the other cases are run all the same.
+#[test]
+fn what_becomes_of_one_case_hides_no_other() {
+    if emulators([EmuOptions::default()].into_iter()).is_empty() {
+        ddpm::skip!("no emulator is here, or none is asked for");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("golden");
+    let failures = processes::run("planted_cases", Some(file.as_os_str()));
+    let beginnings = [
+        "wrong: 1 of 128 words are wrong: [7] is 0 instead of 1",
+        "fails: device emu: kernel no_such_kernel",
+        "panics: it panicked",
+        "hangs: it does not end within",
+        "aborts: its process ended by itself",
+    ];
+    assert_eq!(failures.len(), beginnings.len(), "{failures:?}");
+    for (failure, beginning) in failures.iter().zip(beginnings) {
+        assert!(failure.starts_with(beginning), "{failure}");
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let mut names: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+    names.dedup();
+    assert_eq!(names, ["first", "wrong", "between", "last"]);
+}
+
+#[test]
+#[ignore = "a part of what_becomes_of_one_case_hides_no_other, in processes of its own"]
+fn planted_cases() {
+    let of = |kernel| {
+        move |driver: &dyn Driver| {
+            words_of(driver, Launch { kernel, grid: 2, block: 64, smem_bytes: 0, operands: &[Out(128)] })
+        }
+    };
+    let right = |name: &str| Case::bits(name, vec![0; 128], of("wrapper_warp"));
+    let mut wrong = vec![0; 128];
+    wrong[7] = 1;
+    let cases = vec![
+        right("first"),
+        Case::bits("wrong", wrong, of("wrapper_warp")),
+        Case::bits("fails", vec![], of("no_such_kernel")),
+        right("between"),
+        Case::bits("panics", vec![], |_| panic!("as planted")),
+        Case::bits("hangs", vec![], |_| {
+            loop {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+        }),
+        Case::bits("aborts", vec![], |_| std::process::abort()),
+        right("last"),
+    ];
+    let emulator = emulators([EmuOptions::default()].into_iter()).remove(0);
+    processes::child("planted", emulator, cases, Duration::from_secs(10));
 }
 
 #[test]
 fn many_normals_are_accurate_and_normal() {
     const N: usize = 1 << 18;
     let exact = exact_normals(N);
-    for driver in drivers([EmuOptions::default()].into_iter()) {
-        let normals: Vec<f64> =
-            normals(driver.as_ref(), N).into_iter().map(|word| f64::from(f32::from_bits(word))).collect();
+    let drivers: Vec<_> = emulators([EmuOptions::default()].into_iter()).into_iter().chain(gpu()).collect();
+    if drivers.is_empty() {
+        ddpm::skip!("{NO_DEVICE}");
+    }
+    for driver in drivers {
+        let words = normals(driver.as_ref(), N).unwrap();
+        let normals: Vec<f64> = words.into_iter().map(|word| f64::from(f32::from_bits(word))).collect();
         for (got, want) in normals.iter().zip(&exact) {
             assert!((got - want).abs() <= 1e-6 * (1.0 + want.abs()), "{got} for {want} on {}", driver.name());
         }
@@ -345,73 +165,32 @@ fn many_normals_are_accurate_and_normal() {
     }
 }
 
-/// Results of a GPU by the name of the case.
-fn golden(text: &str) -> BTreeMap<&str, Vec<u32>> {
-    let mut golden: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (name, words) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?}: wanted `name: words`"));
-        let words = words.split(' ').map(|word| u32::from_str_radix(word, 16).unwrap());
-        golden.entry(name).or_default().extend(words);
-    }
-    golden
-}
-
-/// Form of a result in the golden file: all words, or the number and a checksum of many.
-fn recorded(words: &[u32]) -> Vec<u32> {
-    match words.len() {
-        0..=1024 => words.to_vec(),
-        n => vec![n as u32, crc32c::crc32c(bytemuck::cast_slice(words))],
-    }
-}
-
 #[test]
 fn the_emulator_gives_what_a_gpu_gave() {
-    let cases = cases().into_iter().chain(hopper::cases()).collect::<Vec<_>>();
+    let cases = instructions::cases().into_iter().chain(hopper::cases()).collect::<Vec<_>>();
     let golden = golden(include_str!("golden/wrappers.txt"));
     for name in golden.keys() {
         assert!(cases.iter().any(|case| case.name == *name), "tests/golden/wrappers.txt has {name}, which no case is");
     }
-    let drivers = drivers([EmuOptions::default()].into_iter());
+    let drivers: Vec<_> = emulators([EmuOptions::default()].into_iter()).into_iter().chain(gpu()).collect();
+    let mut failures = Vec::new();
     for case in &cases {
         let Some(want) = golden.get(case.name.as_str()) else {
-            println!("skipped: no GPU has run {} yet", case.name);
+            println!("not compared: no GPU has run {} yet", case.name);
             continue;
         };
         if !case.exact {
-            case.check("the GPU of the golden file", want);
+            failures.extend(case.mismatch(want).map(|failure| format!("{} of the golden file: {failure}", case.name)));
             continue;
         }
         for driver in &drivers {
             if cases_for(driver.as_ref()).iter().any(|other| other.name == case.name) {
-                let got = recorded(&(case.run)(driver.as_ref()));
-                assert!(got == *want, "{} on {}: {got:x?} instead of {want:x?}", case.name, driver.name());
+                let got = (case.run)(driver.as_ref()).map(|words| recorded(&words));
+                if !got.as_ref().is_ok_and(|got| got == want) {
+                    failures.push(format!("{} on {}: {got:x?} instead of {want:x?}", case.name, driver.name()));
+                }
             }
         }
     }
-}
-
-#[test]
-fn a_gpu_writes_the_golden_file() {
-    if let Ok(path) = std::env::var("DDPM_WRITE_GOLDEN") {
-        write_golden(&path);
-    }
-}
-
-fn write_golden(path: &str) {
-    let gpu = gpu().expect("DDPM_WRITE_GOLDEN needs a GPU: the emulator must not be compared with itself");
-    let (major, minor) = gpu.compute_capability();
-    let mut text = String::from(
-        "# What the kernels of kernels/self_test/ gave on a GPU, as words in hexadecimal. tests/wrappers.rs reads it, and \
-         writes it\n# on a GPU when DDPM_WRITE_GOLDEN names the file.\n",
-    );
-    writeln!(text, "# {}, compute capability {major}.{minor}", gpu.name()).unwrap();
-    for case in cases_for(gpu.as_ref()) {
-        let words = (case.run)(gpu.as_ref());
-        case.check(&gpu.name(), &words);
-        for line in recorded(&words).chunks(8) {
-            let line: Vec<String> = line.iter().map(|word| format!("{word:08x}")).collect();
-            writeln!(text, "{}: {}", case.name, line.join(" ")).unwrap();
-        }
-    }
-    std::fs::write(path, text).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }

@@ -168,9 +168,11 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
     ring.wait_loaded();
     const uint64_t a = smem_desc_sw128_mn(ring.buffer() + (group * pixels + first) * ROW, 0);
     const uint64_t b = smem_desc_sw128_mn(ring.buffer() + dy_bytes + first * ROW, atom_bytes);
-    wgmma_fence();
     int pixel = 0;
     do {
+      // Each turn has its own fence and its own group: products that went from one turn to the next without would make the
+      // assembler wait for all of them.
+      wgmma_fence();
 #pragma unroll
       for (int step = 0; step < STEP_PIXELS; step += 16) {
         const int k = (pixel + step) * ROW / 16;  // descriptors count in 16 bytes
@@ -179,11 +181,12 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
           wgmma_m64k16_bf16<ATOMS * 64, true, true>(d[i], a + k, b + k + i * product_bytes / 16, accumulate);
         accumulate = true;
       }
+      wgmma_commit();
+      wgmma_wait<1>();
+      leave(left);
+      left = nullptr;
       pixel += STEP_PIXELS;
     } while (pixel < share);
-    wgmma_commit();
-    wgmma_wait<1>();
-    leave(left);
     left = ring.empty();
     ring.advance();
   }

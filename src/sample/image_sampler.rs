@@ -308,7 +308,8 @@ fn is_stage(step: usize, steps: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::device::{Device, Emu, EmuOptions};
+    use crate::engine::device::{Device, EmuOptions};
+    use crate::engine::ops::check::emulated;
     use crate::train::Config;
     use crate::train::model_file::network;
 
@@ -382,12 +383,12 @@ mod tests {
 
     #[test]
     fn a_sample_does_not_depend_on_how_many_a_gpu_draws_with_it() {
-        if Emu::new(EmuOptions::default()).is_err() {
-            crate::skip!("this build has no emulator");
+        if let Err(reason) = emulated(EmuOptions::default()) {
+            crate::skip!("{reason}");
         }
         for compute_capability in [(8, 0), (9, 0)] {
             let options = EmuOptions { compute_capability, ..EmuOptions::default() };
-            let draw = |n| draw(Device::Gpu(Box::new(Emu::new(options).unwrap())), DType::Bf16, n);
+            let draw = |n| draw(emulated(options).unwrap(), DType::Bf16, n);
             let all = draw(6);
             for n in [1, 3, 4] {
                 assert!(draw(n) == all[..n], "{n} samples as {compute_capability:?}");

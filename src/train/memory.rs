@@ -81,7 +81,8 @@ fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::device::{Device, Emu, EmuOptions};
+    use crate::engine::device::{Device, EmuOptions};
+    use crate::engine::ops::check::emulated;
     use crate::nn::{ImageSize, ModelConfig, UNetConfig};
     use crate::train::config::{Precision, TrainConfig};
     use crate::train::sample_config::SampleConfig;
@@ -99,10 +100,9 @@ mod tests {
         Config { model, sample: SampleConfig { n: 0, ..SampleConfig::default() }, ..Config::default() }
     }
 
-    /// An emulated GPU with so much memory, if this build has the emulator.
+    /// An emulated GPU with so much memory, where there is the emulator.
     fn gpu(memory_bytes: u64) -> Result<Device> {
-        let emu = Emu::new(EmuOptions { memory_bytes: Some(memory_bytes), ..EmuOptions::default() })?;
-        Ok(Device::Gpu(Box::new(emu)))
+        emulated(EmuOptions { memory_bytes: Some(memory_bytes), ..EmuOptions::default() })
     }
 
     fn refusal(device: Device, config: &Config) -> String {

@@ -5,6 +5,7 @@ use crate::launch::Operand::{Boxes, OutBoxes, Words};
 use crate::launch::hopper::Product;
 use ddpm::engine::device::{Emu, TensorMap};
 use ddpm::engine::tensor::DType;
+use kernel_emulator::{Argument, Memory};
 
 pub fn hopper(options: EmuOptions) -> EmuOptions {
     EmuOptions { compute_capability: (9, 0), ..options }
@@ -101,4 +102,36 @@ fn launches_are_refused_where_the_box_leaves_the_tensor_or_the_device_is_no_hopp
     let operands = [Out(64 * 64), Boxes(&product.a, larger), Boxes(&product.b, product.b_map), Words(&[]), Int(1)];
     let error = product.launch(&operands).run(hopper(EmuOptions::default())).unwrap_err().to_string();
     assert!(error.contains("argument 1: the tensor has only 8192 bytes"), "{error}");
+}
+
+/// By the emulator itself, which may be used without our own checks of tensor maps.
+#[test]
+fn with_the_swizzle_a_box_whose_rows_are_not_128_bytes_is_refused() {
+    let mut memory = Memory::default();
+    let [tensor, out] = [(); 2].map(|()| memory.allocate(1024).unwrap());
+    let mut load = |elements: u32| {
+        let map = kernel_emulator::TensorMap {
+            address: tensor,
+            byte_strides: [128, 2, 2, 2],
+            dims: [64, 8, 1, 1, 1],
+            box_dims: [elements, 8, 1, 1, 1],
+            element_strides: [1; 5],
+            rank: 2,
+            element_bytes: 2,
+            swizzle_128: 1,
+        };
+        let mut arguments = vec![
+            Argument::Pointer { address: out, bytes: 1024 },
+            Argument::TensorMap { map, bytes: 1024 },
+            Argument::Int32(elements * 8 / 2),
+        ];
+        arguments.extend(vec![Argument::Int32(0); 5]);
+        let (grid, block) = ([1; 3], [64, 1, 1]);
+        let launch =
+            kernel_emulator::Launch { kernel: "load_box_2d", grid, block, shared_bytes: 1024, arguments: &arguments };
+        memory.launch(&launch, &hopper(EmuOptions::default()))
+    };
+    load(64).unwrap();
+    let error = load(32).unwrap_err().to_string();
+    assert!(error.contains("with the 128-byte swizzle, a box's rows are 128 bytes, not 64"), "{error}");
 }

@@ -163,6 +163,14 @@ fn a_test_that_returns_early_is_found() {
 }
 
 #[test]
+fn a_test_that_opens_the_emulator_is_found() {
+    breaks(
+        &[("src/data/tests.rs", "fn f() { Emu::new(EmuOptions::default()).is_err() }")],
+        &["emulator: src/data/tests.rs opens the emulator by itself"],
+    );
+}
+
+#[test]
 fn an_atomic_sum_of_floats_is_found() {
     breaks(
         &[("kernels/silu.cu", "void f(float* y, float x) {\n  atomicAdd(y, x);\n}")],

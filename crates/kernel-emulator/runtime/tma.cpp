@@ -56,6 +56,9 @@ void check_box(const TensorMap& map, const void* shared, std::initializer_list<i
   if (corner.size() != map.rank)
     engine->fail("%s at %s:%d: %zu coordinates for a tensor map of rank %u", operation, at.file, at.line, corner.size(),
                  map.rank);
+  if (const uint32_t row = elements(map, 0) * map.element_bytes; map.swizzle_128 && row != 128)
+    engine->fail("%s at %s:%d: with the 128-byte swizzle, a box's rows are 128 bytes, not %u", operation, at.file, at.line,
+                 row);
   const uint32_t address = this_block().shared_address(shared, box_bytes(map), operation, at);
   const uint32_t alignment = map.swizzle_128 ? 1024 : 128;
   if (address % alignment)

@@ -37,6 +37,8 @@ pub struct Options {
     pub os_threads: u32,
     /// Compute capability to act as.
     pub compute_capability: (u32, u32),
+    /// Multiprocessors to act as having.
+    pub multiprocessors: u32,
     /// Bytes of memory to act as having; without them, all that the machine has free.
     pub memory_bytes: Option<u64>,
 }
@@ -51,6 +53,7 @@ impl Default for Options {
             seed: 0,
             os_threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
             compute_capability: (8, 0),
+            multiprocessors: 132,
             memory_bytes: None,
         }
     }
@@ -58,14 +61,15 @@ impl Default for Options {
 
 impl Options {
     /// Changes the options that `text` names: words separated by commas, `fifo` or `skew`, `async=early|late|coin`,
-    /// `seed=N`, `threads=N`, `cc=9.0`, `memory=BYTES`.
+    /// `seed=N`, `threads=N`, `cc=9.0`, `multiprocessors=N`, `memory=BYTES`.
     ///
     /// # Errors
     /// A word that is none of these.
     pub fn overridden(mut self, text: &str) -> Result<Options> {
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let unknown = || {
-                let known = "fifo, skew, async=early|late|coin, seed=N, threads=N, cc=8.0|9.0, memory=BYTES";
+                let known =
+                    "fifo, skew, async=early|late|coin, seed=N, threads=N, cc=8.0|9.0, multiprocessors=N, memory=BYTES";
                 Error::failed(format!("`{word}` is none of: {known}"))
             };
             match word.split_once('=').unwrap_or((word, "")) {
@@ -78,6 +82,9 @@ impl Options {
                 ("threads", n) => self.os_threads = n.parse().ok().filter(|&n| n > 0).ok_or_else(unknown)?,
                 ("cc", "8.0") => self.compute_capability = (8, 0),
                 ("cc", "9.0") => self.compute_capability = (9, 0),
+                ("multiprocessors", n) => {
+                    self.multiprocessors = n.parse().ok().filter(|&n| n > 0).ok_or_else(unknown)?;
+                }
                 ("memory", n) => self.memory_bytes = Some(n.parse().map_err(|_| unknown())?),
                 _ => return Err(unknown()),
             }
@@ -92,13 +99,16 @@ mod tests {
 
     #[test]
     fn words_change_the_options_that_they_name() {
-        let options = Options::default().overridden("skew, async=coin,seed=7,threads=3,cc=9.0,memory=1000").unwrap();
+        let options = Options::default()
+            .overridden("skew, async=coin,seed=7,threads=3,cc=9.0,multiprocessors=78,memory=1000")
+            .unwrap();
         let expected = Options {
             schedule: Schedule::Skew,
             async_copies: AsyncCopies::Coin,
             seed: 7,
             os_threads: 3,
             compute_capability: (9, 0),
+            multiprocessors: 78,
             memory_bytes: Some(1000),
         };
         assert_eq!(options, expected);
@@ -108,7 +118,9 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused_with_the_known_ones() {
-        for word in ["slow", "async=never", "seed=", "threads=0", "cc=7.5", "memory=much", "fifo=1"] {
+        for word in
+            ["slow", "async=never", "seed=", "threads=0", "cc=7.5", "multiprocessors=0", "memory=much", "fifo=1"]
+        {
             let message = Options::default().overridden(word).expect_err(word).to_string();
             assert!(message.starts_with(&format!("`{word}` is none of: fifo, skew,")), "{message}");
         }

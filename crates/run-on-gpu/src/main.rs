@@ -19,7 +19,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Seconds within which to end: a stage that would not is cut, and begun again by the next call
+    /// Seconds within which to end: what might take longer than is left is for the next call
     #[arg(value_name = "SECONDS")]
     budget_seconds: Option<u64>,
     /// Device to run on; emu and cpu run the same stages with less work in each
@@ -60,7 +60,7 @@ impl Device {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.stage {
-        Some(stage) => work::run(stage, args.device),
+        Some(stage) => work::run(stage, args.device, args.budget_seconds),
         None => runner::run(&args),
     };
     result.unwrap_or_else(|error| {

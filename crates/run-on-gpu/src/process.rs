@@ -6,7 +6,8 @@ use nix::unistd::Pid;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
@@ -71,6 +72,11 @@ pub enum Streams {
 
 /// Runs a command, prints what it writes while it runs, and returns its exit status and the text.
 pub fn run_read(command: &mut Command, streams: Streams) -> io::Result<(ExitStatus, String)> {
+    run_read_within(command, streams, Duration::MAX)
+}
+
+/// The same, but kills the command when its time is over.
+pub fn run_read_within(command: &mut Command, streams: Streams, allowed: Duration) -> io::Result<(ExitStatus, String)> {
     let (reader, writer) = io::pipe()?;
     if streams == Streams::Both {
         command.stderr(writer.try_clone()?);
@@ -78,6 +84,14 @@ pub fn run_read(command: &mut Command, streams: Streams) -> io::Result<(ExitStat
     let mut child = command.stdin(Stdio::null()).stdout(writer).spawn()?;
     // The command holds the pipe's other end until it is told to use another.
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let (ended, end) = channel::<()>();
+    let process = pid(&child);
+    let watch = spawn(move || {
+        if end.recv_timeout(allowed) == Err(RecvTimeoutError::Timeout) {
+            // It may have ended in this moment, which is as good.
+            let _ = kill(process, Signal::SIGKILL);
+        }
+    });
     let mut text = String::new();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader);
@@ -87,6 +101,9 @@ pub fn run_read(command: &mut Command, streams: Streams) -> io::Result<(ExitStat
         text += &part;
         line.clear();
     }
+    // Before the process is waited for: until then its number is its own.
+    drop(ended);
+    watch.join().expect("it does not panic");
     Ok((child.wait()?, text))
 }
 
@@ -138,6 +155,16 @@ mod tests {
         assert_eq!((status.code(), interrupted), (Some(3), true));
         let (status, interrupted) = run_interrupted(&mut shell("exit 0"), LONG).unwrap();
         assert!(status.success() && !interrupted);
+    }
+
+    #[test]
+    fn a_command_that_is_read_is_killed_when_its_time_is_over() {
+        let run = |script| run_read_within(&mut shell(script), Streams::Output, Duration::from_millis(500)).unwrap();
+        let begin = Instant::now();
+        let (status, text) = run("echo before; exec sleep 60");
+        assert_eq!((status.code(), text.as_str()), (None, "before\n"));
+        assert!(begin.elapsed() < LONG);
+        assert!(run("exit 0").0.success());
     }
 
     #[test]

@@ -131,12 +131,14 @@ impl Results {
     fn bench(&self, date: &str) -> Value {
         let facts = |name| self.recorded(name).map_or_else(|| json!({}), |stage| stage["facts"].clone());
         let bundle = fs::read_to_string(self.bundle.join("BUNDLE.json")).ok();
+        let of_stage = |name| facts(name).as_object().cloned().unwrap_or_default();
+        let comparison: Map<String, Value> = ["pytorch", "autotune", "others"].into_iter().flat_map(of_stage).collect();
         json!({
             "date": date,
             "bundle": bundle.and_then(|text| serde_json::from_str::<Value>(&text).ok()),
             "environment": facts("device"),
             "steps": facts("bench"),
-            "comparison": facts("pytorch"),
+            "comparison": comparison,
             "training": { "mnist": facts("mnist"), "cifar10": facts("cifar10") },
         })
     }
@@ -233,7 +235,7 @@ mod tests {
         assert_eq!(lines.len(), 1 + STAGES.len());
         assert_eq!(lines[0], "stage        result   seconds  note");
         assert_eq!(lines[1], "device       -              -  driver, GPU, machine code in use, ceilings");
-        assert_eq!(lines[3], "wrappers     skipped        1  no kernels");
+        assert_eq!(lines[2], "wrappers     skipped        1  no kernels");
     }
 
     #[test]

@@ -37,9 +37,9 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
             Some(seconds) => Duration::from_secs(seconds).saturating_sub(begin.elapsed()),
             None => Duration::MAX,
         };
-        let limit = Duration::from_secs(stage.limit_seconds);
-        let Some(allowed) = stages::allowance(left, limit) else {
-            println!("{}: not begun, {} s are left", stage.name, left.as_secs());
+        let limit = stage.limit(args.device);
+        let Some(allowed) = stages::allowance(left, limit, stage.takes_what_is_left) else {
+            println!("{}: not begun, {} s are left and it may take {}", stage.name, left.as_secs(), limit.as_secs());
             break;
         };
         let outcome = run_stage(&mut results, stage, args.device, allowed, &interrupted)?;
@@ -67,13 +67,13 @@ fn run_stage(
     let log_path = results.part("logs").join(format!("{}.log", stage.name));
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--device", device.name(), "--stage", stage.name]);
+    command.args(["--device", device.name(), "--stage", stage.name, &allowed.as_secs().to_string()]);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let ending = process::run_group(&mut command, allowed, || interrupted.load(Ordering::Relaxed))?;
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Outcome::Cut);
     }
-    let outcome = Outcome::of(ending, allowed, Duration::from_secs(stage.limit_seconds));
+    let outcome = Outcome::of(ending, allowed, stage.limit(device));
     let took = begin.elapsed();
     println!("{:<8} {:>4} s  {}", outcome.name(), took.as_secs(), results.note(stage.name));
     if outcome.is_failure() {

@@ -76,6 +76,10 @@ impl Capability {
     }
 }
 
+/// Multiprocessors of an H100 or H200 (SXM), for which launches are planned: another device only takes fewer blocks at a
+/// time.
+pub const MULTIPROCESSORS: usize = 132;
+
 /// One kernel launch, ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelCall {
@@ -130,6 +134,8 @@ pub trait Driver: Send {
     fn name(&self) -> String;
     /// Compute capability, e.g. `(9, 0)`.
     fn compute_capability(&self) -> (u32, u32);
+    /// Multiprocessors: persistent blocks are no more than run at once.
+    fn multiprocessors(&self) -> usize;
     /// True if work that is enqueued runs while the caller goes on.
     fn is_asynchronous(&self) -> bool;
     /// Free and total device memory in bytes.

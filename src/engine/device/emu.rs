@@ -128,6 +128,10 @@ impl Driver for Emu {
         self.0.options.compute_capability
     }
 
+    fn multiprocessors(&self) -> usize {
+        self.0.options.multiprocessors as usize
+    }
+
     fn is_asynchronous(&self) -> bool {
         false
     }

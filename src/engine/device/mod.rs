@@ -17,7 +17,7 @@ mod tensor_map;
 
 pub use backend::Backend;
 pub use cuda::Cuda;
-pub use driver::{Capability, Driver, KernelArg, KernelCall};
+pub use driver::{Capability, Driver, KernelArg, KernelCall, MULTIPROCESSORS};
 #[cfg(feature = "emulator")]
 pub use emu::{AsyncCopies, Emu, EmuOptions, Schedule};
 pub use host_memory::HostMemory;

@@ -24,7 +24,9 @@ pub struct TensorMap {
     /// Steps between the indices that are moved along each dimension, 1 to 8: `box_dims` of 16 and a step of 2 move 8
     /// elements. The innermost is 1.
     pub element_strides: [usize; MAX_RANK],
-    /// True if the box lies in shared memory with the 128-byte swizzle, as operands of warpgroup products do.
+    /// True if the box lies in shared memory with the 128-byte swizzle, as operands of warpgroup products do. Its rows must
+    /// then be 128 bytes: shared memory holds the swizzle's full width of each ("Swizzle modes" in the CUDA C++
+    /// programming guide).
     pub swizzle_128: bool,
 }
 
@@ -105,7 +107,7 @@ impl TensorMap {
         require(used.clone().all(|i| (1..=256).contains(&self.box_dims[i])), "boxes cover 1 to 256 of each dimension")?;
         require(used.clone().all(|i| (1..=8).contains(&self.element_strides[i])), "element strides are 1 to 8")?;
         require(inner_bytes.is_multiple_of(16), "a box's rows must be multiples of 16 bytes")?;
-        require(!self.swizzle_128 || inner_bytes <= 128, "with the swizzle, a box's rows have 128 bytes at most")?;
+        require(!self.swizzle_128 || inner_bytes == 128, "with the swizzle, a box's rows are 128 bytes")?;
         require((last + 1) * self.dtype.bytes() <= bytes, &format!("the tensor has only {bytes} bytes"))
     }
 }
@@ -130,7 +132,11 @@ mod tests {
         refused(images, 8, bytes, "aligned to 16");
         refused(images.strides(&[65, 512, 4096]), 256, 2 * bytes, "multiples of 16 bytes");
         refused(images.element_strides(&[1, 9, 1, 1]), 256, bytes, "element strides");
-        refused(TensorMap::new(DType::Bf16, &[128, 8], &[128, 8]).swizzle_128(), 256, 2048, "128 bytes at most");
+        for elements in [32, 128] {
+            let map = TensorMap::new(DType::Bf16, &[128, 8], &[elements, 8]);
+            refused(map.swizzle_128(), 256, 2048, "rows are 128 bytes");
+            assert_eq!(map.check(256, 2048), Ok(()));
+        }
         refused(TensorMap::new(DType::Bf16, &[64, 512], &[64, 512]), 256, 1 << 20, "1 to 256");
         refused(TensorMap::new(DType::Bf16, &[64, 8], &[4, 8]), 256, 1024, "rows must be multiples");
     }

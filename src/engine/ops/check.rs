@@ -13,14 +13,20 @@
 //! | `DDPM_REQUIRE_TESTS=1` | a build without the emulator is a failure, and so is every [`skip!`](crate::skip) |
 //! | `DDPM_TEST_SHAPES=few` | the first shapes alone of a test that has many |
 //! | `DDPM_TEST_SCHEDULES=all` | every layer of the benchmark models in every schedule, not in one: minutes |
+//! | `DDPM_LAUNCHED_KERNELS=FILE` | a line is added to it for each kernel that a test launches: kernel, device, test |
 //!
 //! An element passes if `|got - want| <= tolerance * (|want| + rms(want))`, so a NaN fails.
 
-use crate::engine::device::{AsyncCopies, Capability, Cuda, Device, Emu, EmuOptions, Schedule};
+mod targets;
+mod witness;
+
+use crate::engine::device::Capability;
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use half::bf16;
-use std::sync::OnceLock;
+use targets::emulated_hopper;
+pub use targets::{NO_HOPPER, Target, emulated, emulator, has_gpu, hopper_devices, is_wanted, targets};
+pub use witness::{note_launched, witnessed};
 
 /// How an input is stored, and whether its gradient is checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,116 +149,6 @@ impl Input {
     }
 }
 
-/// A device to test on, made anew for each run.
-pub struct Target {
-    /// Name in failure messages.
-    pub name: String,
-    /// Storage type of activations.
-    pub dtype: DType,
-    open: Box<dyn Fn() -> Device>,
-}
-
-impl Target {
-    /// Opens the device.
-    pub fn open(&self) -> Device {
-        (self.open)()
-    }
-}
-
-/// Devices that tests run on: the CPU; the emulator, where this build has it, in several schedules; a GPU where one
-/// answers. The [module](self) documentation says how to choose among them.
-pub fn targets() -> Vec<Target> {
-    let mut targets = Vec::new();
-    if is_wanted("cpu") {
-        targets.push(Target { name: "cpu".into(), dtype: DType::F32, open: Box::new(|| Device::Cpu) });
-    }
-    if is_wanted("emu") && has_emulator() {
-        let fifo = EmuOptions::default();
-        let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, ..fifo };
-        let late = EmuOptions { seed: 3, async_copies: AsyncCopies::Late, ..skew };
-        let seeded = [EmuOptions { seed: 1, ..skew }, EmuOptions { seed: 2, ..skew }, late];
-        // ThreadSanitizer sees a race in any order, and is slow: one order will do.
-        let orders = if cfg!(ddpm_emu_sanitize = "thread") { [fifo; 3] } else { seeded };
-        let mut runs = vec![(DType::F32, fifo), (DType::F32, orders[0])];
-        runs.extend([(DType::Bf16, orders[1]), (DType::Bf16, orders[2])]);
-        runs.dedup();
-        targets.extend(runs.into_iter().map(|(dtype, options)| emulator(dtype, options)));
-    }
-    if has_gpu() {
-        for dtype in [DType::F32, DType::Bf16] {
-            let open = Box::new(|| Device::Gpu(Box::new(Cuda::new(0).expect("it answered before"))));
-            targets.push(Target { name: "cuda".into(), dtype, open });
-        }
-    }
-    targets
-}
-
-/// The emulator as compute capability 9.0, in several schedules; nothing where this build has none.
-pub fn hopper_targets() -> Vec<Target> {
-    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
-    if !is_wanted("emu") || !has_emulator() {
-        return Vec::new();
-    }
-    let late = EmuOptions { async_copies: AsyncCopies::Late, ..fifo };
-    let skew = EmuOptions { schedule: Schedule::Skew, async_copies: AsyncCopies::Coin, seed: 4, ..fifo };
-    let runs = if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { vec![fifo, late, skew] };
-    runs.into_iter().map(|options| emulator(DType::Bf16, options)).collect()
-}
-
-fn emulator(dtype: DType, options: EmuOptions) -> Target {
-    let EmuOptions { schedule, async_copies, seed, compute_capability: (major, minor), .. } = options;
-    let name = format!("emu {major}.{minor} ({schedule:?}, {async_copies:?} copies, seed {seed})");
-    let open = Box::new(move || Device::Gpu(Box::new(Emu::new(options).expect("it started before"))));
-    Target { name, dtype, open }
-}
-
-/// The kinds of device that `DDPM_TEST_DEVICES` names, if it is set.
-fn named_devices() -> Option<Vec<String>> {
-    let names = std::env::var("DDPM_TEST_DEVICES").ok()?;
-    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
-    let unknown = names.iter().find(|name| !["cpu", "emu", "cuda"].contains(&name.as_str()));
-    assert!(unknown.is_none(), "DDPM_TEST_DEVICES={}: cpu, emu and cuda are known", names.join(","));
-    Some(names)
-}
-
-/// True if tests run on this kind of device, `cpu`, `emu` or `cuda`, where there is one.
-pub fn is_wanted(kind: &str) -> bool {
-    named_devices().is_none_or(|names| names.iter().any(|name| name == kind))
-}
-
-/// True if this build has the emulator.
-///
-/// # Panics
-/// With the reason, if `DDPM_TEST_DEVICES` names the emulator and it is not there.
-fn has_emulator() -> bool {
-    match Emu::new(EmuOptions::default()) {
-        Ok(_) => true,
-        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names emu, but {reason}"),
-        Err(reason) if std::env::var("DDPM_REQUIRE_TESTS").is_ok_and(|v| v == "1") => {
-            panic!("DDPM_REQUIRE_TESTS=1, but {reason}")
-        }
-        Err(_) => false,
-    }
-}
-
-/// True if tests run on a GPU and one answers.
-///
-/// # Panics
-/// With the reason, if `DDPM_REQUIRE_GPU` or `DDPM_TEST_DEVICES` asks for a GPU and none answers.
-pub fn has_gpu() -> bool {
-    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    let is_required = std::env::var("DDPM_REQUIRE_GPU").is_ok_and(|v| v == "1");
-    if !is_wanted("cuda") && !is_required {
-        return false;
-    }
-    match ANSWER.get_or_init(|| Cuda::new(0).map(drop).map_err(|e| e.to_string())) {
-        Ok(()) => is_wanted("cuda"),
-        Err(reason) if is_required => panic!("DDPM_REQUIRE_GPU=1, but {reason}"),
-        Err(reason) if named_devices().is_some() => panic!("DDPM_TEST_DEVICES names cuda, but {reason}"),
-        Err(_) => false,
-    }
-}
-
 /// Shapes of a test whose kernels do a lot of arithmetic: all of them, or the first two under ThreadSanitizer, which takes
 /// seconds for a shape, and under `DDPM_TEST_SHAPES=few`. The first two should take every path through a kernel and several
 /// turns of its loops.
@@ -331,7 +227,7 @@ impl Check {
     }
 
     fn targets(&self) -> Vec<Target> {
-        let hopper = if self.hopper_kernels.is_some() { hopper_targets() } else { Vec::new() };
+        let hopper = if self.hopper_kernels.is_some() { emulated_hopper() } else { Vec::new() };
         targets().into_iter().chain(hopper).collect()
     }
 

@@ -133,5 +133,16 @@ mod tests {
             },
             |x| x[0].iter().map(|x| 3.25 * x).collect(),
         );
+        // As activations are stored: whole numbers that bf16 holds, and three times as much.
+        Check::default().run(
+            &[Input::stored(&[2, 1003], (0..2006).map(|i| (i % 64) as f32).collect())],
+            |tape, x| {
+                let y = tape.tensor(&x[0].dims(), x[0].dtype());
+                sum_into(tape, y, x[0], x[0]);
+                add_acc(tape, y, x[0]);
+                y
+            },
+            |x| x[0].iter().map(|x| 3.0 * x).collect(),
+        );
     }
 }

@@ -82,7 +82,7 @@ impl Gpu {
     fn resolve(&self, program: &mut Program) {
         let (mut list, mut first) = (Vec::new(), vec![0]);
         for (node, layer) in program.nodes.iter().zip(&program.layers) {
-            let mut launches = Launches::new(self.backend().capability());
+            let mut launches = Launches::new(self.backend().capability()).on(self.driver.multiprocessors());
             node.launch(&mut launches);
             list.extend(launches.list.into_iter().map(|launch| KernelCall {
                 args: launch.args.iter().map(|arg| self.argument(arg, &program.plan)).collect(),

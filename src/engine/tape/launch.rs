@@ -1,6 +1,6 @@
 //! Kernel launches as data: an op emits them once, a session resolves tensors to addresses and replays the list.
 
-use crate::engine::device::{Capability, TensorMap};
+use crate::engine::device::{Capability, MULTIPROCESSORS, TensorMap};
 use crate::engine::tape::declaration::Declaration;
 use crate::engine::tape::geometry::{THREADS, flat};
 use crate::engine::tensor::{DType, Tensor};
@@ -138,17 +138,35 @@ impl Launch {
 #[derive(Debug)]
 pub struct Launches {
     capability: Capability,
-    pub(super) list: Vec<Launch>,
+    multiprocessors: usize,
+    pub(crate) list: Vec<Launch>,
 }
 
 impl Launches {
+    /// For the device that launches are planned for, which has [`MULTIPROCESSORS`].
     pub(crate) fn new(capability: Capability) -> Launches {
-        Launches { capability, list: Vec::new() }
+        Launches { capability, multiprocessors: MULTIPROCESSORS, list: Vec::new() }
+    }
+
+    /// For a device with so many multiprocessors.
+    pub(crate) fn on(self, multiprocessors: usize) -> Launches {
+        Launches { multiprocessors, ..self }
     }
 
     /// Instructions that the kernels may use, as for the tape on which the op was recorded.
     pub fn capability(&self) -> Capability {
         self.capability
+    }
+
+    /// Grid of persistent blocks, of which `wanted` have work: as many as run at once, in whole clusters. A result that
+    /// depended on their number would differ from one device to the next.
+    pub fn persistent(&self, wanted: usize, cluster: usize) -> [usize; 3] {
+        [wanted.min((self.multiprocessors / cluster).max(1) * cluster), 1, 1]
+    }
+
+    /// Fraction of the multiprocessors' turns that have a tile to compute.
+    pub fn wave_efficiency(&self, tiles: usize) -> f64 {
+        tiles as f64 / tiles.next_multiple_of(self.multiprocessors) as f64
     }
 
     /// Adds a launch of the kernel `name` for the storage type `dtype`: `silu_fwd` becomes `silu_fwd_bf16`.

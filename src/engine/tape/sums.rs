@@ -44,7 +44,8 @@ impl Tape {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::device::{Device, Emu, EmuOptions};
+    use crate::engine::device::{Device, EmuOptions};
+    use crate::engine::ops::check::emulated;
     use crate::engine::ops::conv2d::{Padding, conv2d};
     use crate::engine::ops::silu::silu;
     use crate::engine::tape::{Session, Tape};
@@ -112,10 +113,11 @@ mod tests {
 
     #[test]
     fn sums_are_made_when_a_gradient_is_needed() {
-        if let Err(reason) = Emu::new(EmuOptions::default()) {
+        let emu = || emulated(EmuOptions::default());
+        if let Err(reason) = emu() {
             crate::skip!("{reason}");
         }
-        let emu = || Device::Gpu(Box::new(Emu::new(EmuOptions::default()).unwrap()));
+        let emu = || emu().unwrap();
         let (by_layer, made) = gradients(emu(), Some(0));
         let (made_by_itself, other) = ("made: 2 sums, 275 values", "other: 1 sums, 36 values");
         let shared = "shared: 2 sums, 42 values";

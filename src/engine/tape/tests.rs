@@ -1,5 +1,6 @@
 use super::*;
-use crate::engine::device::{Capability, Device, Emu, EmuOptions};
+use crate::engine::device::Device;
+use crate::engine::ops::check::targets;
 use crate::engine::tensor::Store;
 
 op! {
@@ -163,11 +164,6 @@ fn what_follows_the_reverse_pass_updates() {
     assert_eq!(passes, [Forward, Forward, Backward, Backward, Update, Update]);
 }
 
-/// The emulator, if this build has it.
-fn emulator() -> crate::Result<Device> {
-    Ok(Device::Gpu(Box::new(Emu::new(EmuOptions::default())?)))
-}
-
 fn write_neighbours(device: Device) {
     let mut store = Store::new();
     // The second ends amid its alignment; between the third and the last lies one that is not written.
@@ -185,15 +181,7 @@ fn write_neighbours(device: Device) {
 
 #[test]
 fn neighbours_are_written_each_to_its_place() {
-    write_neighbours(Device::Cpu);
-}
-
-#[test]
-fn neighbours_are_written_together_each_to_its_place() {
-    match emulator() {
-        Ok(device) => write_neighbours(device),
-        Err(reason) => crate::skip!("{reason}"),
-    }
+    targets().iter().for_each(|target| write_neighbours(target.open()));
 }
 
 /// A program of one op whose intermediates and counters take so much.
@@ -224,25 +212,19 @@ fn run_after_a_larger_one(device: Device) {
 /// The arena is allocated anew for the larger program: what the other one has recorded no longer holds.
 #[test]
 fn a_program_runs_after_a_larger_one_was_loaded() {
-    run_after_a_larger_one(Device::Cpu);
-    match emulator() {
-        Ok(device) => run_after_a_larger_one(device),
-        Err(reason) => crate::skip!("{reason}"),
-    }
+    targets().iter().for_each(|target| run_after_a_larger_one(target.open()));
 }
 
 #[test]
 fn counters_are_zero_and_their_own() {
-    let mut tape = Tape::new(Backend::Gpu(Capability::Ampere), DType::F32);
-    let (a, b) = (tape.counters(3), tape.counters(2));
-    assert_eq!((a.place, b.place), (Place::Counters(0), Place::Counters(12)));
     assert!(Tape::new(Backend::Cpu, DType::F32).counters(1).is_empty());
-    let device = match emulator() {
-        Ok(device) => device,
-        Err(reason) => crate::skip!("{reason}"),
-    };
-    let mut session = Session::new(device, &Store::new()).unwrap();
-    let program = session.load(tape).unwrap();
-    let read = |session: &mut Session, t| session.read_in(&program, t).unwrap();
-    assert_eq!((read(&mut session, a), read(&mut session, b)), (vec![0.0; 3], vec![0.0; 2]));
+    for device in targets().iter().map(|target| target.open()).filter(|device| device.backend() != Backend::Cpu) {
+        let mut tape = Tape::new(device.backend(), DType::F32);
+        let (a, b) = (tape.counters(3), tape.counters(2));
+        assert_eq!((a.place, b.place), (Place::Counters(0), Place::Counters(12)));
+        let mut session = Session::new(device, &Store::new()).unwrap();
+        let program = session.load(tape).unwrap();
+        let read = |session: &mut Session, t| session.read_in(&program, t).unwrap();
+        assert_eq!((read(&mut session, a), read(&mut session, b)), (vec![0.0; 3], vec![0.0; 2]));
+    }
 }

@@ -5,13 +5,13 @@ use crate::Device;
 use crate::process::{Streams, run_read};
 use serde_json::Value;
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Benchmark models with the batch to measure.
 fn models(device: Device) -> &'static [(&'static str, u32)] {
     match device {
         Device::Cuda => {
-            &[("ddpm-cifar10", 128), ("mnist-123", 128), ("unet64", 32), ("unet64", 128), ("quickstart", 32)]
+            &[("ddpm-cifar10", 128), ("mnist-123", 128), ("unet64", 32), ("quickstart", 32), ("unet64", 128)]
         }
         Device::Cpu => &[("quickstart", 32)],
         Device::Emu => &[("quickstart", 1)],
@@ -28,66 +28,106 @@ const CONVOLUTIONS: [(&str, &str, &str); 6] = [
     ("128x16x16x256", "768", "1"),
 ];
 
+/// One measurement: what it is, and its work.
+type Measurement<'a> = (String, Box<dyn Fn() -> Done + 'a>);
+
+/// Takes measurements in their order. Those for which the time of the stage is too short are left out, and the note says so.
 pub fn bench(work: &Work) -> Done {
-    let device = work.device.name();
+    const ENOUGH: Duration = Duration::from_secs(25);
+    let mut left_out = Vec::new();
+    for (name, measure) in measurements(work) {
+        if work.left() < ENOUGH {
+            left_out.push(name);
+            continue;
+        }
+        measure()?;
+    }
+    let (preset, batch) = models(work.device)[0];
+    let step: Value = serde_json::from_str(&work.fact_text(&format!("{preset}-{batch}"))?)?;
+    let one_step_ms = work.fact_text("run_of_one_step_ms").unwrap_or_else(|_| "?".into());
+    let mut note = format!("{preset}: {} ms a step; a run of one step: {one_step_ms} ms", step["ms_per_step"]);
+    if !left_out.is_empty() {
+        note += &format!("; left out for want of time: {}", left_out.join(", "));
+    }
+    Ok(work.note(note)?)
+}
+
+fn measurements(work: &Work) -> Vec<Measurement<'_>> {
+    let mut list: Vec<Measurement> = Vec::new();
+    for &(preset, batch) in models(work.device) {
+        list.push((format!("{preset}-{batch}"), Box::new(move || train(work, preset, batch))));
+    }
+    list.push(("run_of_one_step_ms".into(), Box::new(|| run_of_one_step(work))));
+    if work.on_gpu() {
+        list.push(("convolutions".into(), Box::new(|| convolutions(work))));
+    }
+    if work.device != Device::Emu {
+        let (preset, batch) = models(work.device)[0];
+        list.push((format!("kernels of {preset}-{batch}"), Box::new(move || kernels(work, preset, batch))));
+    }
+    if work.on_gpu() {
+        list.push(("samples".into(), Box::new(|| samples(work))));
+        for &(preset, batch) in &models(work.device)[1..] {
+            list.push((format!("kernels of {preset}-{batch}"), Box::new(move || kernels(work, preset, batch))));
+        }
+    }
+    list
+}
+
+/// Training steps of a model.
+fn train(work: &Work, preset: &str, batch: u32) -> Done {
     let (steps, warmup) = match work.device {
         Device::Cuda => ("30", "10"),
         Device::Cpu => ("2", "1"),
         Device::Emu => ("1", "0"),
     };
-    let mut step = String::new();
-    for &(preset, batch) in models(work.device) {
-        let setting = format!("train.batch_size={batch}");
-        let model = ["--device", device, "--preset", preset, "--set", &setting];
-        let counts = ["--steps", steps, "--warmup", warmup];
-        step = output(work.ddpm(["bench", "train", "--json"]).args(model).args(counts))?;
-        work.fact(&format!("{preset}-{batch}"), &step)?;
-        if work.device != Device::Emu {
-            fs::write("kernels.json", output(work.ddpm(["bench", "kernels", "--json"]).args(model))?)?;
-            work.keep("kernels.json", &format!("kernels-{preset}-{batch}.json"))?;
-            let profile = ["profile", "--device", device, "--preset", preset, "--batch-size", &batch.to_string()];
-            fs::write("profile.txt", output(&mut work.ddpm(profile))?)?;
-            work.keep("profile.txt", &format!("profile-{preset}-{batch}.txt"))?;
-        }
-    }
-    if work.on_gpu() {
-        let mut lines = String::new();
-        for (input, channels, kernel) in CONVOLUTIONS {
-            lines += &output(&mut work.ddpm([
-                "bench",
-                "convolution",
-                "--json",
-                input,
-                channels,
-                "--kernel",
-                kernel,
-                "--device",
-                "cuda",
-            ]))?;
-        }
-        fs::write("convolutions.jsonl", lines)?;
+    let mut command = work.ddpm(["bench", "train", "--json", "--device", work.device.name(), "--preset", preset]);
+    command.args(["--set", &format!("train.batch_size={batch}"), "--steps", steps, "--warmup", warmup]);
+    Ok(work.fact(&format!("{preset}-{batch}"), &output(&mut command)?)?)
+}
+
+/// The kernels of a model's step beside their floors.
+fn kernels(work: &Work, preset: &str, batch: u32) -> Done {
+    let device = work.device.name();
+    let setting = format!("train.batch_size={batch}");
+    let model = ["--device", device, "--preset", preset, "--set", &setting];
+    fs::write("kernels.json", output(work.ddpm(["bench", "kernels", "--json"]).args(model))?)?;
+    work.keep("kernels.json", &format!("kernels-{preset}-{batch}.json"))?;
+    let profile = ["profile", "--device", device, "--preset", preset, "--batch-size", &batch.to_string()];
+    fs::write("profile.txt", output(&mut work.ddpm(profile))?)?;
+    Ok(work.keep("profile.txt", &format!("profile-{preset}-{batch}.txt"))?)
+}
+
+/// Every kernel that can compute one of some layers.
+fn convolutions(work: &Work) -> Done {
+    let mut lines = String::new();
+    for (input, channels, kernel) in CONVOLUTIONS {
+        let layer = ["bench", "convolution", "--json", input, channels, "--kernel", kernel, "--device", "cuda"];
+        lines += &output(&mut work.ddpm(layer))?;
+        fs::write("convolutions.jsonl", &lines)?;
         work.keep("convolutions.jsonl", "convolutions.jsonl")?;
-        let sample = ["bench", "sample", "--json", "--device", "cuda", "--preset", "ddpm-cifar10", "--n", "256"];
-        work.fact("sample-ddpm-cifar10", &output(&mut work.ddpm(sample))?)?;
     }
-    let one_step_ms = run_of_one_step_ms(work)?;
-    work.fact("run_of_one_step_ms", &one_step_ms.to_string())?;
-    let step: Value = serde_json::from_str(&step)?;
-    Ok(work.note(format!("{} ms a step; a run of one step: {one_step_ms} ms", step["ms_per_step"]))?)
+    Ok(())
+}
+
+fn samples(work: &Work) -> Done {
+    let sample = ["bench", "sample", "--json", "--device", "cuda", "--preset", "ddpm-cifar10", "--n", "64"];
+    Ok(work.fact("sample-ddpm-cifar10", &output(&mut work.ddpm(sample))?)?)
 }
 
 /// Milliseconds of a whole run of one step, from the start of the process to its end.
-fn run_of_one_step_ms(work: &Work) -> Result<u128, super::Stop> {
+fn run_of_one_step(work: &Work) -> Done {
     if fs::exists("one")? {
         fs::remove_dir_all("one")?;
     }
     let begin = Instant::now();
     let mut command = work.ddpm(["train", "--device", work.device.name(), "--out", "one", "--set", "train.steps=1"]);
     output(command.args(TINY))?;
-    Ok(begin.elapsed().as_millis())
+    Ok(work.fact("run_of_one_step_ms", &begin.elapsed().as_millis().to_string())?)
 }
 
-pub fn pytorch(work: &Work) -> Done {
+/// Times the steps of some models, PRESET:BATCH:STEPS of each turn, in PyTorch in some of its modes and here, in turns.
+pub fn pytorch(work: &Work, modes: &[&str], cases: &[&str]) -> Done {
     if !work.on_gpu() {
         return Err(skip("compares GPUs"));
     }
@@ -97,14 +137,15 @@ pub fn pytorch(work: &Work) -> Done {
         return Err(skip("no PyTorch that sees the GPU"));
     }
     // The longest compilation comes last; measurements of a call that was cut are kept.
-    for mode in ["eager", "compile", "max-autotune"] {
-        for case in ["ddpm-cifar10:128:30", "mnist-123:128:30", "unet64:32:60"] {
-            let preset = case.split(':').next().unwrap_or(case);
+    for mode in modes {
+        for case in cases {
+            let preset = case.split(':').next().unwrap_or_default();
             let name = format!("{preset}-{mode}");
             let file = format!("{name}.json");
             if fs::metadata(&file).map_or(0, |m| m.len()) == 0 {
                 let mut compare = work.command("python3");
                 compare.arg(&script).args(["--device", "cuda", "--case", case, "--mode", mode, "--json", &file]);
+                compare.args(["--rounds", "2"]);
                 let (status, _) = run_read(compare.arg("--ddpm").arg(work.program()), Streams::Both)?;
                 require(status.success(), &format!("benches/compare.py: {status}"))?;
             }

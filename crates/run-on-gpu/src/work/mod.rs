@@ -2,7 +2,9 @@
 
 mod benchmarks;
 mod checks;
+mod kernels;
 mod profilers;
+mod tests;
 mod training;
 
 use crate::Device;
@@ -11,6 +13,7 @@ use crate::runner::bundle;
 use crate::stages::{SKIPPED, Stage};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 /// Reason why a stage ends before its end.
@@ -53,16 +56,18 @@ struct Work {
     /// Folder of the bundle.
     bundle: PathBuf,
     results: PathBuf,
+    end: Instant,
 }
 
-/// Runs a stage.
-pub fn run(stage: &'static Stage, device: Device) -> io::Result<ExitCode> {
+/// Runs a stage, which is ended after so many seconds.
+pub fn run(stage: &'static Stage, device: Device, seconds: Option<u64>) -> io::Result<ExitCode> {
+    let end = Instant::now() + seconds.map_or(stage.limit(device), Duration::from_secs);
     let bundle = bundle()?;
     let scratch = bundle.join("scratch").join(device.name()).join(stage.name);
     fs::create_dir_all(&scratch)?;
     std::env::set_current_dir(&scratch)?;
     let results = bundle.join("results").join(device.name());
-    let work = Work { stage, device, bundle, results };
+    let work = Work { stage, device, bundle, results, end };
     Ok(match work.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Skip(why)) => {
@@ -89,7 +94,9 @@ impl Work {
             "program" => checks::program(self),
             "determinism" => checks::determinism(self),
             "bench" => benchmarks::bench(self),
-            "pytorch" => benchmarks::pytorch(self),
+            "pytorch" => benchmarks::pytorch(self, &["eager", "compile"], &["ddpm-cifar10:128:30"]),
+            "autotune" => benchmarks::pytorch(self, &["max-autotune"], &["ddpm-cifar10:128:30"]),
+            "others" => benchmarks::pytorch(self, &["eager", "compile"], &["mnist-123:128:30", "unet64:32:60"]),
             "ncu" => profilers::ncu(self),
             tool @ ("memcheck" | "racecheck" | "initcheck" | "synccheck") => profilers::sanitize(self, tool),
             "mnist" => training::mnist(self),
@@ -102,14 +109,28 @@ impl Work {
         self.device == Device::Cuda
     }
 
+    /// Time until this stage is ended.
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
     /// Leaves one line for the summary.
     fn note(&self, text: impl AsRef<str>) -> io::Result<()> {
-        fs::write(self.results.join("parts/notes").join(self.stage.name), text.as_ref())
+        fs::write(self.note_file(), text.as_ref())
+    }
+
+    fn note_file(&self) -> PathBuf {
+        self.results.join("parts/notes").join(self.stage.name)
     }
 
     /// Leaves a JSON value for the results.
     fn fact(&self, name: &str, json: &str) -> io::Result<()> {
         fs::write(self.results.join("parts/facts").join(self.stage.name).join(format!("{name}.json")), json)
+    }
+
+    /// The text of a fact that was left before.
+    fn fact_text(&self, name: &str) -> io::Result<String> {
+        fs::read_to_string(self.results.join("parts/facts").join(self.stage.name).join(format!("{name}.json")))
     }
 
     /// Keeps a file as an artifact.
@@ -181,7 +202,7 @@ const TINY: [&str; 18] = [
 ];
 
 #[cfg(test)]
-mod tests {
+mod all_stages {
     use super::*;
     use crate::stages::STAGES;
 
@@ -190,7 +211,7 @@ mod tests {
         let bundle = tempfile::tempdir().unwrap();
         for stage in &STAGES {
             let results = bundle.path().join("results");
-            let work = Work { stage, device: Device::Emu, bundle: bundle.path().into(), results };
+            let work = Work { stage, device: Device::Emu, bundle: bundle.path().into(), results, end: Instant::now() };
             if let Err(Stop::Fail(why)) = work.run() {
                 assert!(!why.starts_with(NO_WORK), "{why}");
             }

@@ -6,6 +6,17 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
+/// Words of tools that a machine does not let do their work, which says nothing of the program.
+const REFUSALS: [&str; 4] =
+    ["LibraryNotLoaded", "Device not supported", "ERR_NVGPUCTRPERM", "Profiling is not supported"];
+
+/// The reason to skip a stage whose tool says, in one of these texts, that it may not work here.
+fn refusal(tool: &str, texts: &[&str]) -> Option<String> {
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let line = lines.clone().find(|line| REFUSALS.iter().any(|refusal| line.contains(refusal)))?;
+    Some(format!("{tool} may not work here: {}", line.trim_start_matches(['=', ' ']).trim_end()))
+}
+
 pub fn ncu(work: &Work) -> Done {
     if !work.on_gpu() {
         return Err(skip("needs a GPU"));
@@ -13,14 +24,8 @@ pub fn ncu(work: &Work) -> Done {
     if !runs("ncu", &["--version"]) {
         return Err(skip("no ncu"));
     }
-    let metrics = [
-        "gpu__time_duration.sum",
-        "sm__throughput.avg.pct_of_peak_sustained_elapsed",
-        "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed",
-        "dram__bytes.sum",
-    ];
-    let all = "--csv --page raw --print-kernel-base function --print-units base --launch-count 800 --log-file all.csv";
-    profile(work, all, &["--metrics", &metrics.join(",")])?;
+    let all = "--csv --page raw --print-kernel-base function --print-units base --launch-count 800";
+    profile(work, "all.csv", all, &["--metrics", "gpu__time_duration.sum"])?;
     work.keep("all.csv", "ncu-all.csv")?;
 
     let times = times_by_kernel(&fs::read_to_string("all.csv")?);
@@ -33,18 +38,24 @@ pub fn ncu(work: &Work) -> Done {
     require(!largest.is_empty(), "ncu has seen no kernel")?;
     work.note(format!("largest: {}", largest.join(", ")))?;
 
-    let details = "--set full --kernel-name-base function --launch-count 15 --page details --log-file details.txt";
-    profile(work, details, &["--kernel-name", &format!("regex:^({})$", largest.join("|"))])?;
+    let details = "--set full --kernel-name-base function --launch-count 10 --page details";
+    profile(work, "details.txt", details, &["--kernel-name", &format!("regex:^({})$", largest.join("|"))])?;
     Ok(work.keep("details.txt", "ncu-details.txt")?)
 }
 
-/// Runs two training steps under ncu with these options.
-fn profile(work: &Work, options: &str, more: &[&str]) -> Done {
+/// Runs two training steps under ncu with these options; its log is `file`.
+fn profile(work: &Work, file: &str, options: &str, more: &[&str]) -> Done {
     let mut ncu = work.command("ncu");
-    ncu.args(["--clock-control", "none", "--graph-profiling", "node"]).args(options.split(' ')).args(more);
+    ncu.args(["--clock-control", "none", "--graph-profiling", "node", "--log-file", file]);
+    ncu.args(options.split(' ')).args(more);
     ncu.arg(work.program()).args(["bench", "train", "--device", "cuda", "--preset", "ddpm-cifar10"]);
     ncu.args(["--set", "train.batch_size=128", "--steps", "1", "--warmup", "1"]);
-    let (status, _) = run_read(&mut ncu, Streams::Both)?;
+    let (status, printed) = run_read(&mut ncu, Streams::Both)?;
+    let log = fs::read_to_string(file).unwrap_or_default();
+    if let Some(reason) = refusal("ncu", &[&printed, &log]) {
+        return Err(skip(&reason));
+    }
+    print!("{log}");
     require(status.success(), &format!("ncu: {status}"))
 }
 
@@ -100,6 +111,9 @@ pub fn sanitize(work: &Work, tool: &str) -> Done {
     let mut failed = false;
     for mut command in [test("wrappers", &[]), test("unit", &["ops::"])] {
         let (status, text) = run_read(&mut command, Streams::Both)?;
+        if let Some(reason) = refusal("compute-sanitizer", &[&text]) {
+            return Err(skip(&reason));
+        }
         let is_summary = |line: &&str| line.contains("ERROR SUMMARY") || line.contains("RACECHECK SUMMARY");
         summaries.extend(text.lines().filter(is_summary).map(|line| line.trim_start_matches(['=', ' ']).to_owned()));
         failed |= !status.success();
@@ -111,6 +125,20 @@ pub fn sanitize(work: &Work, tool: &str) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As they were printed in a container that lends a GPU without its counters.
+    #[test]
+    fn a_tool_that_may_not_work_is_a_reason_to_skip() {
+        let counters =
+            "==PROF== Connected to process 17\n==ERROR== An error was reported by the driver: LibraryNotLoaded\n";
+        let reason = refusal("ncu", &["", counters]).unwrap();
+        assert_eq!(reason, "ncu may not work here: ERROR== An error was reported by the driver: LibraryNotLoaded");
+        let sanitizer =
+            "========= COMPUTE-SANITIZER\n========= Error: Device not supported. Please refer to the manual\n";
+        let reason = refusal("compute-sanitizer", &[sanitizer]).unwrap();
+        assert!(reason.ends_with("here: Error: Device not supported. Please refer to the manual"), "{reason}");
+        assert_eq!(refusal("ncu", &["==PROF== Disconnected", "details"]), None);
+    }
 
     #[test]
     fn times_are_summed_by_kernel_and_columns_found_by_heading() {

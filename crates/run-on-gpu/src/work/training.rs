@@ -7,10 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 use std::{fs, io};
 
-/// Trains to the end or for so many seconds, and keeps what there is to look at. A run that was cut goes on.
-fn train(work: &Work, seconds: u64, arguments: &[&str]) -> Done {
+/// Trains to the end or until so little is left of the stage that samples can still be drawn, and keeps what there is to look
+/// at. A run that was cut goes on.
+fn train(work: &Work, arguments: &[&str]) -> Done {
+    const SAMPLES: Duration = Duration::from_secs(25);
     let mut command = work.ddpm(["train", "--device", work.device.name(), "--out", "run", "--resume"]);
-    let (status, interrupted) = run_interrupted(command.args(arguments), Duration::from_secs(seconds))?;
+    let (status, interrupted) = run_interrupted(command.args(arguments), work.left().saturating_sub(SAMPLES))?;
     require(status.success() || interrupted, &format!("ddpm train: {status}"))?;
     if interrupted {
         let sample = ["sample", "run", "--device", work.device.name(), "--n", "64", "--steps", "50"];
@@ -43,7 +45,7 @@ fn last_sheets(folder: &Path, n: usize) -> io::Result<Vec<String>> {
 pub fn mnist(work: &Work) -> Done {
     if !work.on_gpu() {
         let few = ["--set", "train.steps=3", "--set", "sample.n=4", "--set", "sample.steps=2"];
-        return train(work, 60, &[&TINY[..], &few].concat());
+        return train(work, &[&TINY[..], &few].concat());
     }
     let data = work.bundle.join("data/mnist");
     if !data.is_dir() {
@@ -51,7 +53,7 @@ pub fn mnist(work: &Work) -> Done {
     }
     let (data, every) = (data.display().to_string(), "train.checkpoint_every=2000");
     // 18,831 training images of digits 1, 2, 3: 50 epochs of 589 batches.
-    train(work, 380, &["--preset", "mnist-123", "--data", &data, "--set", "train.steps=29450", "--set", every])
+    train(work, &["--preset", "mnist-123", "--data", &data, "--set", "train.steps=29450", "--set", every])
 }
 
 pub fn cifar10(work: &Work) -> Done {
@@ -65,7 +67,7 @@ pub fn cifar10(work: &Work) -> Done {
     let data = data.display().to_string();
     let settings =
         ["train.steps=20000", "train.checkpoint_every=2000", "train.sample_every=0"].map(|setting| ["--set", setting]);
-    train(work, 240, &[&["--preset", "ddpm-cifar10", "--data", &data], settings.as_flattened()].concat())
+    train(work, &[&["--preset", "ddpm-cifar10", "--data", &data], settings.as_flattened()].concat())
 }
 
 #[cfg(test)]

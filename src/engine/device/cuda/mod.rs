@@ -67,6 +67,10 @@ impl Driver for Cuda {
         self.0.opened.compute_capability
     }
 
+    fn multiprocessors(&self) -> usize {
+        self.0.opened.multiprocessors
+    }
+
     fn is_asynchronous(&self) -> bool {
         true
     }

@@ -5,7 +5,7 @@ use super::probe;
 use crate::engine::device::kernels::{KERNELS, Kernel, MODULES};
 use crate::{Error, Result};
 use cudarc::driver::result::DriverError;
-use cudarc::driver::{CudaContext, CudaModule};
+use cudarc::driver::{CudaContext, CudaModule, sys};
 use cudarc::nvrtc::Ptx;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub(super) struct Opened {
     pub ordinal: usize,
     pub compute_capability: (u32, u32),
+    pub multiprocessors: usize,
     pub context: Arc<CudaContext>,
     loaded: Mutex<Loaded>,
 }
@@ -77,7 +78,11 @@ impl Opened {
             return Err(error(format!("compute capability {major}.{minor}; 8.0 (Ampere) or later is needed")));
         }
         let compute_capability = (major as u32, minor as u32);
-        Ok(Opened { ordinal, compute_capability, context, loaded: Mutex::default() })
+        let multiprocessors = context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(|e| failed("no number of multiprocessors", e))?;
+        let multiprocessors = multiprocessors.max(1) as usize;
+        Ok(Opened { ordinal, compute_capability, multiprocessors, context, loaded: Mutex::default() })
     }
 
     pub(super) fn loaded(&self) -> MutexGuard<'_, Loaded> {

@@ -1,8 +1,8 @@
 use super::*;
-use crate::engine::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
+use crate::engine::device::{AsyncCopies, Device, EmuOptions, Schedule};
 use crate::engine::ops::add::add;
 use crate::engine::ops::channel_bias::{ImageBias, channel_bias};
-use crate::engine::ops::check::{Check, Input, compare, few, targets};
+use crate::engine::ops::check::{Check, Input, compare, emulated, few, targets};
 use crate::engine::ops::dropout::dropout;
 use crate::engine::ops::dropout::layer_stream;
 use crate::engine::ops::philox;
@@ -352,14 +352,13 @@ fn every_schedule_gives_the_same_bits() {
         os_threads: 1 + seed % 2,
         ..EmuOptions::default()
     };
-    if Emu::new(EmuOptions::default()).is_err() {
-        crate::skip!("this build has no emulator");
+    if let Err(reason) = emulated(EmuOptions::default()) {
+        crate::skip!("{reason}");
     }
     for (dims, groups) in few([([5, 4, 4, 32], 16), ([3, 3, 5, 35], 7)]) {
         let run = |options| {
-            let device = Device::Gpu(Box::new(Emu::new(options).unwrap()));
             Chain { dims, groups, fused: true }
-                .run(device, DType::Bf16)
+                .run(emulated(options).unwrap(), DType::Bf16)
                 .map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())
         };
         let first = run(EmuOptions::default());

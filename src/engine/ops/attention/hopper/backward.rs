@@ -1,6 +1,6 @@
 //! The gradients: `attention_bwd_dkv_sm90`, then one of two kernels for the queries.
 
-use super::groups::{BOX, BOX_BYTES, Groups, MOST_STAGES, out_boxes, qkv_boxes, wave_efficiency};
+use super::groups::{BOX, BOX_BYTES, Groups, MOST_STAGES, out_boxes, qkv_boxes};
 use crate::engine::device::TensorMap;
 use crate::engine::ops::attention::shape::Shape;
 use crate::engine::ops::conv2d::hopper::{MULTIPROCESSORS, SHARED_BYTES, THREADS};
@@ -35,6 +35,8 @@ pub struct BackwardPlan {
     pub dq_stages: usize,
     pub dq_smem_bytes: usize,
     pub dq_tiles: usize,
+    /// A block for each tile; of [`Queries::FromScores`] persistent ones, of which a device with fewer multiprocessors is
+    /// given fewer.
     pub dq_blocks: usize,
 }
 
@@ -140,15 +142,14 @@ impl BackwardPlan {
             .with(rows.clone())
             .with([s.l, s.heads, usize::from(keeps_ds), self.splits, self.dkv_stages]);
         let useful = self.groups.useful(s, self.groups.queries(), BOX);
-        let dq = q.kernel_named(self.dq_kernel).grid([self.dq_blocks, 1, 1]).block(THREADS).smem(self.dq_smem_bytes);
+        let (grid, useful) = match self.queries {
+            Queries::FromScores => (q.persistent(self.dq_blocks, 1), useful * q.wave_efficiency(self.dq_tiles)),
+            Queries::Again => ([self.dq_blocks, 1, 1], useful),
+        };
+        let dq = q.kernel_named(self.dq_kernel).grid(grid).block(THREADS).smem(self.dq_smem_bytes).useful(useful);
         match self.queries {
-            Queries::FromScores => dq.useful(useful * wave_efficiency(self.dq_tiles)).with([dqkv, ds, qkv]).with([
-                s.n,
-                s.l,
-                s.heads,
-                self.dq_stages,
-            ]),
-            Queries::Again => dq.useful(useful).with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
+            Queries::FromScores => dq.with([dqkv, ds, qkv]).with([s.n, s.l, s.heads, self.dq_stages]),
+            Queries::Again => dq.with([dqkv]).with(rows).with([s.l, s.heads, self.dq_stages]),
         };
     }
 }

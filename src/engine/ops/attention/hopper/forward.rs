@@ -1,6 +1,6 @@
 //! The forward pass: `attention_fwd_sm90`.
 
-use super::groups::{BOX, Groups, MOST_STAGES, out_boxes, qkv_boxes, wave_efficiency};
+use super::groups::{BOX, Groups, MOST_STAGES, out_boxes, qkv_boxes};
 use crate::engine::ops::attention::shape::Shape;
 use crate::engine::ops::conv2d::hopper::{MULTIPROCESSORS, SHARED_BYTES, THREADS};
 use crate::engine::tape::{Arg, Launches};
@@ -18,6 +18,7 @@ pub struct ForwardPlan {
     pub stages: usize,
     pub smem_bytes: usize,
     pub tiles: usize,
+    /// Persistent blocks. A device with fewer multiprocessors is given fewer.
     pub blocks: usize,
 }
 
@@ -49,11 +50,13 @@ impl ForwardPlan {
 
     pub fn launch(&self, q: &mut Launches, out: Tensor, lse: Tensor, qkv: Tensor) {
         let s = &self.shape;
+        let useful = self.groups.useful(s, self.groups.queries(), self.keys) * q.wave_efficiency(self.tiles);
+        let grid = q.persistent(self.blocks, 1);
         q.kernel_named(self.kernel)
-            .grid([self.blocks, 1, 1])
+            .grid(grid)
             .block(THREADS)
             .smem(self.smem_bytes)
-            .useful(self.groups.useful(s, self.groups.queries(), self.keys) * wave_efficiency(self.tiles))
+            .useful(useful)
             .with([Arg::TensorMap(out, out_boxes(s)), lse.into(), Arg::TensorMap(qkv, qkv_boxes(s))])
             .with([s.n, s.l, s.heads, self.stages]);
     }

@@ -2,7 +2,6 @@
 
 use crate::engine::device::TensorMap;
 use crate::engine::ops::attention::shape::Shape;
-use crate::engine::ops::conv2d::hopper::MULTIPROCESSORS;
 use crate::engine::tensor::DType;
 
 /// Tokens and dimensions of a box that the kernels load, and the bytes of its rows.
@@ -46,11 +45,6 @@ impl Groups {
         let spanned = self.count * self.heads * s.l.next_multiple_of(queries) * s.l.next_multiple_of(keys);
         (s.n * s.heads * s.l * s.l) as f64 / spanned as f64
     }
-}
-
-/// The part of the multiprocessors' turns that have a tile to compute.
-pub(super) fn wave_efficiency(tiles: usize) -> f64 {
-    tiles as f64 / tiles.next_multiple_of(MULTIPROCESSORS) as f64
 }
 
 /// Boxes of `qkv` or its gradient as [column of one of the three matrices, which of them, token, image].

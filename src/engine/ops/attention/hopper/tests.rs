@@ -1,24 +1,15 @@
-//! The plans; and the kernels under the emulator as compute capability 9.0: against the CPU implementation on the same
-//! bf16 values, no less accurate than `attention.cu`, and bitwise the same in every schedule.
+//! The plans; and the kernels against the CPU implementation on the same bf16 values, no less accurate than `attention.cu`:
+//! under the emulator as compute capability 9.0 bitwise the same in every schedule, and on a GPU of that capability.
 
 use super::backward::Queries;
-use super::groups::{BOX, wave_efficiency};
+use super::groups::BOX;
 use super::*;
-use crate::engine::device::{AsyncCopies, Device, Emu, EmuOptions, Schedule};
+use crate::engine::device::{Capability, EmuOptions};
 use crate::engine::ops::attention::{cpu, record};
-use crate::engine::ops::check::{Input, compare, few};
+use crate::engine::ops::check::{Input, NO_HOPPER, Target, compare, emulator, few, hopper_devices, is_wanted};
 use crate::engine::ops::conv2d::hopper::SHARED_BYTES;
-use crate::engine::tape::{Session, Tape};
-use crate::engine::tensor::Store;
-
-fn schedules() -> Vec<EmuOptions> {
-    let fifo = EmuOptions { compute_capability: (9, 0), ..EmuOptions::default() };
-    let skewed = |seed| {
-        let async_copies = [AsyncCopies::Late, AsyncCopies::Coin, AsyncCopies::Early][seed as usize % 3];
-        EmuOptions { schedule: Schedule::Skew, async_copies, seed, ..fifo }
-    };
-    if cfg!(ddpm_emu_sanitize = "thread") { vec![fifo] } else { (1..=5).map(skewed).chain([fifo]).collect() }
-}
+use crate::engine::tape::{Launches, Session, Tape};
+use crate::engine::tensor::{Store, Tensor};
 
 fn shape(n: usize, l: usize, heads: usize, d: usize) -> Shape {
     Shape { n, l, heads, dk: d, dv: d }
@@ -49,12 +40,12 @@ impl Case {
     }
 
     /// The result, its log-sum-exps and the gradient, computed as planned.
-    fn run(&self, plans: Plans, options: EmuOptions) -> [Vec<f32>; 3] {
+    fn run(&self, plans: Plans, target: &Target) -> [Vec<f32>; 3] {
         let s = self.shape;
         let mut store = Store::new();
         let qkv = store.tensor(&[s.n, s.l, s.width()], DType::Bf16);
         let dout = store.tensor(&[s.n, s.l, s.heads * s.dv], DType::Bf16);
-        let mut session = Session::new(Device::Gpu(Box::new(Emu::new(options).unwrap())), &store).unwrap();
+        let mut session = Session::new(target.open(), &store).unwrap();
         let mut tape = Tape::new(session.backend(), DType::Bf16);
         tape.watch(qkv);
         let (out, lse) = record(&mut tape, qkv, s, plans);
@@ -71,7 +62,7 @@ impl Case {
         for kernel in planned.into_iter().flatten() {
             assert!(program.kernels().any(|k| k == kernel), "{kernel} runs");
         }
-        session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} with {options:?}: {e}"));
+        session.run(&mut program).unwrap_or_else(|e| panic!("{plans:?} on {}: {e}", target.name));
         [out, lse, dqkv].map(|t| session.read_in(&program, t).unwrap())
     }
 
@@ -89,19 +80,14 @@ impl Case {
     }
 }
 
-/// One shape, in `blocks` persistent blocks at most, with the keys shared by two blocks if there are several tiles, and with
-/// two stages: so that the rings go round.
-fn check(s: Shape, blocks: usize) {
-    if Emu::new(EmuOptions::default()).is_err() {
-        crate::skip!("this build has no emulator");
-    }
-    let case = Case::new(s);
-    let others = case.errors(&case.run(Plans::default(), schedules()[0]));
+/// Plans for one shape, in `blocks` persistent blocks at most, with the keys shared by two blocks if there are several
+/// tiles, and with two stages: so that the rings go round. One for each way to the gradient of the queries.
+fn plans(s: &Shape, blocks: usize) -> Vec<Plans> {
     let fwd =
-        ForwardPlan::new(&s, DType::Bf16).map(|plan| ForwardPlan { blocks: plan.tiles.min(blocks), stages: 2, ..plan });
+        ForwardPlan::new(s, DType::Bf16).map(|plan| ForwardPlan { blocks: plan.tiles.min(blocks), stages: 2, ..plan });
     assert!(fwd.is_some(), "{s:?}");
-    let ways = [Queries::FromScores, Queries::Again].map(|queries| BackwardPlan::by(queries, &s, DType::Bf16));
-    for plan in ways.into_iter().flatten() {
+    let ways = [Queries::FromScores, Queries::Again].map(|queries| BackwardPlan::by(queries, s, DType::Bf16));
+    let plans = ways.into_iter().flatten().map(|plan| {
         let bwd = Some(BackwardPlan {
             splits: 2.min(s.l.div_ceil(BOX)),
             dkv_stages: 2,
@@ -109,15 +95,28 @@ fn check(s: Shape, blocks: usize) {
             dq_blocks: if plan.queries == Queries::Again { plan.dq_tiles } else { plan.dq_tiles.min(blocks) },
             ..plan
         });
-        let results: Vec<_> = schedules().into_iter().map(|options| case.run(Plans { fwd, bwd }, options)).collect();
-        for (result, options) in results.iter().zip(schedules()) {
-            assert_eq!(result, &results[0], "the same bits in every schedule: {bwd:?} with {options:?}");
-        }
-        for (i, (what, tolerance)) in [("out", 1e-2), ("lse", 1e-5), ("dqkv", 2e-2)].into_iter().enumerate() {
-            compare(&format!("{what} by {bwd:?}"), &results[0][i], &case.wanted[i], tolerance);
-        }
-        for ((error, other), what) in case.errors(&results[0]).into_iter().zip(others).zip(["out", "dq", "dk", "dv"]) {
-            assert!(error <= 2.0 * other + 1e-6, "{what} by {bwd:?}: off by {error:.2e}, attention.cu by {other:.2e}");
+        Plans { fwd, bwd }
+    });
+    plans.collect()
+}
+
+fn check(s: Shape, blocks: usize, devices: &[Vec<Target>]) {
+    let case = Case::new(s);
+    for orders in devices {
+        let others = case.errors(&case.run(Plans::default(), &orders[0]));
+        for plans in plans(&s, blocks) {
+            let results: Vec<_> = orders.iter().map(|order| case.run(plans, order)).collect();
+            for (result, order) in results.iter().zip(orders) {
+                assert_eq!(result, &results[0], "the same bits in every order: {plans:?} on {}", order.name);
+            }
+            let place = format!("by {plans:?} on {}", orders[0].name);
+            for (i, (what, tolerance)) in [("out", 1e-2), ("lse", 1e-5), ("dqkv", 2e-2)].into_iter().enumerate() {
+                compare(&format!("{what} {place}"), &results[0][i], &case.wanted[i], tolerance);
+            }
+            let errors = case.errors(&results[0]).into_iter().zip(others);
+            for ((error, other), what) in errors.zip(["out", "dq", "dk", "dv"]) {
+                assert!(error <= 2.0 * other + 1e-6, "{what} {place}: off by {error:.2e}, attention.cu by {other:.2e}");
+            }
         }
     }
 }
@@ -125,22 +124,31 @@ fn check(s: Shape, blocks: usize) {
 /// Heads as the benchmark models have them, few images.
 #[test]
 fn benchmark_layers_match_the_cpu() {
+    let devices = hopper_devices();
+    if devices.is_empty() {
+        crate::skip!("{NO_HOPPER}");
+    }
     few([(1, 256, 1, 256), (1, 256, 4, 32), (1, 256, 1, 128), (3, 16, 1, 256), (2, 64, 8, 32)])
-        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 2));
+        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 2, &devices));
 }
 
 #[test]
 fn tokens_and_heads_that_fill_no_tile_match_the_cpu() {
+    let devices = hopper_devices();
+    if devices.is_empty() {
+        crate::skip!("{NO_HOPPER}");
+    }
     few([(2, 65, 3, 32), (1, 200, 2, 128), (2, 100, 2, 64), (1, 63, 2, 256), (3, 5, 3, 64), (2, 1, 1, 32)])
-        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 3));
+        .for_each(|(n, l, heads, d)| check(shape(n, l, heads, d), 3, &devices));
 }
 
 /// Random scores of hundreds; and queries opposed to every key, whose log-sum-exps are hundreds below zero, as those of keys
 /// that do not exist are not.
 #[test]
 fn large_scores_do_not_overflow() {
-    if Emu::new(EmuOptions::default()).is_err() {
-        crate::skip!("this build has no emulator");
+    let devices = hopper_devices();
+    if devices.is_empty() {
+        crate::skip!("{NO_HOPPER}");
     }
     let s = shape(1, 90, 2, 32);
     let qkv = Input::activation(&[s.n, s.l, s.width()]);
@@ -150,11 +158,30 @@ fn large_scores_do_not_overflow() {
         let case = Case::of(s, qkv);
         for queries in [Queries::FromScores, Queries::Again] {
             let plans = Plans { bwd: BackwardPlan::by(queries, &s, DType::Bf16), ..Plans::new(&s, DType::Bf16) };
-            let result = case.run(plans, schedules()[0]);
-            compare("out", &result[0], &case.wanted[0], 2e-2);
-            compare("lse", &result[1], &case.wanted[1], 1e-5);
-            assert!(result[2].iter().all(|v| v.is_finite()), "{plans:?}");
+            for target in devices.iter().map(|orders| &orders[0]) {
+                let result = case.run(plans, target);
+                compare(&format!("out on {}", target.name), &result[0], &case.wanted[0], 2e-2);
+                compare(&format!("lse on {}", target.name), &result[1], &case.wanted[1], 1e-5);
+                assert!(result[2].iter().all(|v| v.is_finite()), "{plans:?} on {}", target.name);
+            }
         }
+    }
+}
+
+/// Persistent blocks are as many as a device runs at once; the results are the same.
+#[test]
+fn the_number_of_multiprocessors_changes_no_bit() {
+    if !is_wanted("emu") || hopper_devices().is_empty() {
+        crate::skip!("{NO_HOPPER}");
+    }
+    let case = Case::new(shape(2, 130, 3, 32));
+    for plans in plans(&case.shape, usize::MAX) {
+        let run = |multiprocessors| {
+            let options = EmuOptions { compute_capability: (9, 0), multiprocessors, ..EmuOptions::default() };
+            case.run(plans, &emulator(DType::Bf16, options))
+        };
+        let whole = run(132);
+        assert!([1, 2, 5].into_iter().all(|multiprocessors| run(multiprocessors) == whole), "{plans:?}");
     }
 }
 
@@ -175,6 +202,23 @@ fn plans_are_possible() {
             }
         }
     }
+}
+
+/// Persistent blocks: at most those that run at once. Splits of the keys stay: the result depends on them.
+#[test]
+fn a_device_with_fewer_multiprocessors_is_given_fewer_blocks() {
+    let Plans { fwd, bwd } = Plans::new(&shape(128, 256, 1, 256), DType::Bf16);
+    let (fwd, bwd) = (fwd.unwrap(), bwd.unwrap());
+    let blocks = |multiprocessors| {
+        let mut q = Launches::new(Capability::Hopper).on(multiprocessors);
+        fwd.launch(&mut q, Tensor::EMPTY, Tensor::EMPTY, Tensor::EMPTY);
+        bwd.launch(&mut q, [Tensor::EMPTY; 2], [Tensor::EMPTY; 4]);
+        q.list.iter().map(|launch| launch.grid[0] as usize).collect::<Vec<_>>()
+    };
+    let dkv = 128 * bwd.splits;
+    assert_eq!(blocks(132), [132, dkv, 132]);
+    assert_eq!(blocks(114), [114, dkv, 114]);
+    assert_eq!(blocks(78), [78, dkv, 78]);
 }
 
 #[test]
@@ -207,6 +251,6 @@ fn flops_of_the_launches_add_up() {
 fn keys_are_split_where_multiprocessors_are_idle() {
     let splits = |n| BackwardPlan::new(&shape(n, 256, 1, 256), DType::Bf16).unwrap().splits;
     assert_eq!((splits(128), splits(32)), (1, 4));
-    let efficiency = ForwardPlan::new(&shape(128, 256, 1, 256), DType::Bf16).map(|p| wave_efficiency(p.tiles)).unwrap();
-    assert!((efficiency - 256.0 / 264.0).abs() < 1e-12);
+    let tiles = ForwardPlan::new(&shape(128, 256, 1, 256), DType::Bf16).unwrap().tiles;
+    assert!((Launches::new(Capability::Hopper).wave_efficiency(tiles) - 256.0 / 264.0).abs() < 1e-12);
 }

@@ -1,10 +1,9 @@
 //! Limits of the GPU and of the kernels, and the rates that plans are chosen by.
 
+pub use crate::engine::device::MULTIPROCESSORS;
 use crate::engine::ops::conv2d::shape::Conv2dShape;
 use crate::engine::tensor::DType;
 
-/// Multiprocessors of an H100 or H200 (SXM): how many persistent blocks there are.
-pub const MULTIPROCESSORS: usize = 132;
 /// Shared memory of a block.
 pub const SHARED_BYTES: usize = 227 * 1024;
 /// As in the kernels: a loading warpgroup and two that multiply.

@@ -120,7 +120,7 @@ pub struct TapsPlan {
     pub smem_bytes: usize,
     /// Tiles of all phases, each `channels` by `tile.pixels()`; whole clusters of them.
     pub tiles: usize,
-    /// Persistent blocks that share them: whole clusters.
+    /// Persistent blocks that share them: whole clusters. A device with fewer multiprocessors is given fewer.
     pub blocks: usize,
     /// Bytes that the tiles load from the L2 cache.
     pub loaded_bytes: u64,
@@ -239,22 +239,19 @@ impl TapsPlan {
         let boxes = |c| self.tile.boxes([s.n, image[0], image[1], c], self.box_rows, stride);
         let (pixels, split) = input_args(input, boxes);
         let weights = TensorMap::new(DType::Bf16, &[s.c_in, s.kh * s.kw, s.c_out], &[64, 1, weight_rows]).swizzle_128();
+        let useful = self.shape.flops() as f64 / (2 * self.macs) as f64 * q.wave_efficiency(self.tiles);
+        let grid = q.persistent(self.blocks, self.cluster);
         q.kernel_named(self.kernel)
-            .grid([self.blocks, 1, 1])
+            .grid(grid)
             .block(THREADS)
             .smem(self.smem_bytes)
-            .useful(self.shape.flops() as f64 / (2 * self.macs) as f64 * self.wave_efficiency())
+            .useful(useful)
             .with([out])
             .with(pixels)
             .with([Arg::TensorMap(w, weights), bias.into(), addend.into()])
             .with(s.dims())
             .with([split])
             .with([columns, images, rows, self.pixel_stages, self.weight_stages]);
-    }
-
-    /// Fraction of the multiprocessors' turns that have a tile to compute.
-    pub fn wave_efficiency(&self) -> f64 {
-        self.tiles as f64 / self.tiles.next_multiple_of(MULTIPROCESSORS) as f64
     }
 }
 

@@ -1,7 +1,10 @@
 use super::layers::{MODELS, shapes};
 use super::*;
+use crate::engine::device::Capability;
 use crate::engine::ops::conv2d::hopper::limits::MAX_STAGES;
 use crate::engine::ops::conv2d::hopper::pixels::PixelTile;
+use crate::engine::tape::Launches;
+use crate::engine::tensor::Tensor;
 
 /// The layers of the benchmark models that have the channels and the pixels for tiles.
 fn layers() -> Vec<Conv2dShape> {
@@ -98,6 +101,21 @@ fn layers_of_the_benchmark_models_share_their_weights() {
     }
     let one_tile = TapsPlan::new(&conv3x3(1, 8, [64, 64]), DType::Bf16, Pass::Forward).unwrap();
     assert_eq!((one_tile.kernel, one_tile.cluster), ("conv2d_fwd_sm90_64x128", 1));
+}
+
+/// Persistent blocks: at most those that run at once, in whole clusters.
+#[test]
+fn a_device_with_fewer_multiprocessors_is_given_fewer_blocks() {
+    for (s, pass) in layers().iter().flat_map(|s| [Pass::Forward, Pass::InputGradient].map(|pass| (s, pass))) {
+        for plan in TapsPlan::all(s, DType::Bf16, pass) {
+            for multiprocessors in [144, MULTIPROCESSORS, 131, 114, 78, 1] {
+                let mut q = Launches::new(Capability::Hopper).on(multiprocessors);
+                plan.launch(&mut q, Tensor::EMPTY, Tensor::EMPTY.into(), [Tensor::EMPTY; 3]);
+                let at_once = (multiprocessors / plan.cluster).max(1) * plan.cluster;
+                assert_eq!(q.list[0].grid, [plan.blocks.min(at_once) as u32, 1, 1], "{plan:?} on {multiprocessors}");
+            }
+        }
+    }
 }
 
 /// Images whose rows do not fill a line of tiles share one.
