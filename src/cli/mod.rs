@@ -15,6 +15,7 @@ mod experiment;
 mod features;
 mod forward;
 mod inspect;
+mod memory_plan;
 mod mistakes;
 mod profile;
 mod progress;
