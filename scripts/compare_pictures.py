@@ -23,6 +23,8 @@ from diffusers.schedulers import scheduling_ddpm
 from PIL import Image
 
 SCHEDULERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
+# Settings without which diffusers draws otherwise; `ddpm export` says so.
+AS_THEIRS = {"ddpm": [], "ddim": ["sample.eta=0"], "dpm-solver": ["sample.clip_x0=false"]}
 STEPS = {"ddpm": [50, None], "ddim": [20], "dpm-solver": [10, 25]}  # None: every one
 IMAGES, SEED = 4, 7
 START, STEP_NOISE = 2, 3  # streams
@@ -93,6 +95,7 @@ def main() -> None:
         for sampler, kind in SCHEDULERS.items():
             folder = Path(work) / sampler
             export = [ddpm, "export", str(run), str(folder), "--pipeline", "--set", f"sample.sampler={sampler}"]
+            export += [part for setting in AS_THEIRS[sampler] for part in ("--set", setting)]
             subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
             for whose in ("run", "folder"):
                 if whose == "folder":
@@ -102,6 +105,8 @@ def main() -> None:
                     theirs = pipeline_pictures(folder, steps)
                     options = ["--sampler", sampler, "--steps", str(steps or 0)]
                     model = run if whose == "run" else folder
+                    if whose == "run":
+                        options += [part for setting in AS_THEIRS[sampler] for part in ("--set", setting)]
                     ours = our_pictures(ddpm, model, options, theirs.shape, Path(work) / "sheet.png")
                     off = np.abs(ours - theirs)
                     worst = max(worst, off.max())

@@ -54,5 +54,5 @@ fn nichol_checkpoint() -> (Vec<Named>, Vec<String>) {
 }
 
 fn open(path: &Path) -> Result<ModelFile> {
-    ModelFile::open(path, Which::Average)
+    ModelFile::open(path, &Which::Average)
 }

@@ -53,7 +53,7 @@ fn every_layout_is_read() {
     fs::create_dir_all(run.checkpoints()).unwrap();
     fs::write(run.config(), "").unwrap();
     let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| model.values.clone());
-    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v };
+    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v, further: Vec::new() };
     let path = checkpoint::path(&run.checkpoints(), 3);
     checkpoint::save(&path, &model.config, &model.params, &state).unwrap();
     is_small(&path);
@@ -68,7 +68,7 @@ fn a_checkpoint_of_improved_diffusion_is_a_model() {
     let (pt, safetensors) = (root.path().join("ema_0.9999_500000.pt"), root.path().join("ema.safetensors"));
     fs::write(&pt, fixture::state_dict(&tensors, None)).unwrap();
     write_safetensors(&safetensors, &tensors);
-    let open = |path: &Path, settings: &[String]| ModelFile::open_with(path, Which::Average, settings);
+    let open = |path: &Path, settings: &[String]| ModelFile::open_with(path, &Which::Average, settings);
     let found = open(&pt, &settings).unwrap();
     let wanted = UNetConfig { image_size: 16.into(), heads: 1, time_factor: 0.25, ..nichol() };
     assert_eq!(found.config.model, wanted.clone().into());
