@@ -26,7 +26,7 @@ class Page(HTMLParser):
 
 def main():
     folder = Path(sys.argv[1]).resolve()
-    paths = sorted(path for path in folder.glob("*.html") if path.name != "404.html")
+    paths = sorted(folder.glob("*.html"))
     pages = {path: Page(path) for path in paths}
     faults, count = [], 0
     for path, page in pages.items():

@@ -4,6 +4,7 @@ Whatever a page names and the repository has not ends the build, with the page's
 """
 
 import atexit
+import functools
 import html
 import json
 import os
@@ -22,7 +23,9 @@ import listings  # noqa: E402
 
 FENCE = re.compile(r"^([ \t]*)(```+)(.*)$")
 LISTING = re.compile(r"^[ \t]*\{\{ listing (.+) \}\}[ \t]*$")
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((\.\.?/[^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
+# Long names in code are those of tests.
+TEST = re.compile(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
 SHIM = "assets/iframe-worker.js"
 
@@ -37,6 +40,8 @@ def on_files(files, config):
     for path in shipped:
         files.append(File.generated(config, f"katex/{path.relative_to(katex)}", abs_src_path=str(path)))
     files.append(File.generated(config, "book.css", abs_src_path=str(HERE / "book.css")))
+    for path in sorted((ROOT / "docs/images").glob("*.png")):
+        files.append(File.generated(config, f"docs-images/{path.name}", abs_src_path=str(path)))
     files.append(File.generated(config, SHIM, abs_src_path=str(modules / "iframe-worker/shim/index.js")))
     return files
 
@@ -65,13 +70,23 @@ def on_page_markdown(markdown, page, config, files):
             line = "\n".join(([""] if captions else []) + [indent + text for text in source.split("\n")])
             captions.append(f'<a class="source" href="{of_repository(ROOT / path)}">{path}</a>, lines {first}–{last}')
         elif fence is None:
-            line = links(line, folder, at(number))
+            line = links(line.replace("](../images/", "](docs-images/"), folder, at(number))
+            for name in TEST.findall(line):
+                if name not in functions():
+                    raise PluginError(f"{at(number)}: no test {name}")
             if line.startswith("#") and "$" in line:
                 raise PluginError(f"{at(number)}: a heading with a formula, which the table of contents cannot show")
         out.append(line)
     if fence is not None:
         raise PluginError(f"{at(block)}: a block of code that does not end")
     return "\n".join(out)
+
+
+@functools.cache
+def functions():
+    """Names of all Rust functions of the repository."""
+    files = [path for folder in ("src", "tests", "crates", "docs/book") for path in (ROOT / folder).rglob("*.rs")]
+    return {name for path in files for name in re.findall(r"\bfn (\w+)", path.read_text(encoding="utf-8"))}
 
 
 def of_repository(file):
@@ -132,7 +147,10 @@ def on_page_content(content, page, config, files):
 
     def plot(found):
         """Plots become part of the page, so that their colours follow its switch and not the system's."""
-        svg = (source.parent / found[2]).read_text(encoding="utf-8")
+        try:
+            svg = (source.parent / found[2]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise PluginError(f"{source.relative_to(ROOT)}: no picture {found[2]}") from error
         dark = re.search(r"@media\(prefers-color-scheme:dark\)\{((?:[^{}]*\{[^{}]*\})*)\}", svg)
         if dark is None:
             raise PluginError(f"{source.relative_to(ROOT)}: {found[2]} has no colours for the dark")

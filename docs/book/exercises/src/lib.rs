@@ -5,8 +5,26 @@
 //! cargo test --release -p exercises --features solutions ch4   # the book's, docs/book/solutions
 //! ```
 
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
+pub mod ch1_same_ratio;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]
+pub mod ch1_signal_left;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch2_best_denoiser.rs")]
+pub mod ch2_best_denoiser;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch2_score_of_v.rs")]
+pub mod ch2_score_of_v;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch3_gaussian_kl.rs")]
+pub mod ch3_gaussian_kl;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch3_noise_weight.rs")]
+pub mod ch3_noise_weight;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch4_ddim_step.rs")]
 pub mod ch4_ddim_step;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch4_moments.rs")]
+pub mod ch4_moments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch5_classifier.rs")]
+pub mod ch5_classifier;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch5_guided.rs")]
+pub mod ch5_guided;
 
 #[cfg(test)]
 mod tests;
