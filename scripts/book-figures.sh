@@ -73,6 +73,9 @@ experiment langevin
 cp langevin/density.svg "$images/langevin-density.svg"
 cp langevin/shares.svg "$images/langevin-shares.svg"
 
+# Chapter 7
+quietly "$ddpm" inspect --preset quickstart --plan "$images/plan-quickstart.svg"
+
 cd "$images"
 find . -size +59k | grep . && { echo "book-figures.sh: larger than 60 kB" >&2; exit 1; }
 [ "$(du -sk . | cut -f1)" -lt 2000 ]

@@ -4,7 +4,11 @@
 //! cargo test --release -p exercises ch4                        # yours
 //! cargo test --release -p exercises --features solutions ch4   # the book's, docs/book/solutions
 //! ```
+//!
+//! Kernels stand in `kernels/`; the build script compiles them for the emulator.
 
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch10_fragments.rs")]
+pub mod ch10_fragments;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]
@@ -25,6 +29,16 @@ pub mod ch4_moments;
 pub mod ch5_classifier;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch5_guided.rs")]
 pub mod ch5_guided;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch6_weights.rs")]
+pub mod ch6_weights;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch7_arena.rs")]
+pub mod ch7_arena;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch7_reverse_mode.rs")]
+pub mod ch7_reverse_mode;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch8_floor.rs")]
+pub mod ch8_floor;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch8_softplus.rs")]
+pub mod ch8_softplus;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Tests of the exercises, a file for each, named as it is.
 
+mod ch10_fragments;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
@@ -10,3 +11,12 @@ mod ch4_ddim_step;
 mod ch4_moments;
 mod ch5_classifier;
 mod ch5_guided;
+mod ch6_weights;
+mod ch7_arena;
+mod ch7_reverse_mode;
+mod ch8_floor;
+mod ch8_row_squares;
+mod ch8_softplus;
+mod ch9_neighbours;
+mod ch9_partial_block;
+mod emulated;
