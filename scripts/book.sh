@@ -48,6 +48,12 @@ case ${1:-} in
       ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
     fi
     python3 scripts/book/commands.py "$ddpm" docs/book/*.md
+    # Chapter 9: right in turns, planted or not; wrong in other orders only where a barrier is missing.
+    docs/book/hunt/hunt.sh target/hunt
+    target/hunt/hunt
+    docs/book/hunt/hunt.sh target/hunt --planted
+    found=$(target/hunt/hunt) && { echo "book.sh: the planted race was not found" >&2; exit 1; }
+    grep -qE '^fifo +right$' <<<"$found" && [ "$(grep -c wrong <<<"$found")" = 10 ]
     ;;
   --exercises)
     cargo clippy --release -p exercises --features solutions --all-targets -- -D warnings
