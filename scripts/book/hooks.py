@@ -101,10 +101,10 @@ def links(line, folder, place):
         text, target = found.groups()
         path, _, anchor = target.partition("#")
         file = (folder / path).resolve()
-        if file.is_relative_to(folder) and file.suffix == ".md" and file.parent == folder:
-            return found[0]
         if not file.exists() or not file.is_relative_to(ROOT):
             raise PluginError(f"{place}: no file {target}")
+        if file.suffix == ".md" and file.parent == folder:
+            return found[0]
         return f'<a class="source" href="{of_repository(file)}">{text}</a>'
 
     # What stands in code holds no link; a link's text may hold code.
