@@ -52,6 +52,7 @@ draw() { quietly "$ddpm" sample "$1" --device cpu -n 600 --out "$images/$2.svg" 
 for target in x0 epsilon v score; do
   draw $target target-$target --sampler dpm-solver --steps 20
 done
+draw epsilon target-epsilon-98 --sampler dpm-solver --steps 20 --set diffusion.t_max=0.98
 for steps in 5 20 200; do
   draw v ddpm-$steps --sampler ddpm --steps $steps
   draw v ddim-$steps --sampler ddim --steps $steps

@@ -128,6 +128,8 @@ class Browser:
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def window(self, width, height, is_mobile, colours):
+        # A page may remember the colours of the window before.
+        self.evaluate("try { localStorage.clear() } catch (error) {}")
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=is_mobile
         )

@@ -27,9 +27,6 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
 # Long names in code are those of tests.
 TEST = re.compile(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
-SHIM = "assets/iframe-worker.js"
-
-
 def on_files(files, config):
     """What the pages need travels with them: styles, fonts, and a script by which search works without a server."""
     modules = Path(os.environ["BOOK_NODE_MODULES"])
@@ -42,7 +39,7 @@ def on_files(files, config):
     files.append(File.generated(config, "book.css", abs_src_path=str(HERE / "book.css")))
     for path in sorted((ROOT / "docs/images").glob("*.png")):
         files.append(File.generated(config, f"docs-images/{path.name}", abs_src_path=str(path)))
-    files.append(File.generated(config, SHIM, abs_src_path=str(modules / "iframe-worker/shim/index.js")))
+    files.append(File.generated(config, "assets/iframe-worker.js", abs_src_path=str(modules / "iframe-worker/shim/index.js")))
     return files
 
 
@@ -101,10 +98,10 @@ def links(line, folder, place):
         text, target = found.groups()
         path, _, anchor = target.partition("#")
         file = (folder / path).resolve()
-        if file.is_relative_to(folder) and file.suffix == ".md" and file.parent == folder:
-            return found[0]
         if not file.exists() or not file.is_relative_to(ROOT):
             raise PluginError(f"{place}: no file {target}")
+        if file.suffix == ".md" and file.parent == folder:
+            return found[0]
         return f'<a class="source" href="{of_repository(file)}">{text}</a>'
 
     # What stands in code holds no link; a link's text may hold code.
@@ -161,7 +158,3 @@ def on_page_content(content, page, config, files):
     content = FORMULA.sub(render, content)
     content = re.sub(r'<img alt="([^"]*)" src="([^"]+\.svg)" ?/?>', plot, content)
     return content
-
-
-def on_post_page(output, page, config):
-    return output.replace("https://unpkg.com/iframe-worker/shim", SHIM)

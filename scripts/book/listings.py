@@ -23,6 +23,9 @@ RUST_ITEM = re.compile(
     re.M | re.X,
 )
 RUST_IMPL = re.compile(r"^[ \t]*(?:unsafe[ \t]+)?(?P<header>impl\b[^{;]*)\{", re.M)
+CUDA_STRUCT = re.compile(
+    r"\b(struct|enum|union)\s+(?:class\s+)?(?:__align__\s*\([^)]*\)\s*|alignas\s*\([^)]*\)\s*)?(\w+)[^;{}()]*\{"
+)
 TOKENS = {
     "rust": r'//[^\n]*|/\*.*?\*/|b?r(?P<hashes>#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?\'(?:\\[^\n]*?|[^\\\'\n])\'',
     "cuda": r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|(?<![0-9a-fA-F])\'(?:\\.|[^\\\'\n])\'',
@@ -30,7 +33,8 @@ TOKENS = {
 
 
 def language(path):
-    return {"rs": "rust", "cu": "cuda", "cuh": "cuda", "h": "cuda", "cpp": "cuda", "hpp": "cuda"}.get(path.rsplit(".", 1)[-1], "text")
+    """The language of a file, for the search of items."""
+    return "rust" if path.endswith(".rs") else "cuda"
 
 
 def without_comments_and_strings(text, lang):
@@ -88,8 +92,6 @@ def rust_items(text):
             items.append((found["kind"], found["name"], found.start(), end))
     for found in RUST_IMPL.finditer(code):
         items.append(("impl", " ".join(found["header"].split()), found.start(), closing(code, found.end() - 1)))
-    # A match may begin on the empty line before.
-    items = [(kind, name, line_start(text, text.index(text[start:].lstrip()[0], start)), end) for kind, name, start, end in items]
     return [(kind, name, with_documentation(text, start, ("///", "#[", "//")), end) for kind, name, start, end in items]
 
 
@@ -98,7 +100,7 @@ def cuda_items(text):
     macro_text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda found: re.sub(r"[^\n]", " ", found[0]), code, flags=re.M)
     for found in re.finditer(r"^[ \t]*#[ \t]*define[ \t]+(\w+)(?:[^\n]*\\\n)*[^\n]*", code, re.M):
         items.append(("macro", found[1], line_start(text, found.start(1)), found.end()))
-    for found in re.finditer(r"\b(struct|enum|union)\s+(?:class\s+)?(?:__align__\s*\([^)]*\)\s*|alignas\s*\([^)]*\)\s*)?(\w+)[^;{}()]*\{", macro_text):
+    for found in CUDA_STRUCT.finditer(macro_text):
         end = end_of(macro_text, closing(macro_text, found.end() - 1))
         items.append((found[1], found[2], paragraph(text, macro_text, found.start()), end))
     for found in re.finditer(r"\b(\w+)\s*\(", macro_text):

@@ -108,7 +108,8 @@ class Commands(unittest.TestCase):
     def test_blocks_are_found_and_made_small(self):
         page = "text\n```sh run --quick\nddpm a \\\n  b  # why\nls\n```\n```text output\nx\n```\n"
         found = list(commands.blocks(page))
-        self.assertEqual([(number, words) for number, words, _ in found], [(2, ["sh", "run", "--quick"]), (7, ["text", "output"])])
+        places = [(number, words) for number, words, _ in found]
+        self.assertEqual(places, [(2, ["sh", "run", "--quick"]), (7, ["text", "output"])])
         self.assertEqual(commands.reduced(found[0][2], ["--quick"]), "ddpm a b --quick  # why\nls")
 
     def test_a_line_that_is_not_printed_is_missed(self):
