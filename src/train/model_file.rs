@@ -143,7 +143,10 @@ impl ModelFile {
         let candidates = Some(run.best()).filter(|best| best.exists()).into_iter().chain(newest_first);
         let read = |checkpoint: &Checkpoint| ModelFile::from_checkpoint(checkpoint, which);
         let Some(Whole { mut value, damaged }) = checkpoint::first_whole(candidates, read)? else {
-            return Err(Error::format(path, "this run has not written a checkpoint yet"));
+            let run = path.display();
+            let reason =
+                format!("this run has not written a checkpoint yet; go on with it: ddpm train --resume --out {run}");
+            return Err(Error::format(path, reason));
         };
         damaged.iter().for_each(|(_, error)| value.origin.push_str(&format!("; {error}")));
         Ok(value)

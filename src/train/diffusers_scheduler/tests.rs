@@ -77,8 +77,8 @@ fn what_diffusers_draws_otherwise_is_said() {
     let notes = |settings: &[&str]| unlike_ours(&with(settings)).join("; ");
     for settings in [
         &["sample.sampler=ddpm"][..],
-        &["sample.sampler=ddim", "sample.eta=0"],
-        &["sample.sampler=dpm-solver", "sample.clip_x0=false"],
+        &["sample.sampler=ddim", "sample.eta=0", "sample.steps=0"],
+        &["sample.sampler=dpm-solver", "sample.clip_x0=false", "sample.steps=0"],
     ] {
         let notes = notes(settings);
         assert!(notes.is_empty(), "{notes}");
@@ -86,6 +86,7 @@ fn what_diffusers_draws_otherwise_is_said() {
     for (settings, words) in [
         (&["sample.sampler=ddim", "sample.eta=0.5"][..], "eta, here 0.5"),
         (&["sample.sampler=dpm-solver"], "does not clip"),
+        (&["sample.sampler=ddim", "sample.eta=0", "sample.steps=20"], "20 steps"),
         (&["sample.sampler=heun"], "stands for sample.sampler"),
         (&["model.classes=10", "sample.guidance=2"], "no classes, which this one needs, and does not guide"),
     ] {

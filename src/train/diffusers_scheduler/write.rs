@@ -65,6 +65,13 @@ pub fn unlike_ours(config: &Config) -> Vec<String> {
         let guided = if sample.guidance == 0.0 { "" } else { ", and does not guide" };
         notes.push(format!("diffusers' DDPMPipeline gives the network no classes, which this one needs{guided}"));
     }
+    let strides = matches!(sample.sampler, Sampler::Ddim { .. } | Sampler::DpmSolver) && sample.steps != 0;
+    if strides && sample.diffusers.is_none() {
+        notes.push(format!(
+            "{} steps of diffusers' scheduler are at other times than those of this program, so its pictures differ a little",
+            sample.steps
+        ));
+    }
     match sample.sampler {
         Sampler::Ddim { eta } if eta != 0.0 => notes.push(format!(
             "diffusers takes DDIM's eta, here {eta}, from the caller (DDIMPipeline), and DDPMPipeline draws with 0; the same \

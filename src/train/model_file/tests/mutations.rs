@@ -39,11 +39,7 @@ fn sound_parts(root: &Path) -> Vec<Part> {
     let index = "diffusion_pytorch_model.safetensors.index.json";
     fs::write(shards.join(index), json!({ "metadata": {}, "weight_map": map }).to_string()).unwrap();
 
-    fs::create_dir_all(&run).unwrap();
-    let path = checkpoint::path(&run, 3);
-    let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| sound.values.clone());
-    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v, further: Vec::new() };
-    checkpoint::save(&path, &sound.config, &sound.params, &state).unwrap();
+    let path = write_run(&run, &sound);
 
     let (tensors, settings) = nichol_checkpoint();
     let foreign = |kind, name: &str, bytes: &[u8]| {
