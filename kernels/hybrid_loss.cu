@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(256) hybrid_loss_fwd(
     dpred[mean] = from_float<T>(2.0f * of.w * error);
     dpred[mean + c] = from_float<T>(0.5f * of.w_vb * range * bits.d_log_variance);
   }
-  block_sum<256>(sums);
+  block_sums<256>(sums);
   float sum = of.w * sums[0] + of.w_vb * sums[1];
   if (grid_sum<256>(sum, loss, counter)) *total = sum;
 }

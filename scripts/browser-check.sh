@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Opens the pages that the program writes in headless Chromium: a run that has finished, was resumed, trains, was killed; a
-# run of points; experiments. On a desk and on a phone, light and dark, nothing may be missing, broken or too small to read.
+# run of points; experiments; and the book, where it was built. On a desk and on a phone, light and dark, nothing may be
+# missing, broken or too small to read.
 #   scripts/browser-check.sh [--program DDPM] [--shots FOLDER]     of a program that is built already; with pictures
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -38,4 +39,4 @@ disown "$alive" # its end is meant, and no news
 
 python3 scripts/browser_check.py --browser "$(browser)" --alive "$work/alive/report.html" "$alive" "$@" \
   "$work/finished run/report.html" "$work/resumed/report.html" "$work/points/report.html" \
-  "$work"/experiments/*/index.html "$work/experiments/index.html"
+  "$work"/experiments/*/index.html "$work/experiments/index.html" $(ls target/book/*.html 2>/dev/null)

@@ -11,6 +11,7 @@ be found faulty.
 
 import argparse
 import base64
+import itertools
 import json
 import os
 import re
@@ -28,10 +29,11 @@ SECONDS = 30
 # What is wrong with a page, as a list of sentences.
 LOOK = """(() => {
   const faults = [], root = document.documentElement;
-  if (root.scrollWidth > innerWidth) {
+  // A phone's window widens with its page: innerWidth would be no measure.
+  if (root.scrollWidth > root.clientWidth) {
     const wide = [...document.body.querySelectorAll('*')].find((e) =>
-      e.getBoundingClientRect().right > innerWidth + 1 && !e.parentElement.closest('.wide, pre'));
-    faults.push(`${root.scrollWidth} pixels wide in a window of ${innerWidth}: ${wide ? wide.outerHTML.slice(0, 80) : '?'}`);
+      e.getBoundingClientRect().right > root.clientWidth + 1 && !e.parentElement.closest('.wide, pre'));
+    faults.push(`${root.scrollWidth} pixels wide in a window of ${root.clientWidth}: ${wide ? wide.outerHTML.slice(0, 80) : '?'}`);
   }
   for (const image of document.images)
     if (!image.complete || image.naturalWidth === 0) faults.push('an image is not there: ' + image.alt);
@@ -81,6 +83,8 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.call(f"{domain}.enable")
+        # A page may remember the colours of another window.
+        self.call("Page.addScriptToEvaluateOnNewDocument", source="try { localStorage.clear() } catch (error) {}")
 
     def message(self, seconds):
         """The next message, or None if there is none for so long."""
@@ -167,9 +171,8 @@ class Browser:
 
 
 def find_planted_faults(browser, folder):
-    width, height, is_mobile = SIZES["desk"]
-    browser.window(width, height, is_mobile, "light")
-    for words, body in FAULTY.items():
+    for (words, body), (width, height, is_mobile) in itertools.product(FAULTY.items(), SIZES.values()):
+        browser.window(width, height, is_mobile, "light")
         page = folder / "faulty.html"
         page.write_text(f"<!doctype html><meta charset=utf-8><title>x</title><link rel=icon href='data:,'><body>{body}")
         browser.open(page)

@@ -48,6 +48,15 @@ fn published_sizes() {
 }
 
 #[test]
+fn the_memory_plan_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.svg");
+    stdout(&["inspect", "--preset", "points-2d", "--plan", file.to_str().unwrap()]);
+    let svg = fs::read_to_string(file).unwrap();
+    assert!(svg.contains(" in an arena of ") && svg.contains("class=\"boxes\""), "{svg}");
+}
+
+#[test]
 fn presets_are_complete_configurations() {
     let list = stdout(&["presets"]);
     for preset in ["quickstart", "mnist-small", "ddpm-cifar10", "mnist-123", "unet64"] {

@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PAGES: [&str; 4] =
-    ["docs/CONTRIBUTING.md", "docs/contributing/data.md", "docs/contributing/diffusion.md", "docs/formats.md"];
+const PAGES: [&str; 5] = [
+    "docs/CONTRIBUTING.md",
+    "docs/contributing/book.md",
+    "docs/contributing/data.md",
+    "docs/contributing/diffusion.md",
+    "docs/formats.md",
+];
 
 /// Text and target of each link to a file, with the line on which it stands.
 fn links(document: &str) -> Vec<(String, String)> {

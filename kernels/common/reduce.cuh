@@ -14,7 +14,7 @@ template <int LANES = 32> __device__ __forceinline__ float warp_max(float x) {
 }
 
 // Every thread gets the N sums. All THREADS threads of a one-dimensional block must call; THREADS is a multiple of 32.
-template <int THREADS, int N> __device__ __forceinline__ void block_sum(float (&x)[N]) {
+template <int THREADS, int N> __device__ __forceinline__ void block_sums(float (&x)[N]) {
   static_assert(THREADS % 32 == 0 && THREADS <= 1024, "whole warps, at most a block");
   __shared__ float partial[N][THREADS / 32];
 #pragma unroll
@@ -32,13 +32,14 @@ template <int THREADS, int N> __device__ __forceinline__ void block_sum(float (&
     for (int warp = 0; warp < THREADS / 32; warp++) x[i] += partial[i][warp];
   }
 }
+// The same for one sum.
 template <int THREADS> __device__ __forceinline__ float block_sum(float x) {
   float values[1] = {x};
-  block_sum<THREADS>(values);
+  block_sums<THREADS>(values);
   return values[0];
 }
 
-// Every thread gets the maximum. Calling conventions as for block_sum.
+// Every thread gets the maximum. Calling conventions as for block_sums.
 template <int THREADS> __device__ __forceinline__ float block_max(float x) {
   static_assert(THREADS % 32 == 0 && THREADS <= 1024, "whole warps, at most a block");
   __shared__ float partial[THREADS / 32];

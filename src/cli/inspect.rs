@@ -1,6 +1,7 @@
 //! `ddpm inspect`: the layers of a model and their cost, without allocating or training anything.
 
 use super::config::ConfigArgs;
+use super::memory_plan;
 use super::terminal::{megabytes, say};
 use crate::engine::tape::Backend;
 use crate::engine::tensor::DType;
@@ -22,6 +23,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Draw where the activations of a training step lie in memory, and when, as SVG
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -32,12 +36,15 @@ pub fn run(args: Args) -> Result<()> {
     let layers = summary(&config.model)?;
     let flops: u64 = layers.iter().map(|layer| layer.flops).sum();
     let memory = TrainingMemory::of(&config, (&network, &params), (Backend::Cpu, DType::F32))?;
+    if let Some(file) = &args.plan {
+        memory_plan::plot(&memory.arena).write(file)?;
+    }
 
     if args.json {
         say(json!({
             "parameters": params.count(),
             "forward_gflop_per_image": flops as f64 / 1e9,
-            "arena_bytes": memory.arena_bytes,
+            "arena_bytes": memory.arena.plan.bytes,
             "persistent_bytes": memory.persistent_bytes,
             "batch_images": config.train.micro_batch(),
             "layers": layers.iter().map(json_row).collect::<Vec<_>>(),
@@ -56,7 +63,7 @@ pub fn run(args: Args) -> Result<()> {
     say(format!(
         "training    {} for weights, gradients and optimiser, {} for activations of {} images (f32, CPU)",
         megabytes(memory.persistent_bytes),
-        megabytes(memory.arena_bytes),
+        megabytes(memory.arena.plan.bytes),
         config.train.micro_batch()
     ));
     Ok(())

@@ -18,6 +18,7 @@ mod inpaint;
 mod inspect;
 mod interpolate;
 mod measures;
+mod memory_plan;
 mod mistakes;
 mod profile;
 mod progress;

@@ -3,18 +3,27 @@
 use super::config::Config;
 use super::model_file::network;
 use super::program::{StepPrograms, StepTensors};
-use crate::engine::tape::Backend;
+use crate::engine::tape::{Backend, Plan};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::{Network, ParamSet};
 use crate::{Error, Result};
 
 /// Bytes of the programs of a training step, without those that draw samples or validate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct TrainingMemory {
     /// Weights, gradients, optimiser state and inputs.
     pub persistent_bytes: u64,
-    /// The arena: activations and their gradients.
-    pub arena_bytes: u64,
+    /// The largest arena: activations and their gradients.
+    pub arena: ArenaPlan,
+}
+
+/// The plan of a program's intermediates.
+#[derive(Debug, Default)]
+pub struct ArenaPlan {
+    /// Where each lies, and when.
+    pub plan: Plan,
+    /// Number of nodes of the forward pass; the reverse pass follows.
+    pub forward_nodes: usize,
 }
 
 impl TrainingMemory {
@@ -31,13 +40,14 @@ impl TrainingMemory {
         let tensors = StepTensors::reserve(&mut store, params, config, on.1);
         let programs = StepPrograms::record(on, network, &tensors, config);
         programs.tapes().try_for_each(|tape| tape.check())?;
-        let arena_bytes = programs.tapes().map(|tape| tape.plan().bytes).max().unwrap_or(0);
-        Ok(TrainingMemory { persistent_bytes: store.bytes(), arena_bytes })
+        let plans = programs.tapes().map(|tape| ArenaPlan { plan: tape.plan(), forward_nodes: tape.forward_nodes() });
+        let arena = plans.max_by_key(|arena| arena.plan.bytes).unwrap_or_default();
+        Ok(TrainingMemory { persistent_bytes: store.bytes(), arena })
     }
 
     /// Both together: the peak.
-    pub fn bytes(self) -> u64 {
-        self.persistent_bytes + self.arena_bytes
+    pub fn bytes(&self) -> u64 {
+        self.persistent_bytes + self.arena.plan.bytes
     }
 }
 

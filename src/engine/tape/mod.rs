@@ -35,7 +35,7 @@ pub use executor::Later;
 pub use gradients::PartSum;
 use gradients::{Gradient, Waiting};
 pub use launch::{Arg, Launch, Launches};
-pub use plan::Plan;
+pub use plan::{Lifetime, Plan};
 pub use program::Program;
 pub use session::Session;
 use std::collections::HashMap;

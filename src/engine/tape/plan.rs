@@ -16,13 +16,19 @@ pub struct Plan {
     pub bytes: u64,
     /// The most bytes alive at one node: no plan can be smaller.
     pub lower_bound_bytes: u64,
+    /// Lifetime of each intermediate, by its number; unused ones have none.
+    lifetimes: Vec<Option<Lifetime>>,
 }
 
-#[derive(Clone, Copy)]
-struct Lifetime {
-    first: usize,
-    last: usize,
-    bytes: u64,
+/// The nodes during which an intermediate needs its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// The first node that touches it.
+    pub first: usize,
+    /// The last node that touches it; one past the last of all if it is kept.
+    pub last: usize,
+    /// Its size, up to the next multiple of the alignment.
+    pub bytes: u64,
 }
 
 impl Plan {
@@ -30,7 +36,7 @@ impl Plan {
     /// to the end.
     pub(super) fn new(nodes: impl Iterator<Item = Vec<Tensor>>, arena: &[Tensor], kept: &[Tensor]) -> Plan {
         let lifetimes = lifetimes(nodes, arena, kept);
-        let lower_bound_bytes = most_alive_bytes(&lifetimes);
+        let lower_bound_bytes = alive_bytes(&lifetimes).max().unwrap_or(0);
         let mut order: Vec<(usize, Lifetime)> =
             lifetimes.iter().enumerate().filter_map(|(i, life)| life.map(|life| (i, life))).collect();
         order.sort_by_key(|&(i, life)| (std::cmp::Reverse(life.bytes), i));
@@ -51,7 +57,17 @@ impl Plan {
             offsets[i] = Some(offset);
             bytes = bytes.max(offset + life.bytes);
         }
-        Plan { offsets, bytes, lower_bound_bytes }
+        Plan { offsets, bytes, lower_bound_bytes, lifetimes }
+    }
+
+    /// Lifetime and byte offset of each intermediate that is used, in the order in which they were made.
+    pub fn places(&self) -> impl Iterator<Item = (Lifetime, u64)> {
+        self.lifetimes.iter().zip(&self.offsets).filter_map(|(life, offset)| life.zip(*offset))
+    }
+
+    /// Bytes alive at each node.
+    pub fn alive_bytes(&self) -> impl Iterator<Item = u64> {
+        alive_bytes(&self.lifetimes)
     }
 }
 
@@ -74,8 +90,8 @@ fn lifetimes(nodes: impl Iterator<Item = Vec<Tensor>>, arena: &[Tensor], kept: &
     lifetimes
 }
 
-/// The largest sum of sizes that are alive at one node.
-fn most_alive_bytes(lifetimes: &[Option<Lifetime>]) -> u64 {
+/// The sum of the sizes that are alive, at each node.
+fn alive_bytes(lifetimes: &[Option<Lifetime>]) -> impl Iterator<Item = u64> {
     let lives = || lifetimes.iter().flatten();
     let nodes = lives().map(|life| life.last + 1).max().unwrap_or(0);
     let mut changes = vec![0i64; nodes + 1];
@@ -83,11 +99,10 @@ fn most_alive_bytes(lifetimes: &[Option<Lifetime>]) -> u64 {
         changes[life.first] += life.bytes as i64;
         changes[life.last + 1] -= life.bytes as i64;
     }
-    let alive = changes.iter().scan(0, |alive, change| {
+    changes.into_iter().take(nodes).scan(0, |alive, change| {
         *alive += change;
-        Some(*alive)
-    });
-    alive.max().unwrap_or(0) as u64
+        Some(*alive as u64)
+    })
 }
 
 #[cfg(test)]
@@ -129,6 +144,10 @@ mod tests {
                 }
             }
             prop_assert!(plan.bytes >= plan.lower_bound_bytes);
+            prop_assert_eq!(plan.places().count(), made.len());
+            let alive = |node: usize| plan.places().filter(move |(life, _)| (life.first..=life.last).contains(&node));
+            let at_nodes: Vec<u64> = (0..=made.len()).map(|node| alive(node).map(|(life, _)| life.bytes).sum()).collect();
+            prop_assert!(plan.alive_bytes().eq(at_nodes));
         }
     }
 }

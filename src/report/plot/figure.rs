@@ -27,6 +27,7 @@ const STYLE: &str = "\
 .plot .line{stroke-width:2;stroke-linejoin:round}.plot .dashed{stroke-dasharray:6 4;stroke-width:1.6}.plot .faint{stroke-width:1;opacity:.3}\
 .plot .dots,.plot .beads,.plot .cloud{stroke-linecap:round}.plot .dots{stroke-width:3;opacity:.6}.plot .beads{stroke-width:6.5}\
 .plot .cloud{stroke-width:19;opacity:.65}.plot .backdrop{opacity:.3}.plot path.band{opacity:.2;stroke:none}.plot .bars{stroke-width:1.3}\
+.plot path.boxes{opacity:.75;stroke:#fff;stroke-width:.4}\
 @media(prefers-color-scheme:dark){.plot{color:#ddd}.plot .page{fill:#181a1d}.plot .line,.plot .cloud{filter:brightness(1.4)}.plot .faint{opacity:.45}}";
 
 /// A figure under construction.

@@ -1,4 +1,4 @@
-//! Lines, bands, bars, dots and clouds as SVG paths.
+//! Lines, bands, bars, boxes, dots and clouds as SVG paths.
 
 use super::axis::Scale;
 use super::panel::{Mark, Plot, Series};
@@ -28,11 +28,15 @@ impl Plot {
             }
             Mark::Band => {
                 let area = self.area(series, x, y);
-                add(svg, format_args!("<path class=\"band\" fill=\"{colour}\" d=\"{area}\"/>"));
+                add(svg, format_args!("<path class=\"band\" style=\"fill:{colour}\" d=\"{area}\"/>"));
             }
             Mark::Bars => {
                 let bars = self.bars(series, x, y);
                 add(svg, format_args!("<path class=\"bars\" stroke=\"{colour}\" d=\"{bars}\"/>"));
+            }
+            Mark::Boxes => {
+                let boxes = self.box_path(series, x, y);
+                add(svg, format_args!("<path class=\"boxes\" style=\"fill:{colour}\" d=\"{boxes}\"/>"));
             }
             Mark::Line | Mark::Dashed | Mark::Faint | Mark::Beads => {
                 let class = match series.mark {
@@ -98,6 +102,16 @@ impl Plot {
         path + if ends.is_empty() { "" } else { "Z" }
     }
 
+    fn box_path(&self, series: &Series, x: &Scale, y: &Scale) -> String {
+        let mut path = String::new();
+        for (edges, spans) in series.points.chunks(2).zip(series.spans.chunks(2)) {
+            let [left, right] = [edges[0], edges[1]].map(|edge| x.place_within(edge[0]));
+            let [low, high] = spans[0].map(|end| y.place_within(end));
+            push(&mut path, format_args!("M{left:.1} {low:.1}V{high:.1}H{right:.1}V{low:.1}Z"));
+        }
+        path
+    }
+
     fn bars(&self, series: &Series, x: &Scale, y: &Scale) -> String {
         let mut path = String::new();
         for (p, [low, high]) in series.points.iter().zip(&series.spans) {
@@ -143,6 +157,19 @@ mod tests {
         assert!(thin.len() <= MAX_POINTS);
         assert!(thin.contains(&points[4321]) && thin.contains(&points[98_765]));
         assert!(thin.windows(2).all(|pair| pair[0][0] <= pair[1][0]));
+    }
+
+    /// A rule of the style sheet would win over an attribute.
+    #[test]
+    fn areas_are_filled_by_a_style() {
+        let plot = Plot::new("", "", "").boxes("box", vec![[0.0, 0.0, 2.0, 1.0], [1.0, 1.0, 3.0, 2.0]]);
+        let svg = plot.band(vec![[0.0, 0.0, 1.0], [3.0, 1.0, 2.0]]).line("middle", vec![[0.0, 0.5], [3.0, 1.5]]).svg();
+        for area in ["<path class=\"boxes\"", "<path class=\"band\""] {
+            let line = svg.lines().find(|line| line.starts_with(area)).unwrap();
+            assert!(line.contains(" style=\"fill:#"), "{line}");
+        }
+        let boxes = svg.lines().find(|line| line.contains("class=\"boxes\"")).unwrap();
+        assert_eq!((boxes.matches('M').count(), boxes.matches('Z').count()), (2, 2), "{boxes}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! ```text
 //! panel.rs   axes and series of a panel
 //! axis.rs    ranges, scales, ticks
-//! marks.rs   lines, bands, dots, clouds of points
+//! marks.rs   lines, bands, boxes, dots, clouds of points
 //! figure.rs  where panels, titles, tick labels and the legend lie
 //! curves.rs  the plots of a run and of its data
 //! svg.rs     text, colours, escaping

@@ -17,7 +17,7 @@ pub(super) struct Series {
     pub(super) mark: Mark,
     /// (x, y); of a band and of bars the middle of what they span.
     pub(super) points: Vec<[f64; 2]>,
-    /// (low, high) of a band or of bars, one a point.
+    /// (low, high) of a band, of bars or of boxes, one a point. A box has two points, its left and its right edge.
     pub(super) spans: Vec<[f64; 2]>,
 }
 
@@ -39,6 +39,8 @@ pub(super) enum Mark {
     Band,
     /// Upright bars.
     Bars,
+    /// Rectangles.
+    Boxes,
 }
 
 impl Mark {
@@ -126,6 +128,13 @@ impl Plot {
     /// Adds bars (x, low, high) behind the series that is added next.
     pub fn error_bars(self, points: Vec<[f64; 3]>) -> Plot {
         self.with_spans(Mark::Bars, points)
+    }
+
+    /// Adds rectangles (x0, y0, x1, y1).
+    pub fn boxes(mut self, name: &str, boxes: Vec<[f64; 4]>) -> Plot {
+        let (points, spans) = boxes.iter().flat_map(|&[x0, y0, x1, y1]| [x0, x1].map(|x| ([x, y0], [y0, y1]))).unzip();
+        self.series.push(Series { name: name.into(), mark: Mark::Boxes, points, spans });
+        self
     }
 
     fn with(mut self, name: &str, mark: Mark, points: Vec<[f64; 2]>) -> Plot {

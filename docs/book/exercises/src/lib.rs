@@ -1,0 +1,44 @@
+//! Exercises of the book. Each is a file with a hole, named after its chapter, and a file of tests beside it in `tests/`.
+//!
+//! ```sh
+//! cargo test --release -p exercises ch4                        # yours
+//! cargo test --release -p exercises --features solutions ch4   # the book's, docs/book/solutions
+//! ```
+//!
+//! Kernels stand in `kernels/`; the build script compiles them for the emulator.
+
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch10_fragments.rs")]
+pub mod ch10_fragments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
+pub mod ch1_same_ratio;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]
+pub mod ch1_signal_left;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch2_best_denoiser.rs")]
+pub mod ch2_best_denoiser;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch2_score_of_v.rs")]
+pub mod ch2_score_of_v;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch3_gaussian_kl.rs")]
+pub mod ch3_gaussian_kl;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch3_noise_weight.rs")]
+pub mod ch3_noise_weight;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch4_ddim_step.rs")]
+pub mod ch4_ddim_step;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch4_moments.rs")]
+pub mod ch4_moments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch5_classifier.rs")]
+pub mod ch5_classifier;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch5_guided.rs")]
+pub mod ch5_guided;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch6_weights.rs")]
+pub mod ch6_weights;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch7_arena.rs")]
+pub mod ch7_arena;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch7_reverse_mode.rs")]
+pub mod ch7_reverse_mode;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch8_floor.rs")]
+pub mod ch8_floor;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch8_softplus.rs")]
+pub mod ch8_softplus;
+
+#[cfg(test)]
+mod tests;
