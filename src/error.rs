@@ -9,10 +9,10 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
     /// A file or folder that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", in_one_line(&path.to_string_lossy()))]
     Io { path: PathBuf, source: std::io::Error },
     /// A file that was read but does not hold what it should.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", in_one_line(&path.to_string_lossy()), in_one_line(reason))]
     Format { path: PathBuf, reason: String },
     /// Tensors whose shapes or types do not fit an operation.
     #[error("{op}: {reason}")]
@@ -69,5 +69,27 @@ impl Error {
     }
 }
 
+/// Names of files, which messages quote, may hold line breaks and codes that a terminal obeys: these are shown as escapes.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+    }
+    line
+}
+
 /// The library's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_stay_in_their_line_whatever_files_are_called() {
+        let error = Error::format("set\n.zip", "no label for a\r\u{1b}[2J.png");
+        assert_eq!(error.to_string(), r"set\n.zip: no label for a\r\u{1b}[2J.png");
+        let error = Error::io("a\tb/größer")(std::io::ErrorKind::NotFound.into());
+        assert_eq!(error.to_string(), r"a\tb/größer: entity not found");
+    }
+}
