@@ -27,9 +27,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP_ROWS = 1000
-MEMORY_SETTINGS = ["model.image_size=8", "model.in_channels=3", "model.out_channels=3", "model.channels=[8, 8]", "model.groups=4",
-                   "train.batch_size=64", "train.steps=300", "train.checkpoint_every=0", "train.sample_every=0",
-                   "sample.n=1", "sample.steps=2", "data.memory_limit=1", "data.shuffle_window=2000"]
+MEMORY_SETTINGS = ["model.image_size=8", "model.in_channels=3", "model.out_channels=3", "model.channels=[8, 8]",
+                   "model.attention_levels=[1]", "model.groups=4", "train.batch_size=64", "train.steps=300",
+                   "train.checkpoint_every=0", "train.sample_every=0", "sample.n=1", "sample.steps=2", "data.memory_limit=1",
+                   "data.shuffle_window=2000"]
 
 
 def write(file: Path, count: int, side: int, kind: str) -> None:
@@ -81,11 +82,12 @@ def peak_bytes(ddpm: str, folder: Path, count: int) -> int:
     write(data / "train.parquet", count, 8, "png")
     command = [ddpm, "train", "--device", "cpu", "--preset", "quickstart", "--data", str(data), "--out", str(data / "run")]
     command += [part for setting in MEMORY_SETTINGS for part in ("--set", setting)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"RAYON_NUM_THREADS": "2"})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{' '.join(command)}: status {status}")
-    return usage.ru_maxrss * 1024
+    # A process counts the memory of the one that it was forked from: this one is large, that between is not.
+    between = ("import resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); "
+               "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024); sys.exit(code)")
+    command = [sys.executable, "-I", "-c", between, *command]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"RAYON_NUM_THREADS": "2"})
+    return int(said.stdout)
 
 
 def main() -> None:

@@ -23,7 +23,11 @@ from diffusers.schedulers import scheduling_ddpm
 from PIL import Image
 
 SCHEDULERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
-STEPS = {"ddpm": [50, None], "ddim": [20], "dpm-solver": [10, 25]}  # None: every one
+# Settings without which diffusers draws otherwise; `ddpm export` says so.
+AS_THEIRS = {"ddpm": [], "ddim": ["sample.eta=0"], "dpm-solver": ["sample.clip_x0=false"]}
+# Steps of the folder, and those for which a run of ours visits the times that diffusers does; None: every one.
+STEPS = {"ddpm": [50, None], "ddim": [20], "dpm-solver": [10, 25]}
+RUN_STEPS = {"ddpm": [50, None], "ddim": [], "dpm-solver": []}
 IMAGES, SEED = 4, 7
 START, STEP_NOISE = 2, 3  # streams
 
@@ -93,15 +97,18 @@ def main() -> None:
         for sampler, kind in SCHEDULERS.items():
             folder = Path(work) / sampler
             export = [ddpm, "export", str(run), str(folder), "--pipeline", "--set", f"sample.sampler={sampler}"]
+            export += [part for setting in AS_THEIRS[sampler] for part in ("--set", setting)]
             subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
             for whose in ("run", "folder"):
                 if whose == "folder":
                     config = kind.from_pretrained(folder / "scheduler").config
                     kind(**{key: value for key, value in config.items() if key[0] != "_"}).save_pretrained(folder / "scheduler")
-                for steps in STEPS[sampler]:
+                for steps in (RUN_STEPS if whose == "run" else STEPS)[sampler]:
                     theirs = pipeline_pictures(folder, steps)
                     options = ["--sampler", sampler, "--steps", str(steps or 0)]
                     model = run if whose == "run" else folder
+                    if whose == "run":
+                        options += [part for setting in AS_THEIRS[sampler] for part in ("--set", setting)]
                     ours = our_pictures(ddpm, model, options, theirs.shape, Path(work) / "sheet.png")
                     off = np.abs(ours - theirs)
                     worst = max(worst, off.max())

@@ -8,13 +8,14 @@ OUT/unet-*/              a diffusers model folder (config.json, diffusion_pytorc
     expected.safetensors out, and of sum(out * dout) the gradient dx and that of every parameter by its current name
 OUT/paired/              the same for the U-Net of benches/pytorch/paired_unet.py, with weights.safetensors for a model
 OUT/{skip-net,resnet-unet,mlp}*/  the same for the networks of scripts/golden_networks.py, with our model.json
-OUT/diffusers-loops.json where the sampling loops of diffusers end, for every setting of their schedulers that we read
-OUT/schedulers.json      trajectories of diffusers' DDPM, DDIM, DPM-Solver++ and Heun schedulers on given noise and a given network
+OUT/diffusers-loops.json.gz  where the sampling loops of diffusers end, for every setting of their schedulers that we read
+OUT/schedulers.json.gz   trajectories of diffusers' DDPM, DDIM, DPM-Solver++ and Heun schedulers on given noise and a given network
 
 Weights and inputs are exact in the type they are stored in; everything else is computed in float64 and stored as
 float32 (trajectories: in full). Equal versions of the packages write equal files.
 """
 
+import gzip
 import json
 import math
 import shutil
@@ -255,6 +256,10 @@ def heun_trajectory(scheduler: HeunDiscreteScheduler, noise: torch.Tensor) -> li
     return visited
 
 
+def write_packed(path: Path, text: str) -> None:
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
 def write_schedulers(path: Path, seed: int) -> None:
     noise = torch.randn(STEPS + 1, VALUES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     linear = dict(schedule="linear", train_steps=1000, beta_first=1e-4, beta_last=0.02, clip=1.0, tables="float64")
@@ -279,7 +284,7 @@ def write_schedulers(path: Path, seed: int) -> None:
         "cases": [case | {"z": trajectory(case, noise)} for case in cases],
     }
     text = ",\n".join(f'"{key}": {json.dumps(value)}' for key, value in document.items()).replace("}, {", "},\n{")
-    path.write_text("{" + text + "}\n")
+    write_packed(path, "{" + text + "}\n")
 
 
 TRAINED_BETAS = [0.001 * 1.2**k for k in range(30)]
@@ -342,7 +347,7 @@ def write_loops(path: Path) -> None:
                     case = {"config": config, "steps": steps} | ({} if eta is None else {"eta": eta})
                     cases.append(case | {"end": end if all(map(math.isfinite, end)) else None})
     lines = ",\n".join(json.dumps(case) for case in cases)
-    path.write_text(f'{{"diffusers": "{diffusers.__version__}", "cases": [\n{lines}\n]}}\n')
+    write_packed(path, f'{{"diffusers": "{diffusers.__version__}", "cases": [\n{lines}\n]}}\n')
 
 
 def main() -> None:
@@ -357,8 +362,8 @@ def main() -> None:
     write_paired(out / "paired", seed=100)
     for seed, (name, case) in enumerate(NETWORKS.items()):
         write_network(out / name, **case, seed=300 + seed)
-    write_schedulers(out / "schedulers.json", seed=200)
-    write_loops(out / "diffusers-loops.json")
+    write_schedulers(out / "schedulers.json.gz", seed=200)
+    write_loops(out / "diffusers-loops.json.gz")
     for file in out.rglob("*.*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     print(f"{out}: {sum(f.stat().st_size for f in out.rglob('*') if f.is_file()) / 1000:.0f} kB")

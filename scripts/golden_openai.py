@@ -4,9 +4,10 @@ A time is embedded as cosines before sines. Every residual block gets it as scal
 before that norm. Of an attention block's projection the heads are outermost: q, k and v of the first head, then of the
 next. Weights and inputs are formulas of tensor and element, so that the golden file holds names, shapes and outputs alone:
 
-    python scripts/golden_openai.py tests/golden/openai-unet.json
+    python scripts/golden_openai.py tests/golden/openai-unet.json.gz
 """
 
+import gzip
 import json
 import math
 import sys
@@ -178,7 +179,8 @@ def compute(case: dict, model: nn.Module) -> dict:
 
 def main() -> None:
     cases = {name: compute(case, OpenAiUNet(**case["config"])) for name, case in CASES.items()}
-    Path(sys.argv[1]).write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+    text = json.dumps(cases, separators=(",", ":")) + "\n"
+    Path(sys.argv[1]).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ fn models_that_cannot_be_read_are_refused() {
     let folder_path = folder.path().display().to_string();
     let sample = |model: &str| refused(&["sample", model, "--device", "cpu"], 1);
     assert!(sample(&path).contains("no such file"));
-    assert!(sample(&folder_path).contains("neither a run"));
+    assert!(sample(&folder_path).contains("no model; a run (config.toml)"));
     fs::write(&file, "").unwrap();
     assert!(sample(&path).contains("empty"));
     fs::write(&file, vec![7; 1000]).unwrap();

@@ -154,7 +154,7 @@ fn rectangles_are_trained_drawn_exported_and_profiled() {
     assert_eq!(json["sample_size"], serde_json::json!([16, 24]));
     assert_eq!(ModelFile::open(&exported, &Which::Average).unwrap().config.model.sample_dims(), [16, 24, 1]);
     succeed(&["inspect", &path]);
-    succeed(&[&["profile", "--rounds", "1", "--device", "cpu"], &settings[..]].concat());
+    succeed(&[&["profile", "--rounds", "1"], &settings[..]].concat());
     succeed(&[&["profile", "--model", "h200"], &settings[..]].concat());
     assert!(refusal(&["train", "--set", "model.image_size=[16, 20, 1]"]).contains("[height, width]"));
     assert!(refusal(&["train", "--set", "model.image_size=[16, 21]"]).contains("model.image_size = [16, 21]"));
@@ -170,6 +170,7 @@ fn a_network_with_scale_and_shift_is_trained_drawn_and_exported() {
         "model.heads=2",
         "model.image_size=8",
         "model.channels=[8, 16]",
+        "model.attention_levels=[1]",
         "model.groups=4",
         "model.dropout=0.1",
         "data.limit=100",

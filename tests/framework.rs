@@ -105,7 +105,7 @@ fn guidance_of_an_unconditional_model_is_refused() {
     let run = folder.path().join("run");
     train(&run, &[]).success();
     let message = refusal(ddpm(&["sample", run.to_str().unwrap(), "--guidance", "1"]));
-    assert!(message.contains("was not trained with labels"), "{message}");
+    assert!(message.contains("guidance needs a network that is trained with labels"), "{message}");
     let message = refusal(ddpm(&["sample", run.to_str().unwrap(), "--sampler", "ddpm", "--variance", "learned"]));
     assert!(message.contains("no channels for a variance"), "{message}");
 }
@@ -151,7 +151,7 @@ fn points_are_learned_and_drawn() {
     let mut args = vec!["train", "--preset", "points-2d", "--out", out];
     args.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
     ddpm(&args).success();
-    assert!(run.join("samples/step-00000020.png").is_file());
+    assert!(run.join("samples/step-00000020.svg").is_file());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The sampling loops of diffusers' schedulers against ours, for every setting of `scheduler_config.json` that we read.
 //!
-//! `tests/golden/diffusers-loops.json` is made by `scripts/golden.py`, in float32 as diffusers ships.
+//! `tests/golden/diffusers-loops.json.gz` is made by `scripts/golden.py`, in float32 as diffusers ships.
 
 use ddpm::diffusion::{Process, Sampler};
 use ddpm::train::Config;
 use ddpm::train::diffusers_scheduler::{Scheduler, from_json};
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -50,7 +51,8 @@ fn end(case: &Case, values: usize) -> Option<Vec<f64>> {
 
 #[test]
 fn every_loop_ends_where_diffusers_ends() {
-    let golden: Golden = serde_json::from_str(include_str!("golden/diffusers-loops.json")).unwrap();
+    let packed = GzDecoder::new(&include_bytes!("golden/diffusers-loops.json.gz")[..]);
+    let golden: Golden = serde_json::from_reader(packed).unwrap();
     assert!(golden.cases.len() >= 150, "{} cases", golden.cases.len());
     for case in &golden.cases {
         let name = format!("{}, {} steps, eta {:?}", case.config, case.steps, case.eta);

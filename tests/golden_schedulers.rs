@@ -1,9 +1,10 @@
 //! Our samplers against diffusers' DDPM, DDIM, DPM-Solver++ and Heun schedulers, step by step on the same noise and the same network.
 //!
-//! `tests/golden/schedulers.json` is made by `scripts/golden.py`.
+//! `tests/golden/schedulers.json.gz` is made by `scripts/golden.py`.
 
 use ddpm::diffusion::timesteps::Spacing;
 use ddpm::diffusion::{PredictionTarget, Process, Sampler, Schedule, Variance};
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -54,7 +55,8 @@ impl Case {
 
 #[test]
 fn every_step_agrees_with_diffusers() {
-    let golden: Golden = serde_json::from_str(include_str!("golden/schedulers.json")).unwrap();
+    let packed = GzDecoder::new(&include_bytes!("golden/schedulers.json.gz")[..]);
+    let golden: Golden = serde_json::from_reader(packed).unwrap();
     let network = |z: f64, time: f64| 0.9 * z + 0.4 * (2.0 * z + 0.01 * time).sin();
     assert!(!golden.cases.is_empty());
     for case in &golden.cases {

@@ -65,7 +65,7 @@ fn a_setting_that_cannot_change_leads_to_a_new_run_with_the_weights() {
         let run = run.to_str().unwrap();
         refused(&["train", "--device", "cpu", "--resume", "--out", run, "--set", setting])
     };
-    let said = resume("train.learning_rate=0.002");
+    let said = resume("train.learning_rate=0.003");
     let hint = said.trim_end().split_once("begins with these weights: ").unwrap().1;
     assert!(pasted(&format!("{hint} --device cpu"), folder.path()).contains("runs/"), "{said}");
     assert!(folder.path().join("runs").is_dir(), "{said}");

@@ -35,6 +35,7 @@ const POINTS: &[&str] = &[
     "train.evaluate_n=50",
     "sample.n=0",
     "sample.steps=4",
+    "sample.guidance=0",
 ];
 
 /// The arguments of a run of points, with further settings.

@@ -9,7 +9,7 @@
 //!   --set sample.n=4 --set sample.sampler=ddim --set sample.steps=8 --set sample.guidance=1
 //! ```
 //!
-//! `expected.json` beside it holds what the same commit made of it: every tensor of the state after step 12, the
+//! `expected.json.gz` beside it holds what the same commit made of it: every tensor of the state after step 12, the
 //! samples of that state (`[CRC-32C of the little-endian f32 values, sum, root of the sum of squares]`), and the log of
 //! steps 7 to 12 (`[loss, gradient norm, learning rate]`). It was made on a CPU with AVX2 and without AVX-512. Another
 //! instruction set may add in another order: there the sums are compared, not the bits.
@@ -17,11 +17,13 @@
 use ddpm::engine::device::Device;
 use ddpm::sample::Request;
 use ddpm::train::{LoadedModel, ModelFile, Which};
+use flate2::read::GzDecoder;
 use program::stdout;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 mod program;
@@ -56,8 +58,10 @@ fn unpack(run: &Path) {
     let write = |name: &str, bytes: &[u8]| fs::write(run.join(name), bytes).unwrap();
     write("config.toml", include_bytes!("golden/run-d5774b6/config.toml"));
     write("metrics.jsonl", include_bytes!("golden/run-d5774b6/metrics.jsonl"));
-    let checkpoint = "checkpoints/step-00000006.safetensors";
-    write(checkpoint, include_bytes!("golden/run-d5774b6/checkpoints/step-00000006.safetensors"));
+    let packed = include_bytes!("golden/run-d5774b6/checkpoints/step-00000006.safetensors.gz");
+    let mut checkpoint = Vec::new();
+    GzDecoder::new(&packed[..]).read_to_end(&mut checkpoint).unwrap();
+    write("checkpoints/step-00000006.safetensors", &checkpoint);
 }
 
 /// Draws as the configuration of a run says.
@@ -113,7 +117,8 @@ impl Expected {
 
 #[test]
 fn a_run_of_d5774b6_opens_goes_on_and_is_sampled() {
-    let expected: Expected = serde_json::from_str(include_str!("golden/run-d5774b6/expected.json")).unwrap();
+    let packed = GzDecoder::new(&include_bytes!("golden/run-d5774b6/expected.json.gz")[..]);
+    let expected: Expected = serde_json::from_reader(packed).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     unpack(&run);

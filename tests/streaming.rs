@@ -42,6 +42,7 @@ fn a_run_from_the_disk_has_the_same_bits_at_any_thread_count_and_after_a_resume(
             "data.memory_limit=1",
             "data.shuffle_window=200",
             "train.lr_schedule=constant",
+            "train.warmup_steps=5",
             "train.validation_fraction=0.05",
             "train.validate_every=4",
         ];
@@ -55,5 +56,7 @@ fn a_run_from_the_disk_has_the_same_bits_at_any_thread_count_and_after_a_resume(
     assert!(result(&whole, 12) == result(&alone, 12), "the runs differ");
     train("resumed", "2", &["--set", "train.steps=7"]);
     let (resumed, _) = train("resumed", "1", &["--resume", "--set", "train.steps=12"]);
-    assert!(result(&whole, 12) == result(&resumed, 12), "the resumed run differs");
+    let (a, b) = (result(&whole, 12), result(&resumed, 12));
+    assert_eq!(a.0, b.0, "the resumed run's losses differ");
+    assert!(a.1 == b.1, "the resumed run's checkpoint differs");
 }

@@ -32,8 +32,8 @@ fn words(line: &str) -> Option<Vec<String>> {
     let line = line.trim_start().trim_start_matches("$ ");
     let command = if line.starts_with("cargo run") {
         line.split_once(" -- ").map_or("", |(_, rest)| rest)
-    } else if line.starts_with("ddpm ") {
-        &line[5..]
+    } else if let Some(rest) = line.strip_prefix("ddpm ") {
+        rest
     } else {
         // Behind a profiler or a launcher.
         line.split_once(" ddpm ").filter(|(before, _)| !before.contains(['#', '`']) && !before.ends_with("-t"))?.1

@@ -254,7 +254,7 @@ fn open(args: &Args) -> Result<(Subject, Real)> {
     };
     let Some(path) = &args.samples else { return Ok((Subject::Half, real(source()?, adapted)?)) };
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let is_packed = ["npz", "zip", "tar", "tgz", "gz"].contains(&extension.as_str());
+    let is_packed = ["npz", "npy", "zip", "tar", "tgz", "gz"].contains(&extension.as_str());
     let is_model = (path.is_file() && !is_packed) || path.join("config.toml").exists() || ModelFolder::is_one(path);
     if !is_model && path.exists() {
         let images = data::open(&path.display().to_string(), Split::Train, &DataOptions { classes: None, ..adapted })?;

@@ -137,7 +137,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Forward(args) => forward::run(args, device)?,
         Command::Export { model, folder, weights, pipeline, set } => {
             let model = open_model(&model, &weights, &set)?;
-            model.export(&folder, pipeline).context("nothing was exported")?;
+            let notes = model.export(&folder, pipeline).context("nothing was exported")?;
+            notes.iter().for_each(|note| eprintln!("note: {note}"));
             say(format!("{}: {}", folder.display(), model.origin));
         }
         Command::Presets { name: Some(name) } => say(presets::get(&name)?.to_toml().trim_end()),

@@ -17,15 +17,18 @@ use crate::{Error, Result};
 
 const LABELS: &str = "dataset.json";
 
+/// The names of images and their classes; `None` where the images have none.
+type Labels = Option<Vec<(String, i64)>>;
+
 /// The file of labels: `{"labels": [["00000/img00000000.png", 6], ...]}`, or `null` for images without labels.
 #[derive(Deserialize)]
 struct LabelFile {
     /// `None` in a file without this key, which is of another program.
     #[serde(default, deserialize_with = "present")]
-    labels: Option<Option<Vec<(String, i64)>>>,
+    labels: Option<Labels>,
 }
 
-fn present<'de, D: Deserializer<'de>>(labels: D) -> Result<Option<Option<Vec<(String, i64)>>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(labels: D) -> Result<Option<Labels>, D::Error> {
     Deserialize::deserialize(labels).map(Some)
 }
 
@@ -56,7 +59,7 @@ pub(super) fn list(tree: &Tree, folder: &Path, entries: &Entries) -> Result<Opti
 }
 
 /// Reads the file of labels; nothing if it is another program's.
-fn read(tree: &Tree, path: &Path) -> Result<Option<Option<Vec<(String, i64)>>>> {
+fn read(tree: &Tree, path: &Path) -> Result<Option<Labels>> {
     let input = tree.open(path).map_err(|reason| tree.error(path, reason))?;
     let mut text = Vec::new();
     input.take(MOST_ENTRY).read_to_end(&mut text).map_err(Error::io(path))?;

@@ -190,7 +190,7 @@ mod tests {
         dataset.fill_batch(&[left[2]], &[false], &mut image).unwrap();
         assert_eq!(a.first(3).read(2..3).unwrap(), image);
     }
-    /// What is read in blocks is read in their order, and is the same half.
+    /// Sets that stay on the disk are read in their order, and are cut into the same halves.
     #[test]
     fn the_reading_order_is_that_of_the_disk() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/fixtures/zstd.parquet");

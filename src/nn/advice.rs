@@ -7,22 +7,32 @@ use std::path::Path;
 
 /// File that lists the parts of a pipeline.
 pub(super) const PIPELINE: &str = "model_index.json";
+const ONNX: &str = "an ONNX graph, which ddpm does not read; the UNet2DModel folder that it was exported from would do";
+const FLAX: &str = "weights of Flax; from_pretrained(.., from_flax=True) and save_pretrained of diffusers make a folder that \
+                    would do";
+const OF_TENSORFLOW: &str = "a model of TensorFlow or Keras; its weights would do as safetensors under the names of a \
+                             UNet2DModel of diffusers, with its config.json";
+const GGUF: &str = "quantised weights (GGUF), which ddpm does not read; the model that they were made of would do";
+const ARRAYS: &str = "arrays of NumPy: data or statistics, for ddpm eval; weights would do as safetensors";
+const IMAGE: &str = "an image; as data it would do: ddpm train --data";
+const ARCHIVE: &str = "an archive; unpack it and give the folder";
+
 /// Endings of files of other programs, and what they are.
-const FORMATS: &[(&str, &str)] = &[
-    (".onnx", "an ONNX graph, which ddpm does not read; the UNet2DModel folder that it was exported from would do"),
-    (
-        ".msgpack",
-        "weights of Flax; from_pretrained(.., from_flax=True) and save_pretrained of diffusers make a folder that would do",
-    ),
-    (".h5", "weights of Keras, which ddpm does not read"),
-    (".pb", "a graph of TensorFlow, which ddpm does not read"),
-    (".gguf", "quantised weights (GGUF), which ddpm does not read; the model that they were made of would do"),
-    (".ckpt.index", "a checkpoint of TensorFlow, which ddpm does not read"),
-    (".ckpt.meta", "a checkpoint of TensorFlow, which ddpm does not read"),
-    (".tflite", "a graph of TensorFlow, which ddpm does not read"),
-    (".png", "an image; as data it would do: ddpm train --data"),
-    (".jpg", "an image; as data it would do: ddpm train --data"),
-    (".npz", "arrays of NumPy, which are data or statistics and no model"),
+const FORMATS: &[(&[&str], &str)] = &[
+    (&[".onnx"], ONNX),
+    (&[".msgpack"], FLAX),
+    (&[".h5", ".keras", ".pb", ".tflite", ".ckpt.index", ".ckpt.meta"], OF_TENSORFLOW),
+    (&[".gguf"], GGUF),
+    (&[".npz", ".npy"], ARRAYS),
+    (&[".png", ".jpg"], IMAGE),
+    (&[".zip", ".tar", ".tar.gz", ".tgz", ".7z"], ARCHIVE),
+];
+
+/// First bytes of files that stand where weights were wanted, whatever their names.
+const BEGINNINGS: &[(&str, &str)] = &[
+    ("version https://git-lfs", "a pointer of Git LFS in place of the file; git lfs pull fetches that"),
+    ("<", "a page of a website in place of the file; download the file itself"),
+    ("GGUF", GGUF),
 ];
 
 /// Endings of files of weights.
@@ -34,7 +44,12 @@ const TRAINING: [&str; 6] =
 /// Says what a file is that is no file of weights, by its name.
 pub fn of_file(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
-    FORMATS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, what)| *what)
+    FORMATS.iter().find(|(endings, _)| endings.iter().any(|ending| name.ends_with(ending))).map(|(_, what)| *what)
+}
+
+/// Says what a file is that is no file of weights, by its first bytes.
+pub fn of_bytes(first: &[u8]) -> Option<&'static str> {
+    BEGINNINGS.iter().find(|(beginning, _)| first.starts_with(beginning.as_bytes())).map(|(_, what)| *what)
 }
 
 /// Says what a folder holds instead of a model, if that is known.

@@ -49,7 +49,10 @@ const KINDS: &[Kind] = &[
         reason: "an autoencoder (VAE), which denoises nothing; ddpm reads the U-Net beside it, if that makes the samples \
                  themselves",
     },
-    Kind { marks: &[&["text_model.encoder.", "text_projection"]], reason: "a text encoder, and no diffusion network" },
+    Kind {
+        marks: &[&["text_model.encoder.", "text_projection"]],
+        reason: "a text encoder, and no diffusion network; a U-Net that takes no text would do",
+    },
     Kind {
         marks: &[&["down_blocks.0.resnets.0.conv1.weight"], &["conv_in.weight"]],
         reason: "weights of a UNet2DModel without its config.json; put that beside them, or give the folder where it lies",
@@ -64,7 +67,14 @@ const KINDS: &[Kind] = &[
         reason: "a network of the DDIM authors' code; ddpm reads it as a UNet2DModel of diffusers, into which its weights \
                  must be renamed",
     },
-    Kind { marks: &[&["exp_avg"]], reason: "the state of an optimiser, and no network" },
+    Kind {
+        marks: &[&["input_blocks.0.0."], &["out.2.positional_embedding", "out.0.positional_embedding"]],
+        reason: "a classifier of guided-diffusion, which denoises nothing; the diffusion model beside it was wanted",
+    },
+    Kind {
+        marks: &[&["exp_avg"]],
+        reason: "the state of an optimiser, and no network; the weights that were saved with it would do",
+    },
 ];
 
 /// The error of a file that holds no network of a kind that is read.

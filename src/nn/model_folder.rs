@@ -152,7 +152,10 @@ fn shards(index: &Path) -> Result<BTreeSet<PathBuf>> {
         let is_plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
         match is_plain && path.is_file() {
             true => Ok(path),
-            false => Err(Error::format(index, format!("\"{name}\" is missing; {}", inventory(&folder_of(index))))),
+            false => Err(Error::format(
+                index,
+                format!("\"{name}\" is missing, download it too; {}", inventory(&folder_of(index))),
+            )),
         }
     };
     let files =

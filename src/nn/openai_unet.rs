@@ -151,7 +151,7 @@ impl Shapes<'_> {
         };
         if let Some(name) = names.iter().find(resamples) {
             return Err(format!(
-                "\"{name}\": a residual block that resamples (resblock_updown of guided-diffusion), which ddpm lacks"
+                "\"{name}\": a residual block that resamples, which ddpm lacks; a model with resblock_updown=False would do"
             ));
         }
         if !self.has(MIDDLE) {
@@ -159,7 +159,8 @@ impl Shapes<'_> {
         }
         let (given, made) = (self.dim("input_blocks.0.0.weight", 1)?, self.dim("out.2.weight", 0)?);
         if given == 6 && [3, 6].contains(&made) {
-            return Err("it takes a small image beside the noisy one (an upsampling model), which ddpm lacks".into());
+            return Err("it takes a small image beside the noisy one (an upsampling model), which ddpm lacks; the model of the small \
+                        images would do".into());
         }
         Ok(())
     }

@@ -83,7 +83,11 @@ impl TensorFile {
             Dtype::BF16 => floats(2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             Dtype::I32 => floats(4, |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32),
             Dtype::I64 => floats(8, |b| i64::from_le_bytes(b.try_into().expect("chunks of 8")) as f32),
-            other => Err(Error::format(&self.path, format!("tensor \"{name}\": wanted floats, found {other:?}"))),
+            other => {
+                let reason =
+                    format!("tensor \"{name}\": wanted floats, found {other:?}; save it as float32 or float16");
+                Err(Error::format(&self.path, reason))
+            }
         }
     }
 }

@@ -1,15 +1,15 @@
 //! State dicts of PyTorch (`torch.save`, files `.bin`, `.pt`): a zip archive with one file of numbers for each storage, and a
-//! [`pickle`] that says which tensor is which part of which storage.
+//! pickle that says which tensor is which part of which storage.
 
 #[cfg(test)]
 pub(crate) mod fixture;
-mod pickle;
+mod state_dict;
 
 use crate::engine::device::map_file;
 use crate::{Error, Result};
 use half::{bf16, f16};
 use memmap2::Mmap;
-use pickle::{Storage, TensorView, state_dict};
+use state_dict::{Storage, TensorView, state_dict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Cursor;
@@ -20,6 +20,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// Largest pickle that is read. It holds names and shapes: about 300 bytes for each tensor.
 const PICKLE_BYTES: usize = 64 << 20;
+/// Advice about a pickle that is no state dict.
+const WANTED: &str = "save the weights alone, by torch.save(model.state_dict(), FILE) or as safetensors";
 /// First bytes of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
 
@@ -77,7 +79,7 @@ impl TorchFile {
         {
             return Err(wrong("the numbers are those of a big-endian machine, which are not read".into()));
         }
-        let tensors = state_dict(pickle).map_err(wrong)?.into_iter().collect();
+        let tensors = state_dict(pickle).map_err(|reason| wrong(format!("{reason}; {WANTED}")))?.into_iter().collect();
         Ok(TorchFile { path: path.into(), map, entries, folder, tensors, whole: Mutex::default() })
     }
 
@@ -153,7 +155,7 @@ fn decoder(kind: &str) -> Result<(usize, Decode), String> {
         "BFloat16Storage" => (2, |b| bf16::from_le_bytes(b.try_into().expect("two bytes")).to_f32()),
         "IntStorage" => (4, |b| i32::from_le_bytes(b.try_into().expect("four bytes")) as f32),
         "LongStorage" => (8, |b| i64::from_le_bytes(b.try_into().expect("eight bytes")) as f32),
-        other => return Err(format!("tensors of type torch.{other} are not read")),
+        other => return Err(format!("tensors of type torch.{other} are not read; save them as float32 or float16")),
     })
 }
 

@@ -1,5 +1,6 @@
 //! A file of weights of another program: safetensors, or a state dict of PyTorch.
 
+use super::advice;
 use super::tensor_file::TensorFile;
 use super::torch_file::TorchFile;
 use crate::{Error, Result};
@@ -28,13 +29,17 @@ impl WeightFile {
     pub fn open(path: &Path) -> Result<WeightFile> {
         let mut first = Vec::new();
         let file = File::open(path).map_err(Error::io(path))?;
-        file.take(16).read_to_end(&mut first).map_err(Error::io(path))?;
+        file.take(64).read_to_end(&mut first).map_err(Error::io(path))?;
         if TorchFile::is_one(&first) {
             TorchFile::open(path).map(WeightFile::Torch)
-        } else if first.first() == Some(&PICKLE) && first.get(HEADER.0) != Some(&HEADER.1) {
-            let reason = "a pickle, or written by PyTorch before 1.6; load it there and save it again with torch.save, \
-                          or as safetensors";
+        } else if first.get(HEADER.0) == Some(&HEADER.1) {
+            TensorFile::open(path).map(WeightFile::Safetensors)
+        } else if first.first() == Some(&PICKLE) {
+            let reason = "a pickle, or written by PyTorch before 1.6; load it there and save its state_dict() again with \
+                          torch.save, or as safetensors";
             Err(Error::format(path, reason))
+        } else if let Some(what) = advice::of_bytes(&first) {
+            Err(Error::format(path, what))
         } else {
             TensorFile::open(path).map(WeightFile::Safetensors)
         }

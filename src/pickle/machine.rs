@@ -10,16 +10,19 @@ const MOST_OBJECTS: usize = 1 << 22;
 
 const EMPTY: &str = "the pickle is damaged: its stack is empty";
 
-/// Follows the instructions; returns all objects, and the place of the result.
-pub(super) fn run(code: &[u8]) -> Result<(Vec<Object<'_>>, usize), String> {
-    let mut machine = Machine { code, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+/// Follows the instructions, which call the `expected` functions; returns all objects, and the place of the result.
+pub(super) fn run<'a>(code: &'a [u8], expected: &[&str]) -> Result<(Vec<Object<'a>>, usize), String> {
+    let (objects, stack, marks, memo) = Default::default();
+    let mut machine = Machine { code, expected, objects, stack, marks, memo };
     let top = machine.run()?;
     Ok((machine.objects, top))
 }
 
-struct Machine<'a> {
+struct Machine<'a, 'e> {
     /// The instructions that are left.
     code: &'a [u8],
+    /// The functions that may be called.
+    expected: &'e [&'e str],
     objects: Vec<Object<'a>>,
     stack: Vec<usize>,
     /// Heights of the stack where marks stand.
@@ -27,7 +30,7 @@ struct Machine<'a> {
     memo: HashMap<u64, usize>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     fn run(&mut self) -> Result<usize, String> {
         loop {
             let instruction = self.take(1)?[0];
@@ -238,6 +241,11 @@ impl<'a> Machine<'a> {
             }
             _ => {
                 let function = self.pop()?;
+                match &self.objects[function] {
+                    Object::Global(name) if self.expected.contains(&name.as_str()) => {}
+                    Object::Global(name) => return Err(format!("the pickle calls {name}, which is not executed")),
+                    _ => return Err("the pickle is damaged: a call without a function".into()),
+                }
                 self.push(Object::Call { function, arguments: argument, state: None });
             }
         }

@@ -9,7 +9,7 @@ mod keys;
 mod write;
 
 pub use format::{FILE, PIPELINE_INDEX};
-pub use write::{pipeline_index, to_json};
+pub use write::{pipeline_index, to_json, unlike_ours};
 
 use super::config::Config;
 use super::diffusion_config::DiffusionConfig;

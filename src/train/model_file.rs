@@ -143,7 +143,10 @@ impl ModelFile {
         let candidates = Some(run.best()).filter(|best| best.exists()).into_iter().chain(newest_first);
         let read = |checkpoint: &Checkpoint| ModelFile::from_checkpoint(checkpoint, which);
         let Some(Whole { mut value, damaged }) = checkpoint::first_whole(candidates, read)? else {
-            return Err(Error::format(path, "this run has not written a checkpoint yet"));
+            let run = path.display();
+            let reason =
+                format!("this run has not written a checkpoint yet; go on with it: ddpm train --resume --out {run}");
+            return Err(Error::format(path, reason));
         };
         damaged.iter().for_each(|(_, error)| value.origin.push_str(&format!("; {error}")));
         Ok(value)
@@ -220,12 +223,13 @@ impl ModelFile {
         Error::Config(format!("the {origin} are another model's: \"{name}\": wanted {wanted:?}, found {found}"))
     }
 
-    /// Writes a diffusers model folder with its scheduler's configuration, or a folder for `DDPMPipeline`.
+    /// Writes a diffusers model folder with its scheduler's configuration, or a folder for `DDPMPipeline`. Returns what
+    /// diffusers draws otherwise from it, a sentence each.
     ///
     /// # Errors
     /// A network, a noise schedule or a target that diffusers does not have, a folder that exists and is not empty, or a
     /// full disk.
-    pub fn export(&self, folder: &Path, pipeline: bool) -> Result<()> {
+    pub fn export(&self, folder: &Path, pipeline: bool) -> Result<Vec<String>> {
         let ModelConfig::Unet(unet) = &self.config.model else {
             return Err(Error::Config("model.architecture: diffusers' UNet2DModel cannot compute this network".into()));
         };
@@ -249,7 +253,7 @@ impl ModelFile {
             let index = diffusers_scheduler::pipeline_index(&scheduler);
             replace_file(&folder.join(diffusers_scheduler::PIPELINE_INDEX), index.as_bytes())?;
         }
-        Ok(())
+        Ok(diffusers_scheduler::unlike_ours(&self.config))
     }
 }
 

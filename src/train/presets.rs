@@ -26,7 +26,7 @@ pub const ALL: &[Preset] = &[
     },
     Preset {
         name: "mnist-small",
-        about: "MNIST at 32x32, small enough for a CPU; needs --data DIR",
+        about: "MNIST at 32x32, told which digit, small enough for a CPU; needs --data DIR",
         config: unets::mnist_small,
     },
     Preset {

@@ -110,7 +110,8 @@ impl SampleConfig {
         }
         if self.guidance != 0.0 && model.classes() == 0 {
             return Err(Error::Config(format!(
-                "sample.guidance = {}: the network was not trained with labels; guidance needs model.classes > 0",
+                "sample.guidance = {}: guidance needs a network that is trained with labels (model.classes > 0); without: --set \
+                 sample.guidance=0",
                 self.guidance
             )));
         }

@@ -63,7 +63,7 @@ impl Format for Svhn {
             )));
         };
         if images.number != BYTES || height * width * len == 0 {
-            return Err(wrong(format!("array X: bytes are read, of one image and one pixel at least")));
+            return Err(wrong("array X: bytes are read, of one image and one pixel at least".to_owned()));
         }
         let labels = mat::read(path, LABELS)?;
         let numbers: Vec<Option<i64>> = labels.integers().collect();

@@ -5,6 +5,7 @@ mod layouts;
 pub(crate) mod mutations;
 mod parquet;
 mod parquet_file;
+pub(crate) mod rows;
 mod streaming;
 mod table;
 mod torchvision;

@@ -2,28 +2,12 @@
 
 use super::archives::{grey, tar_of, zip_of};
 use super::layouts::{npy, npz};
+use super::rows::{Folder, walk};
 use super::torchvision::{batch, svhn};
 use super::*;
 use zip::write::SimpleFileOptions;
 
-/// A folder that an input is written to.
-struct Folder<'a>(&'a Path);
-
 impl Folder<'_> {
-    /// Writes a file and returns its name.
-    fn write(&self, name: &'static str, bytes: impl AsRef<[u8]>) -> &'static str {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-        name
-    }
-
-    /// Writes files and returns the folder.
-    fn write_all<B: AsRef<[u8]>>(&self, files: &[(&'static str, B)]) -> &'static str {
-        files.iter().for_each(|(name, bytes)| drop(self.write(name, bytes)));
-        "."
-    }
-
     fn zip<B: AsRef<[u8]>>(&self, files: &[(&'static str, B)]) -> &'static str {
         self.write("set.zip", zip_of(files, SimpleFileOptions::default()))
     }
@@ -42,9 +26,6 @@ impl Folder<'_> {
         "set.npz"
     }
 }
-
-/// The first word of a row that ends its name: the rest of the column explains it.
-const NAME_ENDS: [char; 2] = [':', ','];
 
 type Write = fn(&Folder) -> &'static str;
 
@@ -132,31 +113,11 @@ fn shard() -> Vec<u8> {
 
 #[test]
 fn every_row_of_the_table_is_tried() {
-    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md")).unwrap();
-    let section = document.split("\n## Data sets\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
-    let rows: Vec<Vec<&str>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
-    let name = |row: &[&str]| row[1].split(NAME_ENDS).next().unwrap_or_default().to_owned();
-    let names: Vec<String> = rows.iter().map(|row| name(row)).collect();
-    for (of, ..) in INPUTS {
-        assert_eq!(names.iter().filter(|name| *name == of).count(), 1, "rows for the input \"{of}\"");
-    }
-    for row in rows {
-        let [_, _, read, _written, advice, _] = row[..] else { panic!("four columns are wanted: {row:?}") };
-        let name = name(&row);
-        let input = INPUTS.iter().find(|(of, ..)| *of == name);
-        let (_, labels, write) = input.unwrap_or_else(|| panic!("\"{name}\" has no input: add one to {}", file!()));
+    walk("Data sets", &INPUTS.map(|(name, ..)| name), |at, _| {
+        let (_, labels, write) = INPUTS[at];
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join(write(&Folder(folder.path())));
         let opened = open_train(&source, &DataOptions { labels: labels.map(String::from), ..DataOptions::default() });
-        match read {
-            "yes" => assert!(opened.unwrap_or_else(|e| panic!("{name}: {e}")).len() > 0),
-            "no" => {
-                let advice = advice.trim_matches('`');
-                assert!(!advice.is_empty(), "{name}: what to do?");
-                assert_says(&opened.expect_err(&name).to_string(), &[advice]);
-            }
-            other => panic!("{name}: \"{other}\" is neither yes nor no"),
-        }
-    }
+        opened.map(|dataset| assert!(dataset.len() > 0)).map_err(|e| e.to_string())
+    });
 }

@@ -96,7 +96,7 @@ fn variants_and_shards_are_found() {
         fs::remove_file(folder.join(format!("diffusion_pytorch_model{variant}-00002-of-00003.safetensors"))).unwrap();
         let message = refusal(&folder);
         assert!(
-            message.contains("-00002-of-00003.safetensors\" is missing; the folder holds config.json"),
+            message.contains("-00002-of-00003.safetensors\" is missing, download it too; the folder holds config.json"),
             "{message}"
         );
         fs::write(folder.join(&index_name), index.replace("diffusion_pytorch_model", "../x")).unwrap();

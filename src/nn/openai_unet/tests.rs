@@ -3,6 +3,7 @@ use crate::engine::ops::check::targets;
 use crate::engine::tape::{Session, Tape};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::{Architecture, Forward, ModelConfig, Network, ParamSet, Weights, tensor_file};
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ struct Config {
 }
 
 fn case(name: &str) -> Case {
-    let all: serde_json::Value = serde_json::from_str(include_str!("../../../tests/golden/openai-unet.json")).unwrap();
+    let packed = GzDecoder::new(&include_bytes!("../../../tests/golden/openai-unet.json.gz")[..]);
+    let all: serde_json::Value = serde_json::from_reader(packed).unwrap();
     serde_json::from_value(all[name].clone()).unwrap()
 }
 

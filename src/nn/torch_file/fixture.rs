@@ -23,13 +23,18 @@ pub fn state_dict(tensors: &[Named], within: Option<&str>) -> Vec<u8> {
         pickle.push(b's');
     }
     pickle.push(b'.');
+    archive(&pickle, tensors)
+}
+
+/// A file with this pickle and the storages of tensors.
+pub fn archive(pickle: &[u8], tensors: &[Named]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let mut add = |name: String, bytes: &[u8]| {
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         archive.start_file(format!("model/{name}"), stored).unwrap();
         archive.write_all(bytes).unwrap();
     };
-    add("data.pkl".into(), &pickle);
+    add("data.pkl".into(), pickle);
     add("byteorder".into(), b"little");
     for (key, (_, _, values)) in tensors.iter().enumerate() {
         add(format!("data/{key}"), bytemuck::cast_slice(values));

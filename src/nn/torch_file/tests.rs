@@ -1,6 +1,4 @@
 use super::*;
-use std::io::Write;
-use zip::{ZipWriter, write::SimpleFileOptions};
 
 const GOLDEN: &str = "tests/golden/state-dict.bin";
 
@@ -29,11 +27,7 @@ fn tensors_of_every_type_and_layout_are_read() {
 fn refusal(pickle: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("evil.bin");
-    let mut archive = ZipWriter::new(File::create(&path).unwrap());
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    archive.start_file("evil/data.pkl", stored).unwrap();
-    archive.write_all(pickle).unwrap();
-    archive.finish().unwrap();
+    std::fs::write(&path, fixture::archive(pickle, &[])).unwrap();
     TorchFile::open(&path).err().expect("it is refused").to_string()
 }
 

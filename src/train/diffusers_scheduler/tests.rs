@@ -73,6 +73,29 @@ fn an_unknown_class_means_ddim_and_an_unknown_key_is_named() {
 }
 
 #[test]
+fn what_diffusers_draws_otherwise_is_said() {
+    let notes = |settings: &[&str]| unlike_ours(&with(settings)).join("; ");
+    for settings in [
+        &["sample.sampler=ddpm"][..],
+        &["sample.sampler=ddim", "sample.eta=0", "sample.steps=0"],
+        &["sample.sampler=dpm-solver", "sample.clip_x0=false", "sample.steps=0"],
+    ] {
+        let notes = notes(settings);
+        assert!(notes.is_empty(), "{notes}");
+    }
+    for (settings, words) in [
+        (&["sample.sampler=ddim", "sample.eta=0.5"][..], "eta, here 0.5"),
+        (&["sample.sampler=dpm-solver"], "does not clip"),
+        (&["sample.sampler=ddim", "sample.eta=0", "sample.steps=20"], "20 steps"),
+        (&["sample.sampler=heun"], "stands for sample.sampler"),
+        (&["model.classes=10", "sample.guidance=2"], "no classes, which this one needs, and does not guide"),
+    ] {
+        let notes = notes(settings);
+        assert!(notes.contains(words) && !notes.contains('\n'), "{settings:?}: {notes}");
+    }
+}
+
+#[test]
 fn unsupported_settings_are_refused_by_key_and_value() {
     for (class, key, value) in [
         (DDPM, "thresholding", "true"),

@@ -57,6 +57,37 @@ pub fn to_json(config: &Config) -> Result<String> {
     Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
 }
 
+/// What diffusers' `DDPMPipeline` does otherwise than our sampler with these settings, a sentence each.
+pub fn unlike_ours(config: &Config) -> Vec<String> {
+    let sample = &config.sample;
+    let mut notes = Vec::new();
+    if config.model.classes() > 0 {
+        let guided = if sample.guidance == 0.0 { "" } else { ", and does not guide" };
+        notes.push(format!("diffusers' DDPMPipeline gives the network no classes, which this one needs{guided}"));
+    }
+    let strides = matches!(sample.sampler, Sampler::Ddim { .. } | Sampler::DpmSolver) && sample.steps != 0;
+    if strides && sample.diffusers.is_none() {
+        notes.push(format!(
+            "{} steps of diffusers' scheduler are at other times than those of this program, so its pictures differ a little",
+            sample.steps
+        ));
+    }
+    match sample.sampler {
+        Sampler::Ddim { eta } if eta != 0.0 => notes.push(format!(
+            "diffusers takes DDIM's eta, here {eta}, from the caller (DDIMPipeline), and DDPMPipeline draws with 0; the same \
+             with --set sample.eta=0, or with --set sample.sampler=ddpm, which draws as eta = 1"
+        )),
+        Sampler::DpmSolver if sample.clip_x0 => notes.push(
+            "diffusers' DPM-Solver does not clip the predicted image; the same with --set sample.clip_x0=false".into(),
+        ),
+        Sampler::Heun | Sampler::Langevin(_) => {
+            notes.push(format!("diffusers' {DDPM} stands for sample.sampler, which the folder's schedulers lack"));
+        }
+        _ => {}
+    }
+    notes
+}
+
 /// The noise schedule as keys of diffusers; one that a class does not have as the list of its betas.
 fn betas(name: &NoiseSchedule, schedule: &Schedule, class: &str) -> Map<String, Value> {
     let steps = schedule.steps();

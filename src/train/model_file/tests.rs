@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod layouts;
 mod mutations;
+mod table;
 
 /// A tensor by name: dimensions and values.
 type Named = (String, Vec<usize>, Vec<f32>);
@@ -53,6 +54,22 @@ fn nichol_checkpoint() -> (Vec<Named>, Vec<String>) {
     (openai_unet::fixture::checkpoint(&nichol()), ["model.groups=2", "model.heads=1"].map(String::from).into())
 }
 
+/// Writes a run with one checkpoint, whose path is returned.
+fn write_run(folder: &Path, model: &ModelFile) -> PathBuf {
+    let run = RunDir::new(folder);
+    fs::create_dir_all(run.checkpoints()).unwrap();
+    fs::write(run.config(), "").unwrap();
+    let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| model.values.clone());
+    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v, further: Vec::new() };
+    let path = checkpoint::path(&run.checkpoints(), 3);
+    checkpoint::save(&path, &model.config, &model.params, &state).unwrap();
+    path
+}
+
+fn write_safetensors(path: &Path, tensors: &[Named]) {
+    tensor_file::write(&mut fs::File::create(path).unwrap(), tensors, ("format", "pt")).unwrap();
+}
+
 fn open(path: &Path) -> Result<ModelFile> {
-    ModelFile::open(path, Which::Average)
+    ModelFile::open(path, &Which::Average)
 }

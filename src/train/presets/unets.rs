@@ -20,12 +20,7 @@ pub fn quickstart() -> Config {
             classes: 10,
             ..UNetConfig::default()
         }),
-        // The noise as target leaves the shape of a digit, which is decided where all is noise, to a small error.
-        diffusion: DiffusionConfig {
-            schedule: NoiseSchedule::cosine(),
-            target: PredictionTarget::V,
-            ..DiffusionConfig::default()
-        },
+        diffusion: digit_diffusion(),
         train: TrainConfig {
             steps: 1000,
             batch_size: 32,
@@ -37,16 +32,19 @@ pub fn quickstart() -> Config {
             sample_every: 500,
             ..TrainConfig::default()
         },
-        // Two evaluations a step, with the class and without.
-        sample: SampleConfig {
-            n: 64,
-            sampler: Sampler::Ddim { eta: 1.0 },
-            steps: 25,
-            guidance: 0.5,
-            ..SampleConfig::default()
-        },
+        sample: digit_samples(),
         ..Config::default()
     }
+}
+
+/// The noise as target would leave the shape of a digit, which is decided where all is noise, to a small error.
+fn digit_diffusion() -> DiffusionConfig {
+    DiffusionConfig { schedule: NoiseSchedule::cosine(), target: PredictionTarget::V, ..DiffusionConfig::default() }
+}
+
+/// Guided samples: two evaluations a step, with the class and without.
+fn digit_samples() -> SampleConfig {
+    SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 25, guidance: 0.5, ..SampleConfig::default() }
 }
 
 pub fn mnist_small() -> Config {
@@ -60,13 +58,15 @@ pub fn mnist_small() -> Config {
             attention_levels: vec![2],
             groups: 8,
             downsample: Downsample::Conv,
+            classes: 10,
             ..UNetConfig::default()
         }),
+        diffusion: digit_diffusion(),
         data: DataConfig { source: "data/mnist".into(), ..DataConfig::default() },
         train: TrainConfig {
             steps: 2000,
             batch_size: 64,
-            learning_rate: 1e-3,
+            learning_rate: 2e-3,
             warmup_steps: 100,
             lr_schedule: LrSchedule::Cosine,
             ema_decay: 0.995,
@@ -74,7 +74,7 @@ pub fn mnist_small() -> Config {
             sample_every: 1000,
             ..TrainConfig::default()
         },
-        sample: SampleConfig { n: 64, sampler: Sampler::Ddim { eta: 1.0 }, steps: 50, ..SampleConfig::default() },
+        sample: digit_samples(),
         ..Config::default()
     }
 }

@@ -94,7 +94,7 @@ impl Format for Parquet {
             return Err(Error::format(source, format!("holds {} rows; 1 to {} are read", rows.len(), u32::MAX)));
         }
         let (len, files) = (rows.len(), Arc::new(rows));
-        let shape = shape(source, &*files, len, options)?;
+        let shape = shape(source, &files, len, options)?;
         let (labels, class_names) = labels.finish().unzip();
         Ok(Dataset {
             name: display_name(source),

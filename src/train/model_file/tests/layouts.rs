@@ -1,65 +1,5 @@
 use super::*;
 
-fn write_safetensors(path: &Path, tensors: &[Named]) {
-    tensor_file::write(&mut fs::File::create(path).unwrap(), tensors, ("format", "pt")).unwrap();
-}
-
-/// Opens the model of [`small`] and compares its weights.
-fn is_small(path: &Path) {
-    let (found, wanted) = (open(path).unwrap_or_else(|e| panic!("{e}")), model(small()));
-    assert_eq!(found.config.model, wanted.config.model, "{}", path.display());
-    assert!(found.values == wanted.values, "{}", path.display());
-}
-
-#[test]
-fn every_layout_is_read() {
-    let root = tempfile::tempdir().unwrap();
-    let (root, model) = (root.path(), model(small()));
-    let tensors = model.params.to_files(&model.values);
-    let (folder, pipeline) = (root.join("folder"), root.join("pipeline"));
-    model.export(&folder, false).unwrap();
-    model.export(&pipeline, true).unwrap();
-    for path in [&folder, &folder.join(model_folder::WEIGHTS), &pipeline, &pipeline.join("unet")] {
-        is_small(path);
-    }
-
-    let config = fs::read(folder.join(model_folder::CONFIG)).unwrap();
-    let part = |name: &str| {
-        let part = root.join(name);
-        fs::create_dir_all(&part).unwrap();
-        fs::write(part.join(model_folder::CONFIG), &config).unwrap();
-        part
-    };
-    let bin = part("bin");
-    fs::write(bin.join("diffusion_pytorch_model.bin"), fixture::state_dict(&tensors, None)).unwrap();
-    is_small(&bin);
-    for training in ["checkpoint-500/unet", "average/unet_ema"] {
-        write_safetensors(&part(training).join(model_folder::WEIGHTS), &tensors);
-    }
-    is_small(&root.join("checkpoint-500"));
-    is_small(&root.join("average"));
-    let shards = part("shards");
-    let mut map = serde_json::Map::new();
-    for (i, tensors) in tensors.chunks(tensors.len().div_ceil(2)).enumerate() {
-        let name = format!("diffusion_pytorch_model-0000{}-of-00002.safetensors", i + 1);
-        write_safetensors(&shards.join(&name), tensors);
-        map.extend(tensors.iter().map(|(tensor, _, _)| (tensor.clone(), name.clone().into())));
-    }
-    let index = json!({ "metadata": {}, "weight_map": map }).to_string();
-    fs::write(shards.join("diffusion_pytorch_model.safetensors.index.json"), index).unwrap();
-    is_small(&shards);
-
-    let run = RunDir::new(root.join("run"));
-    fs::create_dir_all(run.checkpoints()).unwrap();
-    fs::write(run.config(), "").unwrap();
-    let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| model.values.clone());
-    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v };
-    let path = checkpoint::path(&run.checkpoints(), 3);
-    checkpoint::save(&path, &model.config, &model.params, &state).unwrap();
-    is_small(&path);
-    is_small(run.path());
-}
-
 /// A checkpoint of improved-diffusion in both kinds of files: its network, and what is assumed of the rest.
 #[test]
 fn a_checkpoint_of_improved_diffusion_is_a_model() {
@@ -68,7 +8,7 @@ fn a_checkpoint_of_improved_diffusion_is_a_model() {
     let (pt, safetensors) = (root.path().join("ema_0.9999_500000.pt"), root.path().join("ema.safetensors"));
     fs::write(&pt, fixture::state_dict(&tensors, None)).unwrap();
     write_safetensors(&safetensors, &tensors);
-    let open = |path: &Path, settings: &[String]| ModelFile::open_with(path, Which::Average, settings);
+    let open = |path: &Path, settings: &[String]| ModelFile::open_with(path, &Which::Average, settings);
     let found = open(&pt, &settings).unwrap();
     let wanted = UNetConfig { image_size: 16.into(), heads: 1, time_factor: 0.25, ..nichol() };
     assert_eq!(found.config.model, wanted.clone().into());

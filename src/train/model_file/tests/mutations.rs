@@ -39,11 +39,7 @@ fn sound_parts(root: &Path) -> Vec<Part> {
     let index = "diffusion_pytorch_model.safetensors.index.json";
     fs::write(shards.join(index), json!({ "metadata": {}, "weight_map": map }).to_string()).unwrap();
 
-    fs::create_dir_all(&run).unwrap();
-    let path = checkpoint::path(&run, 3);
-    let [weights, ema, adam_m, adam_v] = [(); 4].map(|()| sound.values.clone());
-    let state = checkpoint::State { step: 3, weights, ema, adam_m, adam_v };
-    checkpoint::save(&path, &sound.config, &sound.params, &state).unwrap();
+    let path = write_run(&run, &sound);
 
     let (tensors, settings) = nichol_checkpoint();
     let foreign = |kind, name: &str, bytes: &[u8]| {
@@ -80,7 +76,7 @@ fn damage(part: &Part, number: u64, folder: &Path) -> Outcomes {
         mutate(&mut bytes, &mut PhiloxRng::new(number, Stream::new(201), input));
         fs::write(&part.file, &bytes).unwrap();
         let open = || {
-            let model = ModelFile::open_with(&part.model, Which::Average, &part.settings)?;
+            let model = ModelFile::open_with(&part.model, &Which::Average, &part.settings)?;
             model.config.sample_plan().map(drop).map_err(|e| Error::format(&part.file, e.to_string()))
         };
         match catch_unwind(AssertUnwindSafe(open)) {
