@@ -75,7 +75,6 @@ pub fn mnist_small() -> Config {
             ..TrainConfig::default()
         },
         sample: digit_samples(),
-        ..Config::default()
     }
 }
 

@@ -6,7 +6,7 @@ fn any_number_of_elements() {
         let x: Vec<f32> = (0..n).map(|i| (i % 17) as f32 - 8.0).collect();
         let want: f32 = x.iter().sum();
         for options in schedules() {
-            match launch("sum_of_any", [1, 64], &[Out(1), In(&x), Int(n as i32)], options) {
+            match launch("sum_of_any", [1, 64], &[Out(1), In(&x), Int(n)], options) {
                 Ok(y) => assert_eq!(y, [want], "{n} numbers"),
                 Err(error) => panic!("{n} numbers: {error}"),
             }

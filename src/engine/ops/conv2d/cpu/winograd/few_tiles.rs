@@ -161,9 +161,9 @@ impl Tiled for StripTask<'_> {
                     },
                     #[inline(always)]
                     |i, values| {
-                        for j in 0..OUT {
+                        for (j, value) in values.into_iter().enumerate() {
                             let at = ((i * OUT + j) * MR + r) * lanes;
-                            S::as_mut_simd_f32s(&mut pixels[at..][..lanes]).0[0] = math.add(values[j], bias);
+                            S::as_mut_simd_f32s(&mut pixels[at..][..lanes]).0[0] = math.add(value, bias);
                         }
                     },
                 );
