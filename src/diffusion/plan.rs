@@ -63,10 +63,9 @@ impl SamplePlan {
     /// The number of steps after which a sample is at time `t`, or not yet past it; all of them at a time before the last.
     /// `None` of a time before which no sample is.
     pub fn stage_at(&self, t: f64) -> Option<usize> {
-        match self.times.iter().rposition(|&time| time >= t) {
-            Some(last) if last + 1 == self.times.len() && self.times[last] > t => Some(self.times.len()),
-            found => found.filter(|_| t >= 0.0),
-        }
+        let at = self.times.iter().rposition(|&time| time >= t).filter(|_| t >= 0.0)?;
+        let is_past = at + 1 == self.times.len() && self.times[at] > t;
+        Some(if is_past { self.times.len() } else { at })
     }
 }
 
