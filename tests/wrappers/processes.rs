@@ -77,7 +77,7 @@ pub fn child(test: &str, driver: Box<dyn Driver>, cases: Vec<Case>, limit: Durat
     };
     let report = variable(REPORT).expect("set with the other");
     let report = |line: String| append(&report, &format!("{}\n", line.replace('\n', " ")));
-    let (golden, count) = (variable(GOLDEN), cases.len());
+    let golden = variable(GOLDEN);
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let (order, orders) = channel::<usize>();
     let (answer, answers) = channel();
@@ -90,13 +90,13 @@ pub fn child(test: &str, driver: Box<dyn Driver>, cases: Vec<Case>, limit: Durat
         }
     };
     let worker = thread::Builder::new().name(test.into()).spawn(work).unwrap();
-    for number in from..count {
-        report(format!("begin {number} {}", names[number]));
+    for (number, name) in names.iter().enumerate().skip(from) {
+        report(format!("begin {number} {name}"));
         // A worker that has panicked takes no orders and gives no answers.
         let _ = order.send(number);
         let failure = match answers.recv_timeout(limit) {
             Ok(Ok((mismatch, words))) => {
-                golden.iter().for_each(|file| append(file, &golden::lines(&names[number], &words)));
+                golden.iter().for_each(|file| append(file, &golden::lines(name, &words)));
                 mismatch.into_iter().for_each(|mismatch| report(format!("wrong {mismatch}")));
                 continue;
             }

@@ -137,7 +137,7 @@ fn joined_skips_change_no_bit() {
     };
     let (joins, y, gradients) = run(target.open(), true, ResBlock::reads_joined);
     let (none, wanted_y, wanted_gradients) = run(target.open(), true, |_, _, _| false);
-    assert!(joins == 2 && none == 0, "{joins} and {none} joins");
+    assert!(joins == 4 && none == 0, "{joins} and {none} joins");
     assert!(gradients.iter().filter(|g| **g != 0.0).count() > gradients.len() / 2);
     assert!(y == wanted_y && gradients == wanted_gradients);
     // Nothing outlives its last reader here.
