@@ -312,6 +312,7 @@ mod tests {
     use crate::engine::ops::check::emulated;
     use crate::train::Config;
     use crate::train::model_file::network;
+    use crate::train::random::initial_weights;
 
     #[test]
     fn a_network_of_zero_output_leaves_the_arithmetic_of_the_steps() {
@@ -359,9 +360,12 @@ mod tests {
         let mut sampler = ImageSampler::reserve(&mut store, &config.model, dtype, 16, false);
         let mut session = Session::new(device, &store).unwrap();
         // The layers that begin at zero would hide all others.
-        let mut values = vec![0.0; params.flat_len()];
-        Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, START).fill_normal(0, 0, &mut values);
-        weights.write(&mut session, &values.iter().map(|v| 0.05 * v).collect::<Vec<_>>()).unwrap();
+        let mut noise = vec![0.0; params.flat_len()];
+        Philox::new(RngState { seed: 3, step: 0, first_image: 0 }, START).fill_normal(0, 0, &mut noise);
+        let initial = initial_weights(&params, 3);
+        weights
+            .write(&mut session, &initial.iter().zip(&noise).map(|(w, v)| w + 0.05 * v).collect::<Vec<_>>())
+            .unwrap();
         sampler.load(&network, &weights);
         let plan = config.sample_plan().unwrap();
         let samples = sampler.draw(&mut session, Request::new(&plan, n, 7), &mut |_, _| {}).unwrap();

@@ -206,15 +206,23 @@ fn any_thread_count_gives_the_same_bits() {
 
 #[test]
 fn an_image_does_not_depend_on_its_batch() {
-    for s in [conv3x3(5, 16, 16, 32, 40), conv3x3(9, 16, 16, 144, 96), conv3x3(30, 4, 4, 32, 32)] {
-        let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * 9 * s.c_in, 6));
+    let strided = Conv2dShape { stride: 2, ..conv3x3(40, 8, 8, 35, 70) };
+    let pointwise =
+        Conv2dShape { kh: 1, kw: 1, pad_top: 0, pad_left: 0, pad_bottom: 0, pad_right: 0, ..conv3x3(9, 7, 7, 48, 64) };
+    let linear = Conv2dShape::linear(400, 100, 130);
+    let same = [conv3x3(5, 16, 16, 32, 40), conv3x3(9, 16, 16, 144, 96), conv3x3(30, 4, 4, 32, 32)];
+    for s in same.into_iter().chain([strided, pointwise, linear]) {
+        let (x, w) = (noise(s.n * s.h * s.w * s.c_in, 5), noise(s.c_out * s.kh * s.kw * s.c_in, 6));
+        let bias = noise(s.c_out, 7);
         let mut all = vec![0.0; s.out_pixels() * s.c_out];
-        forward(&mut all, &x, &w, &[], &s);
-        let one = Conv2dShape { n: 1, ..s };
-        let mut y = vec![0.0; one.out_pixels() * s.c_out];
-        for (x, all) in x.chunks_exact(x.len() / s.n).zip(all.chunks_exact(y.len())) {
-            forward(&mut y, x, &w, &[], &one);
-            assert!(y == all, "{s:?}");
+        forward(&mut all, &x, &w, &bias, &s);
+        for n in [1, 3, 4] {
+            let part = Conv2dShape { n, ..s };
+            let mut y = vec![0.0; part.out_pixels() * s.c_out];
+            for (x, all) in x.chunks_exact(x.len() / s.n * n).zip(all.chunks_exact(y.len())) {
+                forward(&mut y, x, &w, &bias, &part);
+                assert!(y == all, "{n} images of {s:?}");
+            }
         }
     }
 }

@@ -16,7 +16,6 @@
 //! even and odd parts, so that a transform of six numbers takes 14 operations.
 
 mod conv;
-mod few_tiles;
 mod input;
 mod weights;
 

@@ -11,7 +11,8 @@
 //!
 //! Departures from that:
 //!
-//! 1. Tiles pass through the three steps in groups of [`TILES`] = 64, so that `V` and `M` stay in the caches.
+//! 1. Tiles pass through the three steps in groups of [`TILES`] = 128, so that `V` and `M` stay in the caches, and each filter
+//!    is transformed for many.
 //! 2. Input channels are taken in blocks of [`DEPTH`] = 128: with panels of 16 output channels, 36 points of `U` are 295 kB,
 //!    which a second-level cache holds. The sums over a block are added to those of the blocks before, in order.
 //! 3. The matrices of two points lie [`SKEW`] numbers further apart than a power of two, which would put all 36 into the
@@ -25,7 +26,6 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::few_tiles;
 use super::input::{Input, InputTask};
 use super::{IN, Math, OUT, POINTS, TAPS};
 use crate::engine::ops::conv2d::cpu::tile::{self, TileSize, Tiled};
@@ -62,7 +62,10 @@ fn filter_stride() -> usize {
 const SMALL_FILTERS: usize = 160 << 10;
 
 /// Tiles that pass through the three steps together.
-const TILES: usize = 64;
+const TILES: usize = 128;
+
+/// Tiles at most that one task takes through all steps alone.
+const TASK_TILES: usize = 64;
 
 impl Conv<'_> {
     fn depth(&self) -> usize {
@@ -81,11 +84,6 @@ impl Conv<'_> {
 
 /// `y = conv(input) + bias`, `y [n, out_h, out_w, cols]`.
 pub fn conv(y: &mut [f32], conv: &Conv) {
-    if let Filters::Forward(w) = conv.filters
-        && few_tiles::suits(conv)
-    {
-        return few_tiles::conv(y, conv, w);
-    }
     let mut bands = split_bands(y, conv);
     if POINTS * conv.depth() * conv.panels() * TileSize::short().cols <= SMALL_FILTERS {
         conv_by_tasks(&mut bands, conv);
@@ -104,7 +102,7 @@ fn conv_by_tasks(bands: &mut [&mut [f32]], conv: &Conv) {
             FiltersTask { filters, conv, panel: i / conv.blocks(), block: i % conv.blocks() }.run_with_scratch();
         });
         let filters = &*filters;
-        let tiles = TILES.min(tiling.tiles().div_ceil(8).next_multiple_of(size.rows));
+        let tiles = TASK_TILES.min(tiling.tiles().div_ceil(8).next_multiple_of(size.rows));
         let count = (tiles / tiling.per_band).max(1);
         bands.par_chunks_mut(count).enumerate().for_each(|(i, bands)| {
             let input_len = conv.input.strip_len();
