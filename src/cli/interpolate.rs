@@ -22,7 +22,8 @@ Examples:
 
 Both are noised to the same time, mixed there, (1 - κ) of one and κ of the other, and taken back by the run's sampler, with
 the same noise for every κ (Ho et al. 2020, section 4.3). A row of the sheet is a time; first and last are the two themselves,
-between them the mixtures from κ = 0, which is what becomes of the first alone, to κ = 1.";
+between them the mixtures from κ = 0, which is what becomes of the first alone, to κ = 1. Few steps that add noise leave little
+of where they began, and a row at the end of the way is then alike throughout: --sampler ddim --eta 0 adds none.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

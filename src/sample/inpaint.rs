@@ -162,7 +162,7 @@ mod tests {
         values
     }
 
-    /// Three images, so that the second chunk is padded, against the walk in plain arithmetic with the network's own outputs.
+    /// Three images, so that the second chunk is smaller, against the walk in plain arithmetic with the network's own outputs.
     #[test]
     fn the_walk_is_that_of_the_mathematics_and_known_pixels_are_the_image_s() {
         let Model { config, mut session, mut sampler, mut probe } = model();
