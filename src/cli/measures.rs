@@ -175,7 +175,7 @@ impl MeasureArgs {
             probes: self.ode_probes,
             seed: subject.seed,
         };
-        let mut flow = Flow::new(subject.model, open_device(device)?)?;
+        let mut flow = Flow::new(subject.model, open_device(device)?, self.nll_images)?;
         let bar = bar("evaluations along the probability flow");
         let found = flow.likelihood(subject.test, options, &mut |done, total| show(&bar, done, total));
         bar.finish_and_clear();

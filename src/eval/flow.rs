@@ -85,15 +85,15 @@ struct Batch<'a> {
 }
 
 impl Flow {
-    /// Puts a model on a device.
+    /// Puts a model on a device, for so many samples.
     ///
     /// # Errors
     /// An impossible configuration, or a device with too little memory.
-    pub fn new(model: &ModelFile, device: Device) -> Result<Flow> {
+    pub fn new(model: &ModelFile, device: Device, samples: usize) -> Result<Flow> {
         let (config, mut store) = (&model.config, Store::new());
         let [h, w, c] = config.model.sample_dims();
         // The reverse pass keeps what a forward pass forgets.
-        let n = (chunk_images(device.backend(), h * w * c) / 2).max(1);
+        let n = (chunk_images(device.backend(), h * w * c) / 2).min(samples).max(1);
         let weights = Weights::reserve(&mut store, &model.params, DType::F32, false);
         let z = store.tensor(&[n, h, w, c], DType::F32);
         let time = store.tensor(&[n], DType::F32);
@@ -343,7 +343,7 @@ mod tests {
     fn the_trace_is_that_of_finite_differences() {
         let learned = [&IMAGES[..], &["model.out_channels=2"]].concat();
         for (settings, by) in [(&IMAGES[..], 0.02), (&POINTS, 0.002), (&learned, 0.02)] {
-            let mut flow = Flow::new(&model(settings, by), Device::Cpu).unwrap();
+            let mut flow = Flow::new(&model(settings, by), Device::Cpu, 2).unwrap();
             let (dims, node) = (flow.dims(), node(&flow, 5));
             let probes = unit_vectors(2, dims);
             let batch = Batch { labels: &[0, 0], probes: &probes, share: 1.0 };
@@ -367,7 +367,7 @@ mod tests {
     /// The mean over many seeds of the estimate is the exact trace, within five standard errors; the same seed repeats itself.
     #[test]
     fn random_signs_estimate_the_trace_without_bias() {
-        let mut flow = Flow::new(&model(&IMAGES, 0.02), Device::Cpu).unwrap();
+        let mut flow = Flow::new(&model(&IMAGES, 0.02), Device::Cpu, 1).unwrap();
         let (dims, node) = (flow.dims(), node(&flow, 5));
         let y: Vec<f64> = (0..dims).map(|i| (i as f64 * 0.7).sin()).collect();
         let mut trace = |probes: &[Vec<f32>], share: f64| {
@@ -393,7 +393,7 @@ mod tests {
     fn a_network_that_does_nothing_leaves_the_density_of_the_noise() {
         let mut model = model(&POINTS, 0.0);
         model.values.fill(0.0);
-        let mut flow = Flow::new(&model, Device::Cpu).unwrap();
+        let mut flow = Flow::new(&model, Device::Cpu, 10).unwrap();
         let data = data::open("rings", Split::Test, &DataOptions::default()).unwrap();
         let options = FlowOptions { samples: 10, tolerance: 1e-3, probes: 1, seed: 3 };
         let mut told = Vec::new();
