@@ -63,7 +63,7 @@ impl StepTensors {
 
 /// The step of a sampler, recorded for as many samples as were asked for.
 pub struct ImageSampler {
-    /// Those of the largest chunk.
+    /// The tensors of the largest chunk.
     tensors: StepTensors,
     coefficients: Tensor,
     rng: Tensor,

@@ -57,7 +57,7 @@ pub fn to_json(config: &Config) -> Result<String> {
     Ok(serde_json::to_string_pretty(&keys).expect("plain data") + "\n")
 }
 
-/// What diffusers' `DDPMPipeline` does otherwise than our sampler with these settings, a sentence each.
+/// Differences between diffusers' `DDPMPipeline` and our sampler with these settings, a sentence each.
 pub fn unlike_ours(config: &Config) -> Vec<String> {
     let sample = &config.sample;
     let mut notes = Vec::new();

@@ -278,7 +278,7 @@ fn the_number_of_multiprocessors_changes_no_bit() {
     }
 }
 
-/// Of the kernels for all other devices, too, the batch chooses among those that give the same bits.
+/// The batch chooses among kernels that give the same bits on all other devices, too.
 #[test]
 fn tiles_of_both_sizes_give_the_same_bits() {
     if let Err(reason) = emulated(EmuOptions::default()) {
