@@ -69,11 +69,25 @@ impl Error {
     }
 }
 
+/// Letters that are shown of the beginning and of the end of a text that is longer than both.
+const SHOWN: [usize; 2] = [500, 300];
+
 /// Names of files, which messages quote, may hold line breaks and codes that a terminal obeys: these are shown as escapes.
+/// Of a parser's message that quotes a whole header the middle is left out.
 fn in_one_line(text: &str) -> String {
+    let [first, last] = SHOWN;
+    let count = text.chars().count();
     let mut line = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+    for (i, letter) in text.chars().enumerate() {
+        match i {
+            _ if count > first + last && (first..count - last).contains(&i) => {
+                if i == first {
+                    line.push_str(" ... ");
+                }
+            }
+            _ if letter.is_control() => line.extend(letter.escape_default()),
+            _ => line.push(letter),
+        }
     }
     line
 }
@@ -89,6 +103,9 @@ mod tests {
     fn messages_stay_in_their_line_whatever_files_are_called() {
         let error = Error::format("set\n.zip", "no label for a\r\u{1b}[2J.png");
         assert_eq!(error.to_string(), r"set\n.zip: no label for a\r\u{1b}[2J.png");
+        let error = Error::format("x", format!("begins {} ends", "quoted ".repeat(5000))).to_string();
+        assert!(error.starts_with("x: begins quoted") && error.ends_with(" quoted  ends"), "{error}");
+        assert_eq!(error.chars().count(), 3 + 500 + 5 + 300);
         let error = Error::io("a\tb/größer")(std::io::ErrorKind::NotFound.into());
         assert_eq!(error.to_string(), r"a\tb/größer: entity not found");
     }
