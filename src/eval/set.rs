@@ -193,10 +193,10 @@ mod tests {
     /// Sets that stay on the disk are read in their order, and are cut into the same halves.
     #[test]
     fn the_reading_order_is_that_of_the_disk() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/fixtures/zstd.parquet");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/fixtures/zstd.parquet");
         let open = |memory_limit| {
             let options = DataOptions { size: Some([400; 2]), memory_limit, ..DataOptions::default() };
-            data::open(path, Split::Train, &options).unwrap()
+            data::open(&path.display().to_string(), Split::Train, &options).unwrap()
         };
         let (disk, memory) = (open(1), open(4096));
         assert!(disk.is_in_blocks() && !memory.is_in_blocks());
