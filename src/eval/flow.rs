@@ -1,6 +1,7 @@
-//! Likelihood of a trained model by its probability flow: [`flow`] with the network's slopes and traces. The trace
-//! of a Jacobian is that of the tape: a pass backward takes a probe `v` at the output to `J' v` at the input, and `v' J v` is
-//! their product. Points of the plane have two unit vectors for probes, so their trace is exact; images have random signs.
+//! Likelihood of a trained model by its probability flow: [`diffusion::flow`](crate::diffusion::flow) with the network's
+//! slopes and traces. The trace of a Jacobian is that of the tape: a pass backward takes a probe `v` at the output to `J' v` at
+//! the input, and `v' J v` is their product. Points of the plane have two unit vectors for probes, so their trace is exact;
+//! images have random signs.
 
 use crate::data::Dataset;
 use crate::diffusion::flow::{Node, Slopes, dequantise, level_bits, log_likelihood, nodes};

@@ -20,7 +20,7 @@ pub(super) struct Slabs {
 const BATCH: usize = 128;
 
 impl Slabs {
-    /// A slab is at least a 32-byte sector wide. While a batch of [`BATCH`] has enough blocks for a large GPU (two for each
+    /// A slab is at least a 32-byte sector wide. While a batch of `BATCH` has enough blocks for a large GPU (two for each
     /// of 132 processors), it grows to 64 bytes, and further where an image has too few pixels to give every thread work.
     pub fn new(shape: Shape, dtype: DType) -> Slabs {
         let Shape { pixels, c, groups: all, .. } = shape;

@@ -131,7 +131,7 @@ pub struct TapsPlan {
 }
 
 impl TapsPlan {
-    /// Returns the plan of a pass; `None` if these kernels cannot compute the shape, or even a batch of [`BATCH`] images is
+    /// Returns the plan of a pass; `None` if these kernels cannot compute the shape, or even a batch of `BATCH` images is
     /// mostly padding in their tiles. The batch at hand does not decide that: all of these kernels add up in the same order,
     /// others do not, and an image's result must not depend on the batch that it is part of.
     pub fn new(s: &Conv2dShape, dtype: DType, pass: Pass) -> Option<TapsPlan> {
