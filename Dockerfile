@@ -2,7 +2,7 @@
 # ddpm with its GPU kernels, for machines with an NVIDIA driver of version 580 or later. docs/GPU.md says how to use it.
 #
 #   docker build --build-arg COMMIT=$(git rev-parse --short=10 HEAD) -t ddpm .
-#   docker run --rm --gpus all -v "$PWD":/work ddpm train --preset ddpm-cifar10 --data /work/data/cifar10
+#   docker run --rm --gpus all -v "$PWD":/mnt ddpm train --preset ddpm-cifar10 --data /mnt/data/cifar10
 
 ARG CUDA=13.0.2
 ARG DEBIAN=ubuntu24.04
@@ -25,6 +25,6 @@ RUN DDPM_REQUIRE_NVCC=1 DDPM_COMMIT=${COMMIT} cargo build --release --locked --b
 FROM nvidia/cuda:${CUDA}-base-${DEBIAN}
 COPY --from=build /source/target/release/ddpm /usr/local/bin/ddpm
 COPY --from=build /source/LICENSE-APACHE /source/LICENSE-MIT /usr/share/doc/ddpm/
-WORKDIR /work
+WORKDIR /mnt
 ENTRYPOINT ["ddpm"]
 CMD ["--help"]
