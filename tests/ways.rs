@@ -269,3 +269,45 @@ fn measures_without_sense_are_refused() {
         assert!(line.contains(words), "{args:?}: {line}");
     }
 }
+
+/// A classifier of the noisy samples of a run guides its samples, which know no classes, to the corner that is asked for.
+#[test]
+fn a_classifier_guides_samples_of_a_model_without_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(&folder, "points").display().to_string();
+    let settings = ["data.source=clusters", "train.steps=1500", "sample.n=10", "sample.steps=50"];
+    let args = ["train", "--device", "cpu", "--preset", "points-2d", "--out", &run];
+    ddpm().args(args).args(settings.iter().flat_map(|setting| ["--set", setting])).assert().success();
+    let house = House { folder, run };
+    let said = house.does("classifier", &["--epochs", "3"]);
+    assert!(said.contains("a classifier of 4 classes") && said.contains("right on test samples: 100.0 % at"), "{said}");
+    let file = Path::new(&house.run).join("classifier.safetensors").display().to_string();
+    let bytes = fs::read(&file).unwrap();
+    house.does("classifier", &["--epochs", "3"]);
+    assert_eq!(fs::read(&file).unwrap(), bytes, "it repeats itself");
+
+    let out = house.at("points.npy");
+    let in_corner = |args: &[&str]| {
+        house.does("sample", &[&["-n", "200", "--steps", "50", "--out", &out], args].concat());
+        let (shape, points) = array(&out);
+        assert_eq!(shape.iter().product::<u64>(), 400);
+        points.chunks(2).filter(|point| point[0] > 0.0 && point[1] < 0.0).count()
+    };
+    let to = ["--classifier", &file, "--class", "lower right"];
+    let (free, guided) = (in_corner(&[]), in_corner(&to));
+    let [away, ddim] = [["--classifier-scale", "-2"], ["--sampler", "ddim"]]
+        .map(|more| in_corner(&[to, [more[0], more[1], "--seed", "2"]].concat()));
+    assert!(free <= 90 && guided >= 180 && ddim >= 180 && away <= 20, "{free}, {guided}, {ddim}, {away} of 200");
+
+    for (args, words) in [
+        (&["--classifier", &file, "--class", "middle"][..], "the classifier knows lower left"),
+        (&["--classifier", &file, "--classifier-scale", "nan"], "nan"),
+        (&["--classifier", &house.at("none")], "--classifier"),
+        (&["--classifier", &file, "--guidance", "1"], "cannot be used with"),
+        (&["--classifier-scale", "2"], "required"),
+        (&["--class", "lower right"], "knows no classes"),
+    ] {
+        let line = house.refuses("sample", args);
+        assert!(line.to_lowercase().contains(words), "{args:?}: {line}");
+    }
+}
