@@ -311,3 +311,23 @@ fn a_classifier_guides_samples_of_a_model_without_classes() {
         assert!(line.to_lowercase().contains(words), "{args:?}: {line}");
     }
 }
+
+#[test]
+fn samples_may_be_stretched_to_their_own_extremes() {
+    let house = House::new(&[]);
+    let out = house.at("s.npy");
+    let drawn = |args: &[&str]| {
+        house.does("sample", &[&["-n", "3", "--steps", "4", "--out", &out], args].concat());
+        array(&out).1
+    };
+    let (plain, stretched) = (drawn(&[]), drawn(&["--stretched"]));
+    for (plain, stretched) in plain.chunks(64).zip(stretched.chunks(64)) {
+        let extremes = |values: &[f32]| [f32::min, f32::max].map(|of| values.iter().copied().reduce(of).unwrap());
+        let [low, high] = extremes(plain);
+        assert_eq!(extremes(stretched), [-1.0, 1.0]);
+        let is_same = |(x, y): (&f32, &f32)| ((x - low) / (high - low) * 2.0 - 1.0 - y).abs() <= 1e-5;
+        assert!(plain.iter().zip(stretched).all(is_same));
+    }
+    let line = House::of_points().refuses("sample", &["--stretched"]);
+    assert!(line.contains("--stretched"), "{line}");
+}

@@ -4,6 +4,7 @@ use super::classifier::{Chosen, GuideArgs};
 use super::sampling::{SamplingArgs, class_number, default_path, drawn_class};
 use super::terminal::{bar, open_device, say};
 use crate::diffusion::SamplePlan;
+use crate::eval::set::stretch;
 use crate::files::check_writable;
 use crate::report::{ClassedSamples, SampleFile};
 use crate::sample::{Request, Samples, StageView};
@@ -44,6 +45,9 @@ pub struct Args {
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Stretch each image to its own extremes instead of clamping it, as some programs write theirs; for comparison with those
+    #[arg(long)]
+    stretched: bool,
     /// Also write the way of the first samples from noise to image
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
@@ -74,6 +78,9 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         None => args.class.as_deref().map(|class| class_number(&model.config, class)).transpose()?,
     };
     let kind = SampleKind::of(model.config.model.sample_dims());
+    if args.stretched && kind == SampleKind::Points {
+        bail!(Error::Config("--stretched: points of the plane have no black and white".into()));
+    }
     let out = args.out.clone().unwrap_or_else(|| default_path(&args.model, "sample", kind));
     let file = SampleFile::at(&out, kind)?;
     let stages = match &args.strip {
@@ -85,7 +92,10 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     };
     let views: Vec<StageView> = args.strip_of.iter().map(|view| view.shown()).collect();
     let drawing = Draw { class, stages: &stages, views: &views, classifier: classifier.as_ref() };
-    let samples = draw(&model, drawing, device)?;
+    let mut samples = draw(&model, drawing, device)?;
+    if args.stretched {
+        stretch(&mut samples.images, samples.dims[1..].iter().product());
+    }
     let classes = match &classifier {
         Some(chosen) => classes_in_turn(samples.dims[0], chosen.class_names.len(), chosen.by.class),
         None => classes_in_turn(samples.dims[0], model.config.model.classes(), class),
