@@ -1,14 +1,12 @@
 //! The GPU's kernels: one fatbin for each kernel file, and tables of the kernels in them.
 
 use crate::sources::{Export, Source};
+use crate::toolkit::{self, BASE, HOPPER};
 use kernel_build::files::headers_of;
 use kernel_build::jobs::{self, Job};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Machine code for these, and PTX of the first for whatever comes later.
-const ARCHITECTURES: [(&str, &str); 2] = [("compute_80", "sm_80"), ("compute_90a", "sm_90a")];
 
 /// Writes `kernels.rs` to `out`: the images and tables that src/engine/device/kernels.rs includes. Empty without nvcc.
 pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> {
@@ -49,6 +47,10 @@ fn find_nvcc(root: &Path) -> Option<PathBuf> {
 
 #[derive(Default)]
 struct Tables {
+    /// Version of the compiler.
+    toolkit: (u32, u32),
+    /// As `sm_80`.
+    architectures: Vec<String>,
     /// File name and image.
     modules: Vec<(String, PathBuf)>,
     /// Export, mangled name, index of the module.
@@ -68,7 +70,13 @@ struct Resources {
 
 fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<Tables, String> {
     let mut jobs = Vec::new();
-    let mut tables = Tables::default();
+    let version = toolkit::version(nvcc)?;
+    let architectures = toolkit::architectures(version)?;
+    let mut tables = Tables {
+        toolkit: version,
+        architectures: architectures.iter().map(|arch| format!("sm_{arch}")).collect(),
+        ..Tables::default()
+    };
     for source in kernels {
         let output = out.join(format!("{}.fatbin", source.stem()));
         let mut command = Command::new(nvcc);
@@ -76,14 +84,11 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
         if let Some(flags) = std::env::var_os("NVCC_APPEND_FLAGS") {
             command.env("NVCC_APPEND_FLAGS", flags); // nvcc would see it anyway: this makes it part of the job's key
         }
-        let [base, (hopper, _)] = ARCHITECTURES;
-        for (virtual_arch, arch) in ARCHITECTURES {
-            if virtual_arch == hopper || !source.is_for_hopper() {
-                command.args(["-gencode", &format!("arch={virtual_arch},code={arch}")]);
-            }
+        for arch in architectures.iter().filter(|arch| *arch == HOPPER || !source.is_for_hopper()) {
+            command.args(["-gencode", &format!("arch=compute_{arch},code=sm_{arch}")]);
         }
         if !source.is_for_hopper() {
-            command.args(["-gencode", &format!("arch={0},code={0}", base.0)]);
+            command.args(["-gencode", &format!("arch=compute_{BASE},code=compute_{BASE}")]);
         }
         command.arg(&source.path);
         let mut inputs = headers_of(&source.path, &[root.join("kernels")])?;
@@ -93,7 +98,7 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
     }
     let logs = jobs::run(jobs)?;
     for (module, (source, log)) in kernels.iter().zip(&logs).enumerate() {
-        for line in log.lines().filter(|line| line.contains("warning")) {
+        for line in log.lines().filter(|line| line.contains("warning") || line.contains("(C75")) {
             println!("cargo::warning={line}");
         }
         let (symbols, resources) = read_log(log);
@@ -104,7 +109,8 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
                 .ok_or_else(|| missing(source, export, &symbols))?;
             tables.kernels.push((export.name.clone(), symbol.clone(), module));
             for r in resources.iter().filter(|r| r.kernel == *symbol) {
-                if r.spill_bytes + r.stack_bytes > 0 {
+                if [BASE, HOPPER].iter().any(|arch| r.arch == format!("sm_{arch}")) && r.spill_bytes + r.stack_bytes > 0
+                {
                     println!(
                         "cargo::warning=kernels/{}: {} on {} spills {} bytes and has a stack frame of {}",
                         source.name, export.name, r.arch, r.spill_bytes, r.stack_bytes
@@ -201,7 +207,7 @@ fn identifier(text: &str) -> Option<(&str, &str)> {
 
 impl Tables {
     fn to_rust(&self) -> String {
-        let mut rust = String::new();
+        let mut rust = format!("pub static TOOLKIT: (u32, u32) = {:?};\n", self.toolkit);
         let mut table = |name: &str, ty: &str, rows: Vec<String>| {
             let _ = writeln!(rust, "pub static {name}: &[{ty}] = &[");
             rows.iter().for_each(|row| {
@@ -212,6 +218,7 @@ impl Tables {
         let modules = self.modules.iter().map(|(file, image)| {
             format!("Module {{ file: {file:?}, image: include_bytes!({:?}) }}", image.display().to_string())
         });
+        table("ARCHITECTURES", "&str", self.architectures.iter().map(|arch| format!("{arch:?}")).collect());
         table("MODULES", "Module", modules.collect());
         let kernels = self
             .kernels

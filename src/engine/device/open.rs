@@ -10,19 +10,23 @@ impl Device {
     /// # Errors
     /// An unknown name, or a device that was asked for and is not there. `auto` falls back to the CPU instead.
     pub fn open(spec: &str) -> Result<(Device, String)> {
-        let quiet = |device| Ok((device, String::new()));
-        let cuda = |ordinal| Cuda::new(ordinal).map(|cuda| Device::Gpu(Box::new(cuda)));
+        let cuda = |ordinal| {
+            Cuda::new(ordinal).map(|cuda| {
+                let note = cuda.note();
+                (Device::Gpu(Box::new(cuda)), note)
+            })
+        };
         let unknown = || Error::Config(format!("unknown device \"{spec}\": auto, cpu, cuda, cuda:N and emu are known"));
         match spec.split_once(':').unwrap_or((spec, "")) {
             ("auto", "") => match cuda(0) {
-                Ok(device) => quiet(device),
+                Ok(opened) => Ok(opened),
                 Err(error) => Ok((Device::Cpu, format!("computing on the CPU ({error})"))),
             },
-            ("cpu", "") => quiet(Device::Cpu),
+            ("cpu", "") => Ok((Device::Cpu, String::new())),
             ("emu", "") => Ok((emulator()?, "the GPU kernels run emulated: exact, and very slow".into())),
-            ("cuda", "") if !spec.ends_with(':') => quiet(cuda(0)?),
+            ("cuda", "") if !spec.ends_with(':') => cuda(0),
             ("cuda", ordinal) if ordinal.bytes().all(|b| b.is_ascii_digit()) => {
-                quiet(cuda(ordinal.parse().map_err(|_| unknown())?)?)
+                cuda(ordinal.parse().map_err(|_| unknown())?)
             }
             _ => Err(unknown()),
         }

@@ -1,6 +1,7 @@
 //! A CUDA GPU, through the driver API. The driver library is opened at run time: one binary serves machines with and
 //! without it.
 
+mod architectures;
 mod arguments;
 mod function;
 mod gpu;
@@ -11,7 +12,7 @@ mod recording;
 mod staging;
 
 use super::driver::{Allocation, Driver, KernelCall, READ_BACK_BYTES, ReadBack, Recording};
-use super::kernels::KERNELS;
+use super::kernels::{ARCHITECTURES, KERNELS};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaFunction, sys};
@@ -54,6 +55,14 @@ impl Cuda {
         // Machine code was compiled for the architecture that its PTX was written for; PTX of an older one was compiled
         // here.
         Ok(if binary == ptx { format!("sm_{binary}") } else { format!("sm_{binary} compiled from compute_{ptx}") })
+    }
+}
+
+impl Cuda {
+    /// What a user should know of the kernels that this GPU runs: that the driver compiles them, or that those for Hopper are
+    /// not among them. Mostly empty.
+    pub fn note(&self) -> String {
+        architectures::note(ARCHITECTURES, self.0.opened.compute_capability)
     }
 }
 
