@@ -9,6 +9,12 @@
 
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch10_fragments.rs")]
 pub mod ch10_fragments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_patch.rs")]
+pub mod ch11_patch;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_phases.rs")]
+pub mod ch11_phases;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_winograd.rs")]
+pub mod ch11_winograd;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]

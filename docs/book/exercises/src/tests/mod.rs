@@ -1,6 +1,9 @@
 //! Tests of the exercises, a file for each, named as it is.
 
 mod ch10_fragments;
+mod ch11_patch;
+mod ch11_phases;
+mod ch11_winograd;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
