@@ -19,6 +19,8 @@ pub mod ch11_winograd;
 pub mod ch12_intensity;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch12_swizzle.rs")]
 pub mod ch12_swizzle;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch13_softmax.rs")]
+pub mod ch13_softmax;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]

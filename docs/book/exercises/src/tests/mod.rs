@@ -9,6 +9,8 @@ mod ch12_conv;
 mod ch12_intensity;
 mod ch12_row_sums;
 mod ch12_swizzle;
+mod ch13_softmax;
+mod ch13_two_products;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
