@@ -137,7 +137,7 @@ def swizzle(folder):
 
 def tap_offsets(folder):
     """Chapter 12: one copy serves the three taps of a column."""
-    p, size = Picture(760, 300), 22
+    p, size = Picture(760, 306), 22
     p.text(18, 26, "tile and halo in the image", "start", "title")
     for row in range(10):
         for column in range(10):
