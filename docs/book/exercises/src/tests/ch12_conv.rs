@@ -14,7 +14,7 @@ struct Shape {
 
 /// Small whole numbers, so that all sums are exact.
 fn numbers(len: usize, range: usize) -> Vec<f32> {
-    (0..len).map(|i| ((i * 2_654_435_761 >> 7) % range) as f32 - (range / 2) as f32).collect()
+    (0..len).map(|i| (((i * 2_654_435_761) >> 7) % range) as f32 - (range / 2) as f32).collect()
 }
 
 /// The definition, rounded to bf16 at its end.
