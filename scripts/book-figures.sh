@@ -10,6 +10,7 @@ else
   cargo build --release --features emulator --bin ddpm
   ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
 fi
+here=$PWD
 images=$PWD/docs/book/images
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -76,6 +77,9 @@ cp langevin/shares.svg "$images/langevin-shares.svg"
 
 # Chapter 7
 quietly "$ddpm" inspect --preset quickstart --plan "$images/plan-quickstart.svg"
+
+# Chapters 11 to 13: tiles, from the sizes in the kernels
+python3 "$here/scripts/book/pictures.py" "$images"
 
 cd "$images"
 find . -size +59k | grep . && { echo "book-figures.sh: larger than 60 kB" >&2; exit 1; }

@@ -9,6 +9,18 @@
 
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch10_fragments.rs")]
 pub mod ch10_fragments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_patch.rs")]
+pub mod ch11_patch;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_phases.rs")]
+pub mod ch11_phases;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_winograd.rs")]
+pub mod ch11_winograd;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch12_intensity.rs")]
+pub mod ch12_intensity;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch12_swizzle.rs")]
+pub mod ch12_swizzle;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch13_softmax.rs")]
+pub mod ch13_softmax;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]
