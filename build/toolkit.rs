@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Architecture of all kernels that every GPU runs: machine code, and PTX for whatever comes later.
 pub const BASE: &str = "80";
-/// That of the kernels in files `*_sm90.cu`, and of all others, too.
+/// Architecture of the kernels in files `*_sm90.cu`, and of all others, too.
 pub const HOPPER: &str = "90a";
 /// Compiled for besides, where `DDPM_CUDA_ARCHS` does not say: what later GPUs run without the driver compiling it.
 const FURTHER: &str = "100,120";

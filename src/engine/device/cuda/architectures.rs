@@ -15,7 +15,8 @@ fn serving<'a>(architectures: &[&'a str], (major, minor): (u32, u32)) -> Option<
     architectures.iter().filter(serves).max().copied()
 }
 
-/// What a user should know of the kernels that a GPU of this compute capability runs; empty where they were compiled for it.
+/// Returns what a user should know of the kernels that a GPU of this compute capability runs; empty where they were compiled for
+/// it.
 pub(super) fn note(architectures: &[&str], (major, minor): (u32, u32)) -> String {
     let mut sentences = Vec::new();
     if serving(architectures, (major, minor)).is_none() {

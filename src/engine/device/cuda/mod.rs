@@ -59,7 +59,7 @@ impl Cuda {
 }
 
 impl Cuda {
-    /// What a user should know of the kernels that this GPU runs: that the driver compiles them, or that those for Hopper are
+    /// Returns what a user should know of the kernels that this GPU runs: that the driver compiles them, or that those for Hopper are
     /// not among them. Mostly empty.
     pub fn note(&self) -> String {
         architectures::note(ARCHITECTURES, self.0.opened.compute_capability)
