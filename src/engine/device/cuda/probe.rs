@@ -1,6 +1,8 @@
 //! The check that there is a driver with all that is used here: cudarc panics at the first call of a function that is
 //! missing.
 
+use super::errors::describe;
+use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
 use std::sync::OnceLock;
 
@@ -79,7 +81,10 @@ fn look() -> Result<(), String> {
     let mut version = 0;
     // SAFETY: the function is there and writes one integer.
     let answer = unsafe { sys::cuDriverGetVersion(&mut version) };
-    if answer != sys::CUresult::CUDA_SUCCESS || version < WANTED_VERSION {
+    if answer != sys::CUresult::CUDA_SUCCESS {
+        return Err(format!("the NVIDIA driver does not tell its version: {}", describe(DriverError(answer))));
+    }
+    if version < WANTED_VERSION {
         let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(format!("the NVIDIA driver supports CUDA {major}.{minor}; 13.0 (driver 580) or later is needed"));
     }
