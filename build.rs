@@ -11,6 +11,8 @@
 
 #[path = "build/emulator.rs"]
 mod emulator;
+#[path = "build/mangled.rs"]
+mod mangled;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/sources.rs"]

@@ -1,7 +1,9 @@
 //! The check that there is a driver with all that is used here: cudarc panics at the first call of a function that is
 //! missing.
 
+use super::errors::describe;
 use crate::engine::device::kernels::TOOLKIT;
+use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
 use std::sync::OnceLock;
 
@@ -84,10 +86,14 @@ fn look() -> Result<(), String> {
     // SAFETY: as above; the library is there. The functions are looked up, not called.
     let lacks = |name: &&&str| unsafe { sys::culib().get::<*const ()>(name.as_bytes()) }.is_err();
     let mut version = 0;
-    // SAFETY: the function is looked up first; it writes one integer.
-    let answered = !lacks(&&"cuDriverGetVersion")
-        && unsafe { sys::cuDriverGetVersion(&mut version) } == sys::CUresult::CUDA_SUCCESS;
-    let version = if answered { (version as u32 / 1000, version as u32 % 1000 / 10) } else { (0, 0) };
+    if !lacks(&&"cuDriverGetVersion") {
+        // SAFETY: the function is there and writes one integer.
+        let answer = unsafe { sys::cuDriverGetVersion(&mut version) };
+        if answer != sys::CUresult::CUDA_SUCCESS {
+            return Err(format!("the NVIDIA driver does not tell its version: {}", describe(DriverError(answer))));
+        }
+    }
+    let version = (version as u32 / 1000, version as u32 % 1000 / 10);
     let installed = installed().map_or(String::new(), |number| format!(" {number}"));
     let reason = refusal(version, TOOLKIT, FUNCTIONS.iter().find(lacks).copied());
     reason.map_or(Ok(()), |reason| Err(format!("the NVIDIA driver{installed} {reason}")))
