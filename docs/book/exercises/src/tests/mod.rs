@@ -1,6 +1,13 @@
 //! Tests of the exercises, a file for each, named as it is.
 
 mod ch10_fragments;
+mod ch14_gap;
+mod ch14_waves;
+mod ch15_frechet;
+mod ch15_kernel;
+mod ch15_reviewer;
+mod ch16_batches;
+mod ch16_whole;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
@@ -20,3 +27,4 @@ mod ch8_softplus;
 mod ch9_neighbours;
 mod ch9_partial_block;
 mod emulated;
+mod normals;
