@@ -1,4 +1,5 @@
 use crate::ch16_whole::{Disk, replace};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Names, and the number of the file that each stands for.
@@ -99,6 +100,10 @@ impl Disk for Recorder {
 const OLD: &[u8] = b"the old checkpoint";
 const NEW: &[u8] = b"the new one, which is longer";
 
+fn text(found: &Option<Vec<u8>>) -> Option<Cow<'_, str>> {
+    found.as_deref().map(String::from_utf8_lossy)
+}
+
 #[test]
 fn the_file_is_old_or_new_after_a_power_cut_at_any_moment() {
     let mut disk = Recorder::new("kept", OLD);
@@ -106,7 +111,7 @@ fn the_file_is_old_or_new_after_a_power_cut_at_any_moment() {
     for (calls, state) in disk.history.iter().enumerate() {
         for found in state.after_a_power_cut("kept") {
             let is_whole = found.as_deref().is_some_and(|bytes| bytes == OLD || bytes == NEW);
-            assert!(is_whole, "after {} calls the file may be {found:?}", calls + 1);
+            assert!(is_whole, "after {} calls the file may be {:?}", calls + 1, text(&found));
         }
     }
 }
@@ -116,7 +121,7 @@ fn it_is_new_once_it_was_replaced_and_nothing_else_is_left() {
     let mut disk = Recorder::new("kept", OLD);
     replace(&mut disk, "kept", NEW);
     for found in disk.after_a_power_cut("kept") {
-        assert!(found.as_deref() == Some(NEW), "it has returned, and the file may still be {found:?}");
+        assert!(found.as_deref() == Some(NEW), "it has returned, and the file may still be {:?}", text(&found));
     }
     assert_eq!(disk.now().len(), 1, "left over: {:?}", disk.now());
 }
