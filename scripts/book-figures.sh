@@ -10,8 +10,6 @@ else
   cargo build --release --features emulator --bin ddpm
   ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
 fi
-here=$PWD
-images=$PWD/docs/book/images
 images=$PWD/docs/book/images scripts=$PWD/scripts
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -80,7 +78,8 @@ cp langevin/shares.svg "$images/langevin-shares.svg"
 quietly "$ddpm" inspect --preset quickstart --plan "$images/plan-quickstart.svg"
 
 # Chapters 11 to 13: tiles, from the sizes in the kernels
-python3 "$here/scripts/book/pictures.py" "$images"
+python3 "$scripts/book/pictures.py" "$images"
+
 # Chapter 14
 "$ddpm" profile --preset ddpm-cifar10 --batch-size 128 --model h200 --json | python3 "$scripts/book/roofline.py" "$images"
 
