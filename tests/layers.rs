@@ -72,6 +72,7 @@ const PRINTERS: &[&str] = &[
     "crates/build-info/build.rs",
     "crates/kernel-build/",
     "crates/kernel-emulator/build.rs",
+    "crates/ptx-machine/tests/",
     "crates/run-on-gpu/",
 ];
 
