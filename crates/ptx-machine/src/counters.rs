@@ -1,5 +1,5 @@
-//! Counts of what a kernel does while it runs. They are exact and the same in every run: they are sums over warps, whatever the
-//! order in which these run.
+//! Counts of what a kernel does while it runs. They are exact and the same in every run: sums over warps, whatever the order
+//! in which these run.
 
 use crate::program::Class;
 use std::collections::BTreeMap;

@@ -35,7 +35,9 @@ impl<'t> Opcode<'t> {
                 "rp" | "rpi" => mode.round = Round::Up,
                 "ftz" => mode.ftz = true,
                 "sat" => mode.sat = true,
-                "approx" | "full" => mode.approx = true,
+                "approx" => mode.approx = true,
+                // Exact division keeps the bounds of `div.full`.
+                "full" => {}
                 "NaN" => mode.nan = true,
                 "relu" => mode.relu = true,
                 part if kind(part).is_some() || known.contains(&part) => {}
