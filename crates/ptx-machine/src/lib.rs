@@ -55,9 +55,10 @@
 //!
 //! - Time: counts are counts. What ptxas makes of the text (registers, fused multiplications, the order of instructions)
 //!   is not seen.
-//! - Races. Copies by `cp.async` arrive when they are waited for; tensor copies and products of warpgroups are complete
-//!   when they are issued. Each is one of the times that hardware may choose: a missing wait, fence or proxy fence there is
-//!   not noticed.
+//! - Races. Copies by `cp.async` and tensor copies take effect as late as they may: when they are waited for, so that a
+//!   missing wait gives stale data. Products of warpgroups are complete when they are issued: a missing wait for them, a
+//!   missing fence and a missing proxy fence are not noticed. Warps of a block run one after the other, each until it
+//!   waits, always in the same order.
 //! - Lanes of one warp that wait for each other in a loop: they part for good here, as before Volta.
 //! - A `mul` and an `add` without rounding stay two operations; ptxas may fuse them.
 #![deny(unsafe_code)]

@@ -480,6 +480,11 @@ pub(crate) enum Hopper {
         coordinates: Vec<Slot>,
         source: Address,
     },
+    /// Closes the group of each lane's tensor stores.
+    StoreCommit,
+    StoreWait {
+        pending: u32,
+    },
     ClusterArrive,
     ClusterWait,
     Product(Product),

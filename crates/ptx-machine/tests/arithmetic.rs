@@ -123,8 +123,8 @@ fn sums_and_products_round_in_the_four_directions() {
             let near = |a: f64, b: f64| a != 0.0 && b != 0.0 && (a.abs().log2() - b.abs().log2()).abs() < 4.0;
             let cases = [
                 (products[i], Some(product)),
-                (sums[i], near(x, y).then(|| x + y)),
-                (both[i], near(product, z).then(|| product + z)),
+                (sums[i], near(x, y).then_some(x + y)),
+                (both[i], near(product, z).then_some(product + z)),
             ];
             for (out, exact) in cases {
                 let Some(exact) = exact.filter(|e| e.is_finite() && *e != 0.0) else { continue };

@@ -309,3 +309,45 @@ fn a_block_that_reaches_for_one_that_has_ended_fails() {
     );
     run_text(&text(&together), "test", &launch, &[], 32, Options::default()).unwrap();
 }
+
+#[test]
+fn tensor_copies_take_effect_as_late_as_they_may() {
+    let tensor = "
+        mov.u32 %r5, buffer;
+        mbarrier.init.shared::cta.b64 [%r5], 1;
+        mov.b64 %rd1, map;
+        cvta.param.u64 %rd1, %rd1;
+        add.s32 %r6, %r5, 128;
+        mov.u32 %r7, 0;
+        ";
+    let load = "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r5], 128;
+        cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r6], [%rd1, {%r7, %r7}], [%r5];
+        ";
+    let wait = "W: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r5], 0;\n@!%p3 bra W;\n";
+    let read = "ld.shared.u32 %r8, [%r6+4];\nst.global.u32 [%own], %r8;";
+    let run = |body: &str| {
+        let mut machine = ptx_machine::Machine::default();
+        let text = text(body).replace("(.param .u64 out)", "(.param .u64 out, .param .align 64 .b8 map[128])");
+        let module = machine.load("test.ptx", &text).unwrap();
+        let (x, out) = (machine.memory.allocate(128), machine.memory.allocate(128));
+        machine.memory.write(x, &(1..=32u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        machine.memory.write(out, &[0; 128]).unwrap();
+        let tensor = map(x, Type::F32, &[32, 1], &[32, 1], false);
+        let launch = Launch::new(1, 1, vec![Argument::from(out), Argument(tensor.encode())]);
+        machine.launch(&module, "test", &launch, &Options::default())?;
+        let first = |at| u32::from_le_bytes(machine.memory.read(at, 4).unwrap().try_into().unwrap());
+        Ok::<_, ptx_machine::Error>((first(out), first(x)))
+    };
+    assert_eq!(run(&format!("{tensor}{load}{wait}{read}")), Ok((2, 1)));
+    assert_eq!(run(&format!("{tensor}{load}{read}")), Ok((u32::MAX, 1)), "nobody has waited");
+    // The buffer is overwritten before the store is waited for, and after.
+    let store = "st.shared.u32 [%r6], 7;
+        cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%rd1, {%r7, %r7}], [%r6];
+        cp.async.bulk.commit_group;
+        ";
+    let (waits, overwrites) = ("cp.async.bulk.wait_group.read 0;\n", "st.shared.u32 [%r6], 9;\n");
+    assert_eq!(run(&format!("{tensor}{store}{waits}{overwrites}")), Ok((0, 7)));
+    assert_eq!(run(&format!("{tensor}{store}{overwrites}{waits}")), Ok((0, 9)), "too early");
+    let error = run(&format!("{tensor}{store}")).expect_err("nobody has waited").to_string();
+    assert!(error.contains("ends before its tensor stores have read"), "{error}");
+}

@@ -203,8 +203,11 @@ impl Lowering<'_> {
     fn copy(&mut self, opcode: &Opcode, operands: &[Operand]) -> Result<()> {
         let pending = |operand: &Operand| if let Operand::Integer(n) = operand { Some(*n as u32) } else { None };
         let op = match (&opcode.parts[1..], operands) {
-            // Bulk copies are complete when they are issued; to wait for them is then nothing.
-            (["async", "bulk", "commit_group" | "wait_group", ..], _) => Op::Nothing,
+            (["async", "bulk", "commit_group"], []) => Op::Hopper(Box::new(Hopper::StoreCommit)),
+            (["async", "bulk", "wait_group"] | ["async", "bulk", "wait_group", "read"], [n]) => {
+                let pending = pending(n).ok_or_else(|| self.unknown())?;
+                Op::Hopper(Box::new(Hopper::StoreWait { pending }))
+            }
             (["async", "commit_group"], []) => Op::CopyAsyncCommit,
             (["async", "wait_group"], [n]) => Op::CopyAsyncWait { pending: pending(n).ok_or_else(|| self.unknown())? },
             (["async", "wait_all"], []) => Op::CopyAsyncWait { pending: 0 },

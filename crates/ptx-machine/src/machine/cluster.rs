@@ -15,6 +15,8 @@ pub(crate) struct Cluster<'a> {
     pub blocks: Vec<Block>,
     /// The block whose warp runs.
     pub rank: usize,
+    /// Tensor loads that have not arrived.
+    pub loads: Vec<PendingLoad>,
     /// Threads that have arrived at the cluster's barrier, and how often it has been passed.
     pub arrived: u32,
     pub phase: u64,
@@ -22,6 +24,15 @@ pub(crate) struct Cluster<'a> {
     pub counts: &'a mut [Counts],
     /// Where memory was last found.
     pub hint: usize,
+}
+
+/// A tensor load that has been issued: it arrives when somebody cannot go on without it, no earlier.
+pub(crate) struct PendingLoad {
+    /// The block of the cluster that gets it.
+    pub rank: usize,
+    pub barrier: u32,
+    /// Places in its shared memory, and what they get.
+    pub chunks: Vec<(u32, [u8; 16])>,
 }
 
 /// An instruction's fault: in one lane, or in the warp.
@@ -63,7 +74,7 @@ impl<'a> Cluster<'a> {
             let index = [first[0] + rank % x, first[1] + rank / x % y, first[2] + rank / (x * y)];
             Block::new(program, index, threads, bytes)
         });
-        Cluster { run, blocks: blocks.collect(), rank: 0, arrived: 0, phase: 0, counts, hint: 0 }
+        Cluster { run, blocks: blocks.collect(), rank: 0, loads: Vec::new(), arrived: 0, phase: 0, counts, hint: 0 }
     }
 
     pub fn run(mut self) -> Result<()> {
@@ -81,6 +92,10 @@ impl<'a> Cluster<'a> {
                         Err(wrong) => return Err(self.fault(&warp, wrong)),
                     };
                     if turn == Turn::Done {
+                        if !warp.stores.is_empty() {
+                            let reason = "the warp ends before its tensor stores have read shared memory";
+                            return Err(self.fault(&warp, Wrong::new(reason)));
+                        }
                         warp.state = State::Done;
                     }
                     moved |= ready;
@@ -123,18 +138,16 @@ impl<'a> Cluster<'a> {
         states.into_iter().any(|state| self.passes(state))
     }
 
-    fn passes(&self, state: State) -> bool {
+    fn passes(&mut self, state: State) -> bool {
         match state {
             State::Ready => true,
             State::Barrier { .. } | State::Done => false,
             State::Cluster { phase } => self.phase > phase,
-            State::Transaction { rank, address, parity } => {
-                self.blocks[rank].transactions.get(&address).is_none_or(|barrier| barrier.passes(parity))
-            }
+            State::Transaction { rank, address, parity } => self.passes_transaction(rank, address, parity),
         }
     }
 
-    fn is_ready(&self, warp: &mut Warp) -> bool {
+    fn is_ready(&mut self, warp: &mut Warp) -> bool {
         let passes = self.passes(warp.state);
         if passes {
             warp.state = State::Ready;

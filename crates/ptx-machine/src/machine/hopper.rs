@@ -2,9 +2,9 @@
 
 use super::access::RANK_SHIFT;
 use super::block::Transaction;
-use super::cluster::{Cluster, Wrong};
+use super::cluster::{Cluster, PendingLoad, Wrong};
 use super::step::aligned;
-use super::warp::{State, Warp, lanes_of};
+use super::warp::{PendingStore, State, Warp, lanes_of};
 use crate::lower::{PARAMETER_WINDOW, RESERVED_SHARED_BYTES};
 use crate::program::{Address, Hopper, Slot};
 use crate::tensor::{self, TensorMap};
@@ -68,6 +68,12 @@ impl Cluster<'_> {
                     self.count(statement, |counts| counts.tensor_copy_bytes += stored);
                 }
             }
+            Hopper::StoreCommit => {
+                for lane in lanes_of(mask) {
+                    warp.store_groups[lane] += 1;
+                }
+            }
+            Hopper::StoreWait { pending } => self.wait_stores(warp, mask, *pending)?,
             Hopper::ClusterArrive => {
                 warp.cluster_phase = self.phase;
                 self.arrived += mask.count_ones();
@@ -123,7 +129,9 @@ impl Cluster<'_> {
         let (addresses, parity) = (warp.addresses(address), *warp.get(parity));
         let mut passed = 0;
         for lane in lanes_of(mask) {
-            let passes = self.transaction(lane, addresses[lane])?.passes(parity[lane]);
+            self.transaction(lane, addresses[lane])?;
+            let (rank, at) = self.barrier_address(lane, addresses[lane])?;
+            let passes = self.passes_transaction(rank, at, parity[lane]);
             passed |= u32::from(passes) << lane;
         }
         if passed == 0 && waits {
@@ -176,30 +184,52 @@ impl Cluster<'_> {
             None => 1 << own,
         };
         let bytes = map.box_bytes();
+        let (memory, mut hint) = (self.run.memory, self.hint);
+        let mut chunks = Vec::with_capacity(bytes as usize / 16);
+        let read = map.chunks(&corner, at as u32, |to, from, begin, end| {
+            let mut chunk = [0; 16];
+            if begin < end {
+                memory.read_bytes(from + begin as u64, &mut chunk[begin..end], &mut hint)?;
+            }
+            chunks.push((to, chunk));
+            Ok(())
+        });
+        read.map_err(in_lane)?;
         for rank in lanes_of(ranks) {
-            let address = at | (rank as u64 + 1) << RANK_SHIFT;
-            self.shared(lane, address, bytes.into())?;
-            let (memory, mut hint) = (self.run.memory, self.hint);
-            let shared = &mut self.blocks[rank].shared;
-            let copied = map.chunks(&corner, at as u32, |to, from, begin, end| {
-                let chunk = &mut shared[to as usize..to as usize + 16];
-                chunk.fill(0);
-                if begin < end {
-                    memory.read_bytes(from + begin as u64, &mut chunk[begin..end], &mut hint)?;
-                }
-                Ok(())
-            });
-            copied.map_err(in_lane)?;
-            let transaction = self.transaction(lane, u64::from(barrier) | (rank as u64 + 1) << RANK_SHIFT)?;
-            transaction.bytes -= i64::from(bytes);
-            transaction.settle();
+            let of_rank = (rank as u64 + 1) << RANK_SHIFT;
+            self.shared(lane, at | of_rank, bytes.into())?;
+            self.transaction(lane, u64::from(barrier) | of_rank)?;
+            self.loads.push(PendingLoad { rank, barrier, chunks: chunks.clone() });
         }
         Ok(u64::from(bytes) * u64::from(ranks.count_ones()))
     }
 
+    /// True once a phase has completed. If it has not, what is under way to this barrier arrives now.
+    pub(super) fn passes_transaction(&mut self, rank: usize, address: u32, parity: u32) -> bool {
+        let passes =
+            |this: &Self| this.blocks[rank].transactions.get(&address).is_none_or(|barrier| barrier.passes(parity));
+        let mut i = 0;
+        while !passes(self) && i < self.loads.len() {
+            if (self.loads[i].rank, self.loads[i].barrier) != (rank, address) {
+                i += 1;
+                continue;
+            }
+            let load = self.loads.remove(i);
+            let block = &mut self.blocks[rank];
+            for (to, chunk) in &load.chunks {
+                block.shared[*to as usize..*to as usize + 16].copy_from_slice(chunk);
+            }
+            if let Some(barrier) = block.transactions.get_mut(&address) {
+                barrier.bytes -= 16 * load.chunks.len() as i64;
+                barrier.settle();
+            }
+        }
+        passes(self)
+    }
+
     fn tensor_store(
         &mut self,
-        warp: &Warp,
+        warp: &mut Warp,
         lane: usize,
         map: &Address,
         coordinates: &[Slot],
@@ -212,15 +242,34 @@ impl Cluster<'_> {
         map.check(corner.len(), at as u32).map_err(in_lane)?;
         self.shared(lane, at, map.box_bytes().into())?;
         let (memory, mut hint) = (self.run.memory, self.hint);
-        let shared = &self.blocks[rank].shared;
-        let copied = map.chunks(&corner, at as u32, |from, to, begin, end| {
-            if begin < end {
-                let chunk = &shared[from as usize..from as usize + 16];
-                memory.write_bytes(to + begin as u64, &chunk[begin..end], &mut hint)?;
-            }
-            Ok(())
+        let inside = map.chunks(&corner, at as u32, |_, to, begin, end| match begin < end {
+            true => memory.read_bytes(to + begin as u64, &mut [0; 16][begin..end], &mut hint),
+            false => Ok(()),
         });
-        copied.map_err(in_lane)?;
-        Ok(map.box_bytes().into())
+        inside.map_err(in_lane)?;
+        let bytes = map.box_bytes().into();
+        let group = warp.store_groups[lane];
+        warp.stores.push(PendingStore { lane, group, map, corner, rank, address: at as u32 });
+        Ok(bytes)
+    }
+
+    /// Performs all but the last `pending` groups of the lanes' stores.
+    fn wait_stores(&mut self, warp: &mut Warp, mask: u32, pending: u32) -> Result<(), Wrong> {
+        let (memory, mut hint) = (self.run.memory, self.hint);
+        let groups = warp.store_groups;
+        let waited = |store: &PendingStore| mask >> store.lane & 1 == 1 && store.group + pending < groups[store.lane];
+        for store in warp.stores.iter().filter(|store| waited(store)) {
+            let shared = &self.blocks[store.rank].shared;
+            let copied = store.map.chunks(&store.corner, store.address, |from, to, begin, end| {
+                if begin < end {
+                    let chunk = &shared[from as usize..from as usize + 16];
+                    memory.write_bytes(to + begin as u64, &chunk[begin..end], &mut hint)?;
+                }
+                Ok(())
+            });
+            copied.map_err(|reason| Wrong::in_lane(store.lane, reason))?;
+        }
+        warp.stores.retain(|store| !waited(store));
+        Ok(())
     }
 }

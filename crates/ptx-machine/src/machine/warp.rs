@@ -2,6 +2,7 @@
 
 use crate::lower::END;
 use crate::program::{Address, Predicate, Program, Slot};
+use crate::tensor::TensorMap;
 
 /// One slot: 32 bits of each lane.
 pub(crate) type Lanes = [u32; 32];
@@ -44,6 +45,19 @@ pub(crate) struct PendingCopy {
     pub bytes: u32,
 }
 
+/// A tensor store that has been issued: it reads shared memory when it is waited for, no earlier.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingStore {
+    pub lane: usize,
+    /// The number of its lane's group.
+    pub group: u32,
+    pub map: TensorMap,
+    pub corner: Vec<i32>,
+    /// The block of the cluster, and the address in its shared memory.
+    pub rank: usize,
+    pub address: u32,
+}
+
 #[derive(Debug)]
 pub(crate) struct Warp {
     pub number: u32,
@@ -58,6 +72,9 @@ pub(crate) struct Warp {
     /// Groups of copies that are closed, and the one that is open.
     pub copies: Vec<Vec<PendingCopy>>,
     pub open_copies: Vec<PendingCopy>,
+    pub stores: Vec<PendingStore>,
+    /// Groups of tensor stores that each lane has closed.
+    pub store_groups: Lanes,
     pub cluster_phase: u64,
     /// The instruction that was last begun.
     pub at: u32,
@@ -81,6 +98,8 @@ impl Warp {
             local: vec![0; 32 * program.local_bytes as usize],
             copies: Vec::new(),
             open_copies: Vec::new(),
+            stores: Vec::new(),
+            store_groups: [0; 32],
             cluster_phase: 0,
             at: 0,
         }
