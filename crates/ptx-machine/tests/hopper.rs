@@ -351,3 +351,48 @@ fn tensor_copies_take_effect_as_late_as_they_may() {
     let error = run(&format!("{tensor}{store}")).expect_err("nobody has waited").to_string();
     assert!(error.contains("ends before its tensor stores have read"), "{error}");
 }
+
+#[test]
+fn attention_agrees_with_float64() {
+    let mut bench = bench!("attention/forward_sm90.cu");
+    // Queries and keys in part tiles; more tiles than blocks.
+    let (n, l, heads, depth) = (2, 150, 2, 64);
+    let width = heads * depth;
+    let qkv = Type::Bf16.stored(&random(7, n * l * 3 * width).iter().map(|x| 2.0 * x).collect::<Vec<_>>());
+    let qkv_at = bench.upload(Type::Bf16, &qkv);
+    let (out_at, lse_at) = (bench.empty(Type::Bf16, n * l * width), bench.empty(Type::F32, n * heads * l));
+    let dims = [width as u32, 3, l as u32, n as u32];
+    let arguments = vec![
+        Argument(map(out_at, Type::Bf16, &[dims[0], dims[2], dims[3]], &[64, 64, 1], true).encode()),
+        Argument::from(lse_at),
+        Argument(map(qkv_at, Type::Bf16, &dims, &[64, 1, 64, 1], true).encode()),
+        Argument::from(n as i32),
+        Argument::from(l as i32),
+        Argument::from(heads as i32),
+        Argument::from(2i32),
+    ];
+    let launch = Launch { dynamic_shared_bytes: 100 << 10, ..Launch::new(3, 384, arguments) };
+    bench.launch("attention_fwd_sm90ILi64ELi64E", &launch);
+    let at = |image: usize, token: usize, matrix: usize, head: usize, i: usize| {
+        qkv[((image * l + token) * 3 + matrix) * width + head * depth + i]
+    };
+    let (mut out, mut lse) = (vec![0.0; n * l * width], vec![0.0; n * heads * l]);
+    for (image, head) in (0..n).flat_map(|image| (0..heads).map(move |head| (image, head))) {
+        for query in 0..l {
+            let score = |key: usize| {
+                (0..depth).map(|i| at(image, query, 0, head, i) * at(image, key, 1, head, i)).sum::<f64>()
+                    / (depth as f64).sqrt()
+            };
+            let weights: Vec<f64> = (0..l).map(|key| score(key).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            lse[(image * heads + head) * l + query] = total.ln();
+            for i in 0..depth {
+                let sum: f64 = (0..l).map(|key| weights[key] * at(image, key, 2, head, i)).sum();
+                out[(image * l + query) * width + head * depth + i] = sum / total;
+            }
+        }
+    }
+    close("lse", &bench.read(Type::F32, lse_at, lse.len()), &lse, 1e-5, 1e-5);
+    // The weights are rounded to bf16 on their way into the second product, and the result once more.
+    close("out", &bench.read(Type::Bf16, out_at, out.len()), &out, 2.0f64.powi(-7), 4e-3);
+}
