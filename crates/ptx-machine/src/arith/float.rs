@@ -41,6 +41,9 @@ pub(crate) fn add_to_odd(a: f64, b: f64) -> f64 {
 /// a * b + c, rounded once.
 #[inline(always)]
 pub(crate) fn fma(a: f32, b: f32, c: f32, round: Round) -> f32 {
+    if round == Round::Nearest {
+        return a.mul_add(b, c);
+    }
     // 48 bits of the product fit into f64.
     let product = f64::from(a) * f64::from(b);
     narrow(signed_zero(add_to_odd(product, f64::from(c)), product, f64::from(c), round), round)
