@@ -76,6 +76,7 @@ const PRINTERS: &[&str] = &[
     "crates/driver-stand-in/src/lib.rs",
     "crates/kernel-build/",
     "crates/kernel-emulator/build.rs",
+    "crates/ptx-machine/tests/",
     "crates/run-on-gpu/",
 ];
 
