@@ -330,11 +330,11 @@ impl Machine {
 
     /// Does one operation, unless the context is unusable; it is if this fails.
     fn execute(&mut self, context: u64, work: &Work) {
-        if let Ok(ordinal) = self.usable(context) {
-            if let Err((code, text)) = self.attempt(ordinal, work) {
-                crate::note(&text);
-                self.break_context(context, code);
-            }
+        if let Ok(ordinal) = self.usable(context)
+            && let Err((code, text)) = self.attempt(ordinal, work)
+        {
+            crate::note(&text);
+            self.break_context(context, code);
         }
     }
 
