@@ -1,9 +1,9 @@
-//! Loads and stores of all state spaces, asynchronous copies, and matrices of shared memory.
+//! Loads and stores of all state spaces.
 
 use super::cluster::{Cluster, Wrong};
-use super::warp::{PendingCopy, State, Warp, WideLanes, lanes_of};
+use super::warp::{Warp, WideLanes, lanes_of};
 use crate::lower::{LOCAL_WINDOW, PARAMETER_WINDOW, RESERVED_SHARED_BYTES, SHARED_WINDOW, WINDOW_BYTES};
-use crate::program::{Access, Address, Kind, Slot, Where};
+use crate::program::{Access, Kind, Where};
 
 /// Addresses of another block's shared memory carry its rank, plus one, from this bit on.
 pub(super) const RANK_SHIFT: u32 = 24;
@@ -20,11 +20,11 @@ fn resolve(address: u64) -> (Where, u64) {
 }
 
 /// Addresses of lanes, by the space they lie in.
-type Parts = ([(Where, u32); 4], WideLanes);
+pub(super) type Parts = ([(Where, u32); 4], WideLanes);
 
 impl Cluster<'_> {
     /// Checks the alignment of an access, and sorts its lanes by state space.
-    fn parts(space: Where, mut addresses: WideLanes, mask: u32, bytes: u64) -> Result<Parts, Wrong> {
+    pub(super) fn parts(space: Where, mut addresses: WideLanes, mask: u32, bytes: u64) -> Result<Parts, Wrong> {
         let spaces = [Where::Global, Where::Shared, Where::Local, Where::Parameter];
         let mut parts = spaces.map(|space| (space, 0));
         if space == Where::Generic {
@@ -120,7 +120,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    fn count_access(
+    pub(super) fn count_access(
         &mut self,
         space: Where,
         addresses: &WideLanes,
@@ -139,7 +139,7 @@ impl Cluster<'_> {
     }
 
     #[inline(always)]
-    fn fetch(
+    pub(super) fn fetch(
         &mut self,
         warp: &Warp,
         lane: usize,
@@ -233,145 +233,6 @@ impl Cluster<'_> {
         let first = lane * size as usize + address as usize;
         Ok(first..first + bytes as usize)
     }
-
-    #[expect(clippy::too_many_arguments, reason = "an instruction's fields")]
-    pub(super) fn copy_async(
-        &mut self,
-        warp: &mut Warp,
-        mask: u32,
-        destination: &Address,
-        source: &Address,
-        bytes: u32,
-        read: Option<Slot>,
-        statement: u32,
-    ) -> Result<(), Wrong> {
-        let size = u64::from(bytes);
-        let (_, to) = Self::parts(Where::Shared, warp.addresses(destination), mask, size)?;
-        let (_, from) = Self::parts(Where::Global, warp.addresses(source), mask, size)?;
-        let read = read.map(|read| *warp.get(read));
-        // Lanes that read nothing may give any address.
-        let reads = read.map_or(mask, |read| lanes_of(mask).fold(0, |m, lane| m | u32::from(read[lane] > 0) << lane));
-        if reads != 0 {
-            self.count_access(Where::Global, &from, reads, size, statement, false);
-        }
-        self.count_access(Where::Shared, &to, mask, size, statement, true);
-        for lane in lanes_of(mask) {
-            self.shared(lane, to[lane], size)?;
-            let wanted = read.map_or(bytes, |read| read[lane].min(bytes));
-            let mut values = [0; 8];
-            if wanted > 0 {
-                self.fetch(warp, lane, Where::Global, from[lane], size, &mut values)?;
-            }
-            let mut words = [values[0], values[1], values[2], values[3]];
-            for byte in wanted..bytes {
-                words[byte as usize / 4] &= !(0xff << (8 * (byte % 4)));
-            }
-            warp.open_copies.push(PendingCopy { lane: lane as u32, address: to[lane] as u32, words, bytes });
-        }
-        Ok(())
-    }
-
-    /// Completes all but the last `pending` groups of the warp's copies.
-    pub(super) fn wait_copies(&mut self, warp: &mut Warp, pending: u32) -> Result<(), Wrong> {
-        let complete = warp.copies.len().saturating_sub(pending as usize);
-        for copy in warp.copies.drain(..complete).flatten() {
-            let mut values = [0; 8];
-            values[..4].copy_from_slice(&copy.words);
-            words_to(self.shared(copy.lane as usize, copy.address.into(), copy.bytes.into())?, &values);
-        }
-        Ok(())
-    }
-
-    pub(super) fn matrices(
-        &mut self,
-        warp: &mut Warp,
-        (store, transposed): (bool, bool),
-        registers: &[Slot],
-        address: &Address,
-        statement: u32,
-    ) -> Result<(), Wrong> {
-        let addresses = warp.addresses(address);
-        let rows = if registers.len() == 4 { u32::MAX } else { (1 << (8 * registers.len())) - 1 };
-        let (parts, addresses) = Self::parts(Where::Generic, addresses, rows, 16)?;
-        // A plain shared address lies in no window: it is small.
-        if parts.iter().any(|(space, mask)| *mask != 0 && !matches!(space, Where::Shared | Where::Global)) {
-            return Err(Wrong::new("matrices lie in shared memory"));
-        }
-        self.count(statement, |counts| {
-            let wavefronts = if store { &mut counts.shared_stores } else { &mut counts.shared_loads };
-            wavefronts.requests += 1;
-            for i in 0..registers.len() {
-                wavefronts.count_matrix(&std::array::from_fn(|row| addresses[8 * i + row]));
-            }
-        });
-        for (i, &register) in registers.iter().enumerate() {
-            let mut values = *warp.get(register);
-            for row in 0..8 {
-                let lane = 8 * i + row;
-                let memory = self.shared(lane, addresses[lane], 16)?;
-                for column in 0..8 {
-                    // Lane l holds elements 2 (l % 4) and the next of row l / 4, or of column l / 4.
-                    let (major, minor) = if transposed { (column, row) } else { (row, column) };
-                    let (holder, shift) = (4 * major + minor / 2, 16 * (minor % 2));
-                    let element = &mut memory[2 * column..2 * column + 2];
-                    if store {
-                        element.copy_from_slice(&((values[holder] >> shift) as u16).to_le_bytes());
-                    } else {
-                        let bits = u32::from(u16::from_le_bytes([element[0], element[1]]));
-                        values[holder] = values[holder] & !(0xffff << shift) | bits << shift;
-                    }
-                }
-            }
-            if !store {
-                warp.set(register, u32::MAX, &values);
-            }
-        }
-        Ok(())
-    }
-
-    /// Arrives at a barrier of the block, and waits there.
-    pub(super) fn barrier(
-        &mut self,
-        warp: &mut Warp,
-        mask: u32,
-        id: Slot,
-        threads: Option<Slot>,
-        (waits, is_aligned): (bool, bool),
-        statement: u32,
-    ) -> Result<(), Wrong> {
-        if is_aligned {
-            super::step::aligned(warp, mask)?;
-        } else if mask != warp.live {
-            return Err(Wrong::new("a barrier of some lanes of a warp is not executed"));
-        }
-        let lane = mask.trailing_zeros() as usize;
-        let id = warp.get(id)[lane];
-        let threads = threads.map(|threads| warp.get(threads)[lane]);
-        if let Some(n) = threads
-            && (n == 0 || n % 32 != 0)
-        {
-            return Err(Wrong::new(format!("a barrier of {n} threads, which is no multiple of 32")));
-        }
-        let Some(barrier) = self.block().barriers.get_mut(id as usize) else {
-            return Err(Wrong::new(format!("there is no barrier {id}")));
-        };
-        if barrier.arrived > 0 && barrier.expected != threads {
-            let (a, b) = (barrier.expected, threads);
-            return Err(Wrong::new(format!("barrier {id} is waited for with {a:?} and {b:?} threads")));
-        }
-        barrier.expected = threads;
-        barrier.arrived += 32;
-        if let Some(n) = threads
-            && barrier.arrived > n
-        {
-            return Err(Wrong::new(format!("{} threads arrive at barrier {id} of {n}", barrier.arrived)));
-        }
-        if waits {
-            warp.state = State::Barrier { id };
-            self.count(statement, |counts| counts.barrier_waits += 1);
-        }
-        Ok(())
-    }
 }
 
 /// The value of an element in a register that may be wider.
@@ -399,7 +260,7 @@ fn words_from(bytes: &[u8], out: &mut [u32; 8]) {
 }
 
 #[inline(always)]
-fn words_to(bytes: &mut [u8], values: &[u32; 8]) {
+pub(super) fn words_to(bytes: &mut [u8], values: &[u32; 8]) {
     if bytes.len() < 4 {
         let low = values[0].to_le_bytes();
         let n = bytes.len();

@@ -3,8 +3,10 @@
 mod access;
 mod alu;
 mod atomics;
+mod barriers;
 mod block;
 mod cluster;
+mod copies;
 mod exchange;
 mod hopper;
 mod step;

@@ -68,7 +68,12 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(file: &str) -> Option<Bench> {
-        let text = super::ptx(&super::nvcc()?, Path::new("../../kernels").join(file).as_path());
+        Bench::changed(file, |text| text)
+    }
+
+    /// The same, after a change of the PTX.
+    pub fn changed(file: &str, change: impl FnOnce(String) -> String) -> Option<Bench> {
+        let text = change(super::ptx(&super::nvcc()?, Path::new("../../kernels").join(file).as_path()));
         let mut machine = Machine::default();
         let module = machine.load(file, &text).unwrap_or_else(|error| panic!("{error}"));
         Some(Bench { machine, module })
