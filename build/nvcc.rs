@@ -1,14 +1,13 @@
 //! The GPU's kernels: one fatbin for each kernel file, and tables of the kernels in them.
 
+use crate::mangled::instance;
 use crate::sources::{Export, Source};
+use crate::toolkit::{self, BASE, HOPPER};
 use kernel_build::files::headers_of;
 use kernel_build::jobs::{self, Job};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Machine code for these, and PTX of the first for whatever comes later.
-const ARCHITECTURES: [(&str, &str); 2] = [("compute_80", "sm_80"), ("compute_90a", "sm_90a")];
 
 /// Writes `kernels.rs` to `out`: the images and tables that src/engine/device/kernels.rs includes. Empty without nvcc.
 pub fn build(root: &Path, out: &Path, kernels: &[Source]) -> Result<(), String> {
@@ -49,6 +48,10 @@ fn find_nvcc(root: &Path) -> Option<PathBuf> {
 
 #[derive(Default)]
 struct Tables {
+    /// Version of the compiler.
+    toolkit: (u32, u32),
+    /// As `sm_80`.
+    architectures: Vec<String>,
     /// File name and image.
     modules: Vec<(String, PathBuf)>,
     /// Export, mangled name, index of the module.
@@ -68,7 +71,13 @@ struct Resources {
 
 fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<Tables, String> {
     let mut jobs = Vec::new();
-    let mut tables = Tables::default();
+    let version = toolkit::version(nvcc)?;
+    let architectures = toolkit::architectures(version)?;
+    let mut tables = Tables {
+        toolkit: version,
+        architectures: architectures.iter().map(|arch| format!("sm_{arch}")).collect(),
+        ..Tables::default()
+    };
     for source in kernels {
         let output = out.join(format!("{}.fatbin", source.stem()));
         let mut command = Command::new(nvcc);
@@ -76,14 +85,11 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
         if let Some(flags) = std::env::var_os("NVCC_APPEND_FLAGS") {
             command.env("NVCC_APPEND_FLAGS", flags); // nvcc would see it anyway: this makes it part of the job's key
         }
-        let [base, (hopper, _)] = ARCHITECTURES;
-        for (virtual_arch, arch) in ARCHITECTURES {
-            if virtual_arch == hopper || !source.is_for_hopper() {
-                command.args(["-gencode", &format!("arch={virtual_arch},code={arch}")]);
-            }
+        for arch in architectures.iter().filter(|arch| *arch == HOPPER || !source.is_for_hopper()) {
+            command.args(["-gencode", &format!("arch=compute_{arch},code=sm_{arch}")]);
         }
         if !source.is_for_hopper() {
-            command.args(["-gencode", &format!("arch={0},code={0}", base.0)]);
+            command.args(["-gencode", &format!("arch=compute_{BASE},code=compute_{BASE}")]);
         }
         command.arg(&source.path);
         let mut inputs = headers_of(&source.path, &[root.join("kernels")])?;
@@ -93,7 +99,7 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
     }
     let logs = jobs::run(jobs)?;
     for (module, (source, log)) in kernels.iter().zip(&logs).enumerate() {
-        for line in log.lines().filter(|line| line.contains("warning")) {
+        for line in log.lines().filter(|line| line.contains("warning") || line.contains("(C75")) {
             println!("cargo::warning={line}");
         }
         let (symbols, resources) = read_log(log);
@@ -104,7 +110,8 @@ fn compile(nvcc: &Path, root: &Path, out: &Path, kernels: &[Source]) -> Result<T
                 .ok_or_else(|| missing(source, export, &symbols))?;
             tables.kernels.push((export.name.clone(), symbol.clone(), module));
             for r in resources.iter().filter(|r| r.kernel == *symbol) {
-                if r.spill_bytes + r.stack_bytes > 0 {
+                if [BASE, HOPPER].iter().any(|arch| r.arch == format!("sm_{arch}")) && r.spill_bytes + r.stack_bytes > 0
+                {
                     println!(
                         "cargo::warning=kernels/{}: {} on {} spills {} bytes and has a stack frame of {}",
                         source.name, export.name, r.arch, r.spill_bytes, r.stack_bytes
@@ -157,51 +164,9 @@ fn read_log(log: &str) -> (Vec<String>, Vec<Resources>) {
     (symbols, all)
 }
 
-/// The kernel and template arguments of a mangled name: `_Z8silu_fwdIfEvPT_PKS0_i` is `silu_fwd<float>`. Knows the
-/// arguments that exports have: types by name, integers and booleans.
-fn instance(symbol: &str) -> Option<String> {
-    let (name, mut rest) = identifier(symbol.strip_prefix("_Z")?)?;
-    let Some(arguments) = rest.strip_prefix('I') else { return Some(name.into()) };
-    rest = arguments;
-    let mut arguments: Vec<String> = Vec::new();
-    let mut named: Vec<&str> = vec![name];
-    while !rest.starts_with('E') {
-        let (argument, after) = if let Some(after) = rest.strip_prefix('f') {
-            ("float".into(), after)
-        } else if let Some(after) = rest.strip_prefix('i') {
-            ("int".into(), after)
-        } else if let Some(literal) = rest.strip_prefix('L') {
-            let (value, after) = literal.get(1..)?.split_once('E')?;
-            match literal.as_bytes()[0] {
-                b'b' => ((if value == "1" { "true" } else { "false" }).into(), after),
-                _ => (value.replace('n', "-"), after),
-            }
-        } else if let Some(back_reference) = rest.strip_prefix('S') {
-            // S_ is the kernel's own name, S0_ the first named type, S1_ the second.
-            let (digits, after) = back_reference.split_once('_')?;
-            let index = if digits.is_empty() { 0 } else { digits.parse::<usize>().ok()? + 1 };
-            (named.get(index)?.to_string(), after)
-        } else {
-            let (ty, after) = identifier(rest)?;
-            named.push(ty);
-            (ty.into(), after)
-        };
-        arguments.push(argument);
-        rest = after;
-    }
-    Some(format!("{name}<{}>", arguments.join(",")))
-}
-
-/// `8silu_fwd...` is `silu_fwd` and what follows it.
-fn identifier(text: &str) -> Option<(&str, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let length: usize = text[..digits].parse().ok()?;
-    text[digits..].split_at_checked(length)
-}
-
 impl Tables {
     fn to_rust(&self) -> String {
-        let mut rust = String::new();
+        let mut rust = format!("pub static TOOLKIT: (u32, u32) = {:?};\n", self.toolkit);
         let mut table = |name: &str, ty: &str, rows: Vec<String>| {
             let _ = writeln!(rust, "pub static {name}: &[{ty}] = &[");
             rows.iter().for_each(|row| {
@@ -212,6 +177,7 @@ impl Tables {
         let modules = self.modules.iter().map(|(file, image)| {
             format!("Module {{ file: {file:?}, image: include_bytes!({:?}) }}", image.display().to_string())
         });
+        table("ARCHITECTURES", "&str", self.architectures.iter().map(|arch| format!("{arch:?}")).collect());
         table("MODULES", "Module", modules.collect());
         let kernels = self
             .kernels

@@ -77,10 +77,10 @@ __device__ __forceinline__ void pool_bwd(T* dx, const T* dy, const T* x, const T
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) max_pool_fwd(T* __restrict__ y,        // [n, out_h, out_w, c]
-                                                    const T* __restrict__ x,  // [n, h, w, c]
-                                                    int h, int w, int c, int out_h, int out_w, int kernel, int stride,
-                                                    int pad) {
+__global__ void __launch_bounds__(256, 6) max_pool_fwd(T* __restrict__ y,        // [n, out_h, out_w, c]
+                                                       const T* __restrict__ x,  // [n, h, w, c]
+                                                       int h, int w, int c, int out_h, int out_w, int kernel,
+                                                       int stride, int pad) {
   const Windows s = {h, w, c, out_h, out_w, kernel, stride, pad};
   if (rows_are_vectors<T>(c)) pool_fwd<Vec<T>::SIZE>(y, x, s);
   else pool_fwd<1>(y, x, s);

@@ -158,9 +158,9 @@ __global__ void __launch_bounds__(256) upsample_bilinear_fwd(T* __restrict__ y, 
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) upsample_bilinear_bwd(T* __restrict__ dx,        // [n, h, w, c]
-                                                             const T* __restrict__ dy,  // [n, 2h, 2w, c]
-                                                             int h, int w, int c) {
+__global__ void __launch_bounds__(256, 5) upsample_bilinear_bwd(T* __restrict__ dx,        // [n, h, w, c]
+                                                                const T* __restrict__ dy,  // [n, 2h, 2w, c]
+                                                                int h, int w, int c) {
   if (rows_are_vectors<T>(c)) bilinear_bwd<Vec<T>::SIZE>(dx, dy, h, w, c);
   else bilinear_bwd<1>(dx, dy, h, w, c);
 }

@@ -10,7 +10,7 @@ else
   cargo build --release --features emulator --bin ddpm
   ddpm=$PWD/${CARGO_TARGET_DIR:-target}/release/ddpm
 fi
-images=$PWD/docs/book/images
+images=$PWD/docs/book/images scripts=$PWD/scripts
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -76,6 +76,20 @@ cp langevin/shares.svg "$images/langevin-shares.svg"
 
 # Chapter 7
 quietly "$ddpm" inspect --preset quickstart --plan "$images/plan-quickstart.svg"
+
+# Chapters 11 to 13: tiles, from the sizes in the kernels
+python3 "$scripts/book/pictures.py" "$images"
+
+# Chapter 14
+"$ddpm" profile --preset ddpm-cifar10 --batch-size 128 --model h200 --json | python3 "$scripts/book/roofline.py" "$images"
+
+# Chapter 15
+for n in 50 100 200 500 1000 2000; do
+  for seed in 0 1 2; do
+    quietly "$ddpm" eval --topline --data glyphs --metrics frechet,kid -n $n --seed $seed --device cpu --cache . --out $n-$seed.json
+  done
+done
+python3 "$scripts/book/topline.py" "$images" [0-9]*-[0-9].json
 
 cd "$images"
 find . -size +59k | grep . && { echo "book-figures.sh: larger than 60 kB" >&2; exit 1; }

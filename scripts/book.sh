@@ -35,6 +35,7 @@ case ${1:-} in
   '')
     install_tools
     python3 -m unittest -q scripts/book/test_book.py
+    python3 scripts/book/check_index.py docs/book
     NO_MKDOCS_2_WARNING=1 quietly mkdocs build --strict --config-file scripts/book/mkdocs.yml
     rm -f target/book/404.html target/book/sitemap.xml* # of no use on a disk
     python3 scripts/book/check_pages.py target/book

@@ -49,6 +49,12 @@ pub enum Error {
     /// A loss or gradient that is infinite or not a number.
     #[error("step {step}: {what} is not finite; first produced by {op}")]
     NonFinite { step: u64, what: String, op: String },
+    /// An error of another process of the job, which cannot be had here but in words.
+    #[error("rank {rank}: {text}")]
+    Rank { rank: usize, text: String },
+    /// An error of another process of the job, which rank 0 reports.
+    #[error("another rank failed")]
+    Elsewhere,
 }
 
 impl Error {

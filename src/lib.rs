@@ -16,6 +16,7 @@ pub mod nn;
 mod pickle;
 pub mod probe;
 pub mod profile;
+pub mod ranks;
 pub mod report;
 pub mod sample;
 mod sample_kind;

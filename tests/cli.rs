@@ -95,7 +95,7 @@ fn mistakes_in_the_call_are_usage_errors() {
     assert!(set("train.steps=0").contains("train.steps"));
     assert!(set("model.groups=5").contains("model.groups = 5"));
     assert!(set("model.image_size=15").contains("model.image_size = 15"));
-    assert!(set("train.accumulate=5").contains("train.accumulate = 5"));
+    assert!(set("train.shards=5").contains("train.shards = 5"));
     assert!(set("train.precision=bf16").contains("f32 only"));
     assert!(set("data.source=no/such/folder").contains("no/such/folder"));
     assert!(set("data.classes=[12]").contains("12"));
@@ -103,6 +103,23 @@ fn mistakes_in_the_call_are_usage_errors() {
     assert!(three.contains("model.classes = 10, but") && three.contains("--set model.classes=3"), "{three}");
     assert!(set("sample.steps=5000").contains("5000"));
     assert!(refused(&["train", "--device", "tpu"], 2).contains("tpu"));
+}
+
+/// Several processes that nothing connects would be as many runs. Only a build without MPI: another would ask it.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_launcher_of_several_processes_is_told_that_this_build_cannot_connect_them() {
+    for (variable, size) in [("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2"), ("SLURM_STEP_NUM_TASKS", "8")] {
+        let assert = ddpm(&["train", "--device", "cpu"]).env(variable, size).assert().code(2);
+        let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        let wanted =
+            format!("error: {variable} = {size}: a launcher started so many processes, but this build knows no MPI");
+        assert!(text.starts_with(&wanted) && text.contains("cargo build --release --features mpi"), "{text}");
+    }
+    // What every shell of a batch job has counts for nothing.
+    let assert = ddpm(&["train", "--set", "train.steps=0"]).env("SLURM_NTASKS", "4").assert().code(2);
+    let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(text.contains("train.steps"), "{text}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ const TYPES: [&str; 8] = [
 const NOT_CALLED: [(&str, &str); 4] = [
     ("cuCtxDestroy_v2", "contexts that are no device's primary one"),
     ("cuCtxSynchronize", "`synchronize` of a context: we call that of streams and events"),
-    ("cuEventElapsedTime", "the binding for older versions"),
+    ("cuEventElapsedTime_v2", "the binding for later versions"),
     ("cuModuleLoad", "modules in files: ours are images"),
 ];
 

@@ -99,8 +99,8 @@ fn parts_of_a_batch_see_what_the_whole_batch_sees() {
         let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap();
         metrics.lines().map(loss).collect()
     };
-    let whole = losses("whole", "train.accumulate=1");
-    for (name, accumulate) in [("two", "train.accumulate=2"), ("four", "train.accumulate=4")] {
+    let whole = losses("whole", "train.shards=1");
+    for (name, accumulate) in [("two", "train.shards=2"), ("four", "train.shards=4")] {
         for (a, b) in whole.iter().zip(losses(name, accumulate)) {
             assert!((a - b).abs() <= 1e-4 * a, "{a} and {b} in {name} parts");
         }

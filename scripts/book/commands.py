@@ -3,9 +3,10 @@
 
     commands.py PROGRAM PAGE...
 
-Words behind `run` are added to every `ddpm` line of the block: settings that make it small. The blocks of a page share an
-empty folder, in their order. A block ```text output behind one shows lines that it must print, in this order, spaces aside;
-a line `...` stands for what is left out.
+Words behind `run` are added to every `ddpm` line of the block: settings that make it small. An option that the line has
+already (but `--set`) takes the place of the line's. The blocks of a page share an empty folder, in their order. A block
+```text output behind one shows lines that it must print, in this order, spaces aside; a line `...` stands for what is left
+out. In a block ```text output columns lines may leave words out, too. A chapter without any such block is a fault.
 """
 
 import re
@@ -33,16 +34,28 @@ def blocks(text):
 def reduced(lines, extra):
     """The script of a block, with the extra words behind each of its `ddpm` commands."""
     script = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    add = lambda found: " ".join([found[1].rstrip(), *extra]) + (found[2] or "")
+    names = [name for name, value in zip(extra, [*extra[1:], "-"]) if name[0] == "-" and name != "--set" and value[0] != "-"]
+
+    def add(found):
+        command = found[1].rstrip()
+        for name in names:
+            command = re.sub(rf"[ \t]{name}(?:[ \t]+|=)\S+(?=\s|$)", "", command)
+        return " ".join([command, *extra]) + (found[2] or "")
+
     return re.sub(r"^(ddpm .*?)([ \t]+#.*)?$", add, script, flags=re.M)
 
 
-def missing(shown, printed):
+def shows(line, printed):
+    """Tells if a printed line has all the words of another, in their order."""
+    words = iter(printed.split())
+    return all(word in words for word in line.split())
+
+
+def missing(shown, printed, same=lambda line, printed: line.split() == printed.split()):
     """The first line of `shown` that `printed` does not have, in order."""
-    printed = iter([" ".join(line.split()) for line in printed])
+    printed = iter(printed)
     for line in shown:
-        words = " ".join(line.split())
-        if words and words != "..." and words not in printed:
+        if line.strip() not in ("", "...") and not any(same(line, other) for other in printed):
             return line
     return None
 
@@ -67,16 +80,23 @@ def run_page(page, program):
                 if done.returncode != 0:
                     faults.append(f"{place}: ended with {done.returncode}\n{script}\n{done.stdout}")
             elif words[:2] == ["text", "output"]:
-                line = missing(lines, printed or [])
+                line = missing(lines, printed or [], *[shows] * ("columns" in words))
                 if line is not None:
                     faults.append(f"{place}: not printed: {line}\n" + "\n".join(printed or ["no block was run before"]))
     return count, faults
+
+
+def without_commands(results):
+    """The chapters, named `NN-name.md`, of which no block was run. Chapter 9 runs its own program; 90 and on are no chapters."""
+    number = lambda page: re.match(r"(\d\d)-", Path(page).name)
+    return [page for page, (count, _) in results if count == 0 and number(page) and int(number(page)[1]) not in {9, *range(90, 100)}]
 
 
 def main():
     program, *pages = sys.argv[1:]
     results = [run_page(Path(page), program) for page in pages]
     faults = [fault for _, faults in results for fault in faults]
+    faults += [f"{page}: no command of this chapter is run" for page in without_commands(zip(pages, results))]
     print("\n".join(faults), file=sys.stderr)
     count = sum(count for count, _ in results)
     print(f"{count} blocks of commands, {len(faults)} faults")

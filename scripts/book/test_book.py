@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import check_index  # noqa: E402
 import commands  # noqa: E402
 import listings  # noqa: E402
 
@@ -112,11 +113,55 @@ class Commands(unittest.TestCase):
         self.assertEqual(places, [(2, ["sh", "run", "--quick"]), (7, ["text", "output"])])
         self.assertEqual(commands.reduced(found[0][2], ["--quick"]), "ddpm a b --quick  # why\nls")
 
+    def test_an_option_takes_the_place_of_the_lines(self):
+        small = lambda line, *extra: commands.reduced([line], extra)
+        self.assertEqual(small("ddpm a -n 500 --seed 1  # why", "-n", "5"), "ddpm a --seed 1 -n 5  # why")
+        self.assertEqual(small("ddpm a --nll-images=100", "--nll-images", "5"), "ddpm a --nll-images 5")
+        self.assertEqual(small("ddpm a --set x=1", "--set", "y=2"), "ddpm a --set x=1 --set y=2")
+        self.assertEqual(small("ddpm a --topline data", "--topline", "-n", "5"), "ddpm a --topline data --topline -n 5")
+
     def test_a_line_that_is_not_printed_is_missed(self):
         printed = ["first", "a  1.5", "b 2"]
         self.assertIsNone(commands.missing(["first", "...", "b   2"], printed))
         self.assertEqual(commands.missing(["b 2", "first"], printed), "first")
         self.assertEqual(commands.missing(["a 1.4"], printed), "a 1.4")
+
+    def test_columns_may_be_left_out_and_lines_may_not(self):
+        printed = ["a  conv  1.5  2.0", "b  norm  3.0"]
+        self.assertIsNone(commands.missing(["a 2.0", "b 3.0"], printed, commands.shows))
+        self.assertEqual(commands.missing(["a 2.0 1.5"], printed, commands.shows), "a 2.0 1.5")
+        self.assertEqual(commands.missing(["b 3.0", "a 2.0"], printed, commands.shows), "a 2.0")
+
+    def test_a_chapter_without_commands_is_a_fault(self):
+        results = {"x/08-a.md": (0, []), "x/07-b.md": (2, []), "x/09-c.md": (0, []), "x/90-d.md": (0, []), "x/README.md": (0, [])}
+        self.assertEqual(commands.without_commands(results.items()), ["x/08-a.md"])
+
+
+class Index(unittest.TestCase):
+    def setUp(self):
+        rows = [f"| {name} | A | [1](01-a.md) |" for name in check_index.SYSTEMS + check_index.SLIPS]
+        named = " ".join(f"[{name}](90-sources.md#slips)" for name in check_index.SLIPS)
+        self.pages = {check_index.INDEX: "\n".join(rows), "01-a.md": named}
+
+    def planted(self, page, old, new):
+        self.assertIn(old, self.pages[page])
+        self.pages[page] = self.pages[page].replace(old, new)
+        return check_index.faults(self.pages)
+
+    def test_a_whole_index_has_no_fault(self):
+        self.assertEqual(check_index.faults(self.pages), [])
+
+    def test_a_row_that_is_missing_or_twice_is_a_fault(self):
+        self.assertEqual(self.planted(check_index.INDEX, "| S7 |", "| S8 |"), ["S7: 0 rows", "S8: 2 rows"])
+
+    def test_a_row_that_leads_nowhere_is_a_fault(self):
+        self.assertEqual(self.planted(check_index.INDEX, "| S7 | A | [1](01-a.md)", "| S7 | A | -"), ["S7: leads to no chapter"])
+
+    def test_a_slip_that_its_chapter_does_not_name_is_a_fault(self):
+        self.assertEqual(self.planted("01-a.md", "[X17]", "[that]"), ["X17: not named in 01-a.md"])
+
+    def test_a_slip_without_a_row_is_a_fault(self):
+        self.assertEqual(self.planted("01-a.md", "[X17]", "[X17, X51]"), ["01-a.md: X51 has no row"])
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     let mut config = from.resolve(None)?;
     config.sample.n = n.unwrap_or(config.sample.n).max(1);
     config.train.batch_size = 1;
-    config.train.accumulate = 1;
+    config.train.shards = 1;
     config.validate()?;
     let (opened, plan) = (open_device(device)?, config.sample_plan()?);
     let (backend, name) = (opened.backend(), opened.name());

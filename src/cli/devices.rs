@@ -25,6 +25,9 @@ pub fn run(args: Args) {
             None => text("name") + &text("missing"),
         };
         say(format!("{:8} {details}", text("device")));
+        if !text("note").is_empty() {
+            say(format!("         ({})", text("note")));
+        }
     }
 }
 
@@ -58,6 +61,7 @@ fn describe(device: &str, cuda: &Cuda, code: &str) -> crate::Result<Value> {
         "name": cuda.name(),
         "compute_capability": format!("{major}.{minor}"),
         "code": code,
+        "note": cuda.note(),
         "free_bytes": free_bytes,
         "total_bytes": total_bytes,
     }))

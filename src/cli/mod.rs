@@ -32,14 +32,13 @@ mod train;
 mod version;
 mod weights;
 
-use crate::Error;
 use crate::train::presets;
 use crate::version::version;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::{in_words, open_model, say};
+use terminal::{exit_code, in_words, open_model, say};
 use version::long_version;
 
 const EXAMPLES: &str = "\
@@ -129,11 +128,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", in_words(&error));
-            ExitCode::from(match error.downcast_ref() {
-                Some(Error::Config(_) | Error::Shape { .. } | Error::SampleNotFinite { .. }) => 2,
-                Some(Error::Stopped) => 130,
-                _ => 1,
-            })
+            ExitCode::from(exit_code(&error))
         }
     }
 }

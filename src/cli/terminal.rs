@@ -96,6 +96,15 @@ pub fn in_words(error: &anyhow::Error) -> String {
     error.chain().take(own.saturating_add(1)).map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
 }
 
+/// Exit code of a program that ends with an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(Error::Config(_) | Error::Shape { .. } | Error::SampleNotFinite { .. }) => 2,
+        Some(Error::Stopped) => 130,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,20 +4,26 @@ use super::config::{ConfigArgs, check_resumable};
 use super::features;
 use super::progress::Progress;
 use super::signals::Stop;
-use super::terminal::{draws_bars, megabytes, open_device, say};
+use super::terminal::{draws_bars, exit_code, in_words, megabytes, open_device, say};
+use crate::Error;
 use crate::data::Dataset;
 use crate::engine::device::Device;
 use crate::invocation;
+use crate::ranks::{self, Order, Ranks, Seat};
 use crate::report::EvaluationRecord;
 use crate::train::config::Precision;
 use crate::train::evaluation::MakeEvaluator;
 use crate::train::event::Event;
 use crate::train::run::{Outcome, Run};
+use crate::train::share::Share;
 use crate::train::{Config, ModelFile, RunDir, Trainer, Which};
 use anyhow::{Context, Result};
+use rayon::ThreadPoolBuilder;
 use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +32,9 @@ Examples:
   ddpm train --config runs/quickstart-001/config.toml --set train.seed=1
   ddpm train --resume --out runs/quickstart-001
   ddpm train --resume --steps 4000                  the newest run, to more steps";
+
+/// Time that rank 0 has to report an error and end the job, before another rank does.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The folder of runs that are not given another place.
 const RUNS: &str = "runs";
@@ -56,17 +65,70 @@ pub struct Args {
     init: Option<PathBuf>,
 }
 
-pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
-    args.settle()?;
-    let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
-    let config = configuration(&args, begun.as_ref())?;
-    config.validate()?;
-    let init = args.init.as_ref().map(|path| ModelFile::open(path, &Which::Average)).transpose().context("--init")?;
+pub fn run(args: Args, device: &str) -> Result<ExitCode> {
+    // The threads of MPI, too, leave signals to the one that waits for them.
+    let stop = Stop::on_signals()?;
+    let ranks = ranks::open(report)?;
+    let done = seat(&ranks, device).and_then(|device| run_on(&ranks, args, &device, &stop));
+    if let Err(error) = &done
+        && ranks.size() > 1
+    {
+        // The others would wait for this rank.
+        if matches!(error.downcast_ref(), Some(Error::Elsewhere)) {
+            thread::sleep(PATIENCE);
+        } else {
+            let rank = if ranks.leads() { String::new() } else { format!("rank {}: ", ranks.rank()) };
+            eprintln!("error: {rank}{}", in_words(error));
+        }
+        ranks.abort(exit_code(error));
+    }
+    done
+}
+
+/// Says why a rank ends the job.
+fn report(text: &str) {
+    eprintln!("error: {text}");
+}
+
+/// Takes this rank's place on its machine: its share of the cores, and the name of its device.
+fn seat(ranks: &Ranks, device: &str) -> Result<String> {
+    if ranks.size() == 1 {
+        return Ok(device.into());
+    }
+    let Seat { local_rank, threads } = ranks.seat()?;
+    ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    Ok(match device {
+        "cuda" => format!("cuda:{local_rank}"),
+        // Where there is any GPU, each rank has one.
+        "auto" if Device::open("cuda").is_ok() => format!("cuda:{local_rank}"),
+        device => device.into(),
+    })
+}
+
+fn run_on(ranks: &Ranks, mut args: Args, device: &str, stop: &Stop) -> Result<ExitCode> {
+    let prepared = prepare(ranks, &mut args);
+    let Prepared { begun, config, init } = ranks.together(prepared)?;
+    if !ranks.leads() {
+        if ranks.next_order()? == Order::Begin {
+            let dir = RunDir::new(Path::new(RUNS));
+            let run = Run {
+                dir: &dir,
+                config: &config,
+                begun: begun.as_ref(),
+                init: None,
+                evaluator: None,
+                stop: &stop.flag,
+                ranks,
+            };
+            let opened = Device::open(device).map(|(device, _note)| device);
+            run.follow(ranks.together(opened)?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let dir = match &args.out {
         Some(path) => RunDir::new(path),
         None => RunDir::numbered(Path::new(RUNS), &args.config.name())?,
     };
-    let stop = Stop::on_signals()?;
     let evaluator: &MakeEvaluator = &|config, dataset| features::evaluator(config, dataset, device);
     let run = Run {
         dir: &dir,
@@ -75,17 +137,21 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
         init: init.as_ref(),
         evaluator: Some(evaluator),
         stop: &stop.flag,
+        ranks,
     };
     if let Some(outcome) = run.finished()? {
         say(format!("already finished after {} of {} steps", outcome.step, outcome.steps));
         print_outcome(&outcome, &dir);
+        ranks.order(Order::End)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let outcome = open_device(device).and_then(|device| train(&run, device));
+    ranks.order(Order::Begin)?;
+    let outcome = ranks.together(open_device(device)).and_then(|device| train(&run, device));
     if outcome.is_err() && args.out.is_none() {
         dir.remove_if_empty();
     }
     let outcome = outcome?;
+    ranks.order(Order::End)?;
     if !outcome.finished {
         say(format!("stopped after step {}; go on with: {}", outcome.step, invocation::resume(dir.path())));
         return Ok(ExitCode::from(stop.exit_code()));
@@ -97,16 +163,36 @@ pub fn run(mut args: Args, device: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The wishes of the user, as every rank understands them.
+struct Prepared {
+    begun: Option<Config>,
+    config: Config,
+    init: Option<ModelFile>,
+}
+
+fn prepare(ranks: &Ranks, args: &mut Args) -> Result<Prepared> {
+    args.settle(ranks)?;
+    let begun = if args.resume { args.out.as_ref().map_or(Ok(None), |out| RunDir::new(out).begun())? } else { None };
+    let config = configuration(args, begun.as_ref())?;
+    config.validate()?;
+    Share::new(&config.train, ranks)?;
+    let init = args.init.as_ref().filter(|_| ranks.leads());
+    let init = init.map(|path| ModelFile::open(path, &Which::Average)).transpose().context("--init")?;
+    Ok(Prepared { begun, config, init })
+}
+
 impl Args {
     /// Turns what is short for something into it.
-    fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self, ranks: &Ranks) -> Result<()> {
         let [steps, seed] = [self.steps, self.seed].map(|value| value.map(|value| value.to_string()));
         let short = [("steps", steps), ("epochs", self.epochs.map(|value| format!("{value:?}"))), ("seed", seed)];
         self.config.prefer(short.into_iter().filter_map(|(key, value)| Some(format!("train.{key}={}", value?))));
         if self.resume && self.out.is_none() {
             let name = self.config.is_chosen().then(|| self.config.name());
             let newest = RunDir::newest(Path::new(RUNS), name.as_deref())?;
-            say(format!("resume   {}", newest.path().display()));
+            if ranks.leads() {
+                say(format!("resume   {}", newest.path().display()));
+            }
             self.out = Some(newest.path().into());
         }
         Ok(())
@@ -179,6 +265,9 @@ fn announce(dir: &RunDir, trainer: &Trainer, dataset: &Dataset) {
         config.train.batch_size
     ));
     say(format!("device   {}, {precision}", trainer.device_name()));
+    if trainer.ranks().size() > 1 {
+        say(format!("ranks    {}, each with 1 of these devices", trainer.ranks().size()));
+    }
     say(format!("memory   weights and optimiser {}, activations {}", megabytes(fixed), megabytes(activations)));
     if trainer.updates() > 0 {
         say(format!("resumed  after step {}", trainer.updates()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytemuck::cast_slice;
 use rayon::prelude::*;
 
 use super::classes::ClassFilter;
@@ -11,6 +12,9 @@ use super::shape::luma;
 pub use super::split::Split;
 use super::stream::ImageStream;
 use crate::{Error, Result, levels};
+
+/// Samples on the disk that a fingerprint looks at.
+const SPREAD: usize = 64;
 
 /// Samples `[n, h, w, c]`, images of 8 bits or points of the plane, with their labels where there are any.
 #[derive(Debug)]
@@ -88,6 +92,25 @@ impl Dataset {
             Samples::Points(points) => Some(points),
             Samples::Images(_) | Samples::Stream(_) => None,
         }
+    }
+
+    /// Checksums by which two processes find that they have opened the same data: of the samples, or of some that are spread
+    /// over those that stay on the disk.
+    ///
+    /// # Errors
+    /// Images that stay on the disk and cannot be read or decoded.
+    pub fn fingerprint(&self) -> Result<String> {
+        let samples = match &self.samples {
+            Samples::Images(pixels) => crc32c::crc32c(pixels.bytes()),
+            Samples::Stream(_) => {
+                let places: Vec<usize> = (0..SPREAD).map(|i| i * self.len / SPREAD).collect();
+                crc32c::crc32c(&self.images_u8(&places)?)
+            }
+            Samples::Points(points) => crc32c::crc32c(cast_slice(points)),
+        };
+        let labels = crc32c::crc32c(cast_slice(self.labels().unwrap_or_default()));
+        let (dims, classes) = (self.image_dims(), self.class_names.join(", "));
+        Ok(format!("{} of {dims:?}\nsamples {samples:08x}\nlabels {labels:08x}\n{classes}\n", self.len))
     }
 
     /// The images at `indices`, `[n, h, w, c]`.

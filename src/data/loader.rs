@@ -1,6 +1,7 @@
 //! Batches of a data set. A batch is a function of (seed, step): nothing is remembered between steps, so a
 //! resumed run goes on with exactly the batches that an uninterrupted one would have seen.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::permute::{permute, word};
@@ -20,6 +21,8 @@ const ORDER: Stream = Stream::new(6);
 pub struct Loader {
     order: Order,
     batch_images: usize,
+    /// The images of each batch that are drawn.
+    share: Range<usize>,
     seed: u64,
     flip: bool,
 }
@@ -70,7 +73,7 @@ impl Loader {
     }
 
     fn ordered(order: Order, batch_images: usize, seed: u64, flip: bool) -> Loader {
-        let loader = Loader { order, batch_images, seed, flip };
+        let loader = Loader { order, batch_images, share: 0..batch_images, seed, flip };
         assert!(loader.images() > 0 && batch_images > 0, "a loader needs images and a batch size");
         loader
     }
@@ -84,7 +87,12 @@ impl Loader {
         }
     }
 
-    /// Images of a batch.
+    /// Draws only these images of each batch.
+    pub fn of_share(self, share: Range<usize>) -> Loader {
+        Loader { share, ..self }
+    }
+
+    /// Images of a whole batch.
     pub fn batch_images(&self) -> usize {
         self.batch_images
     }
@@ -106,12 +114,12 @@ impl Loader {
 
     /// [`Loader::batch`] into vectors that are used again.
     pub fn fill(&mut self, step: u64, batch: &mut Batch) {
-        let first = step * self.batch_images as u64;
+        let (first, share) = (step * self.batch_images as u64, self.share.clone());
         batch.indices.clear();
-        batch.indices.extend((first..).take(self.batch_images).map(|position| self.index(position)));
+        batch.indices.extend(share.clone().map(|image| self.index(first + image as u64)));
         batch.flips.clear();
         batch.flips.extend(
-            (0..self.batch_images as u32)
+            (share.start as u32..share.end as u32)
                 .map(|i| self.flip && word(self.seed, FLIPS, [i, step as u32, (step >> 32) as u32]) & 1 == 1),
         );
     }
@@ -131,6 +139,17 @@ impl Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_make_up_the_batch() {
+        for flip in [false, true] {
+            let loader = || Loader::new(37, 8, 5, flip);
+            let whole = loader().batch(11);
+            let [first, second] = [0..2, 2..8].map(|share| loader().of_share(share).batch(11));
+            assert_eq!([first.indices, second.indices].concat(), whole.indices);
+            assert_eq!([first.flips, second.flips].concat(), whole.flips);
+        }
+    }
 
     #[test]
     fn every_epoch_visits_every_image_once_in_a_new_order() {

@@ -6,6 +6,7 @@ use super::event::Event;
 use crate::Error;
 use crate::engine::device::Device;
 use crate::nn::ModelConfig;
+use crate::ranks::Ranks;
 use crate::train::config::{DataConfig, DiffusionConfig, TrainConfig};
 use crate::train::event;
 use crate::train::run::Run;
@@ -54,7 +55,9 @@ pub(super) fn trained(
     let key = key(&config);
     let dir = RunDir::new(folder.join(&key));
     let begun = dir.begun()?;
-    let run = Run { dir: &dir, config: &config, begun: begun.as_ref(), init: None, evaluator: None, stop };
+    let alone = Ranks::alone();
+    let run =
+        Run { dir: &dir, config: &config, begun: begun.as_ref(), init: None, evaluator: None, stop, ranks: &alone };
     if run.finished()?.is_some() {
         watch(Event::Note(&format!("run {key} was trained before")));
         return Ok(dir);

@@ -36,11 +36,11 @@ impl Step {
         config.validate()?;
         let (network, params) = network(config)?;
         let mut store = Store::new();
-        let tensors = StepTensors::reserve(&mut store, &params, config, dtype);
+        let tensors = StepTensors::reserve(&mut store, &params, config, config.train.shards, dtype);
         let programs = StepPrograms::record((backend, dtype), &network, &tensors, config);
         Ok(Step {
             arena_bytes: programs.tapes().map(|tape| tape.plan().bytes).max().unwrap_or(0),
-            work: programs.work(config.train.accumulate, Tape::work),
+            work: programs.work(config.train.shards, Tape::work),
             measured_us: None,
             dtype,
             images: config.train.batch_size,

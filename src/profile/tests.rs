@@ -81,11 +81,11 @@ fn every_launch_of_every_preset_has_its_layer() {
 }
 
 #[test]
-fn a_step_in_parts_is_counted_in_parts() {
+fn a_step_in_shards_is_counted_in_shards() {
     let mut config = presets::get("quickstart").unwrap();
     config.train.batch_size = 8;
     let whole = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
-    config.train.accumulate = 4;
+    config.train.shards = 4;
     let parts = Step::plan(&config, Backend::Cpu, DType::F32).unwrap();
     let flops = |step: &Step| step.work.iter().map(|work| work.flops).sum::<u64>();
     assert_eq!(flops(&parts), flops(&whole));

@@ -64,8 +64,10 @@ pub struct TrainConfig {
     pub epochs: f64,
     /// Images per update.
     pub batch_size: usize,
-    /// Equal parts in which a batch is processed, one after the other, to save memory.
-    pub accumulate: usize,
+    /// Equal parts in which a batch is computed, to save memory or on several processes. Their gradients are added up as a
+    /// tree, so the number of shards decides the result, and the number of processes does not.
+    #[serde(alias = "accumulate")]
+    pub shards: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// `adam` adds the weight decay to the gradient, `adamw` subtracts it from the weights.
@@ -187,7 +189,7 @@ impl Default for TrainConfig {
             steps: 100_000,
             epochs: 0.0,
             batch_size: 64,
-            accumulate: 1,
+            shards: 1,
             learning_rate: 2e-4,
             optimizer: Optimizer::Adam,
             beta1: 0.9,
@@ -295,9 +297,9 @@ impl DataConfig {
 }
 
 impl TrainConfig {
-    /// Number of images in one part of a batch.
+    /// Number of images in one shard of a batch.
     pub fn micro_batch(&self) -> usize {
-        self.batch_size / self.accumulate
+        self.batch_size / self.shards
     }
 
     /// Number of steps for which the course of the learning rate is planned.
@@ -310,21 +312,18 @@ impl TrainConfig {
         if self.steps == 0 && self.epochs == 0.0 {
             return wrong("train.steps = 0: set train.steps, or train.epochs".into());
         }
-        let positive = [
-            ("batch_size", self.batch_size as u64),
-            ("accumulate", self.accumulate as u64),
-            ("log_every", self.log_every),
-        ];
+        let positive =
+            [("batch_size", self.batch_size as u64), ("shards", self.shards as u64), ("log_every", self.log_every)];
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return wrong(format!("train.{name} must be at least 1"));
         }
         if self.steps > u64::from(u32::MAX) {
             return wrong(format!("train.steps = {} is more than {}", self.steps, u32::MAX));
         }
-        if !self.batch_size.is_multiple_of(self.accumulate) {
+        if !self.batch_size.is_multiple_of(self.shards) {
             return wrong(format!(
-                "train.accumulate = {} does not divide train.batch_size = {}",
-                self.accumulate, self.batch_size
+                "train.shards = {} does not divide train.batch_size = {}",
+                self.shards, self.batch_size
             ));
         }
         let fractions = [

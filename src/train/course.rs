@@ -12,6 +12,7 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::files;
+use crate::ranks::Order;
 use crate::report::{Record, sample_sheet};
 use crate::sample::Samples;
 use crate::{Error, Result, SampleKind};
@@ -116,6 +117,7 @@ impl<'a> Course<'a> {
             if !goes_on || trainer.under_way() >= most || self.stop.load(Ordering::Relaxed) {
                 return Ok(trainer.under_way() > 0);
             }
+            trainer.ranks().order(Order::Step)?;
             feed.start(trainer)?;
         }
     }

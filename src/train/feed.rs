@@ -1,6 +1,7 @@
 //! Data for a trainer: batches of the samples to train on, and the samples that validate.
 
 use super::config::Config;
+use super::share::Share;
 use super::trainer::Trainer;
 use super::validation::MeanLoss;
 use crate::Result;
@@ -16,6 +17,7 @@ pub struct Feed<'a> {
     conditional: bool,
     images: Vec<f32>,
     labels: Vec<i32>,
+    batch_size: usize,
     /// Start of the wait for the step that finishes next.
     waited_since: Instant,
 }
@@ -29,11 +31,12 @@ enum Validation {
 }
 
 impl<'a> Feed<'a> {
-    /// Prepares the batches of a configuration. The samples that validate are drawn by the seed.
+    /// Prepares the batches of a configuration, or the share of each that a rank computes. The samples that validate are
+    /// drawn by the seed.
     ///
     /// # Errors
     /// Samples that validate and cannot be read, or take too much memory.
-    pub fn new(config: &Config, dataset: &'a Dataset) -> Result<Feed<'a>> {
+    pub fn new(config: &Config, dataset: &'a Dataset, share: Share) -> Result<Feed<'a>> {
         let (train, data) = (&config.train, &config.data);
         let mut division = Division::new(dataset, data.limit, train.validation_fraction, train.seed);
         let places = std::mem::take(&mut division.validation);
@@ -42,14 +45,16 @@ impl<'a> Feed<'a> {
         } else {
             Validation::Places(places)
         };
-        let loader = division.loader(dataset, train.batch_size, train.seed, data.flip);
+        let images = share.images(train);
+        let loader = division.loader(dataset, train.batch_size, train.seed, data.flip).of_share(images.clone());
         Ok(Feed {
             dataset,
             batches: Batches::new(dataset, loader),
             validation,
             conditional: config.model.classes() > 0,
-            images: vec![0.0; train.batch_size * dataset.image_dims().iter().product::<usize>()],
-            labels: vec![0; train.batch_size],
+            images: vec![0.0; images.len() * dataset.image_dims().iter().product::<usize>()],
+            labels: vec![0; images.len()],
+            batch_size: train.batch_size,
             waited_since: Instant::now(),
         })
     }
@@ -81,7 +86,7 @@ impl<'a> Feed<'a> {
             loss: result.loss,
             learning_rate: result.learning_rate as f32,
             grad_norm: result.grad_norm,
-            images_per_second: Some((self.labels.len() as f64 / seconds) as f32),
+            images_per_second: Some((self.batch_size as f64 / seconds) as f32),
             ..Record::default()
         })
     }

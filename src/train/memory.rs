@@ -37,7 +37,7 @@ impl TrainingMemory {
         on: (Backend, DType),
     ) -> Result<TrainingMemory> {
         let mut store = Store::new();
-        let tensors = StepTensors::reserve(&mut store, params, config, on.1);
+        let tensors = StepTensors::reserve(&mut store, params, config, config.train.shards, on.1);
         let programs = StepPrograms::record(on, network, &tensors, config);
         programs.tapes().try_for_each(|tape| tape.check())?;
         let plans = programs.tapes().map(|tape| ArenaPlan { plan: tape.plan(), forward_nodes: tape.forward_nodes() });
@@ -67,22 +67,22 @@ pub(super) fn advise(mut error: Error, config: &Config, backend: Backend, free_b
 fn advice_for(config: &Config, backend: Backend, free_bytes: u64) -> Result<String> {
     let (network, params) = network(config)?;
     let batch = config.train.batch_size;
-    let fits = |accumulate: usize| {
+    let fits = |shards: usize| {
         let mut config = config.clone();
-        config.train.accumulate = accumulate;
+        config.train.shards = shards;
         let memory = TrainingMemory::of(&config, (&network, &params), (backend, config.train.precision.dtype()));
         memory.is_ok_and(|memory| memory.bytes() <= free_bytes / 20 * 19)
     };
-    let divisors = (config.train.accumulate..=batch).filter(|parts| batch.is_multiple_of(*parts));
+    let divisors = (config.train.shards..=batch).filter(|parts| batch.is_multiple_of(*parts));
     Ok(match divisors.into_iter().find(|&parts| fits(parts)) {
-        Some(parts) if parts == config.train.accumulate => {
+        Some(parts) if parts == config.train.shards => {
             "; the training step alone would fit: set sample.n = 0 and train.evaluate_every = 0, or \
              train.validate_every = 0"
                 .into()
         }
         Some(parts) => format!(
-            "; train.batch_size = {} would fit, or the same batch in train.accumulate = {parts} parts",
-            batch / parts * config.train.accumulate
+            "; train.batch_size = {} would fit, or the same batch with train.shards = {parts}",
+            batch / parts * config.train.shards
         ),
         None => "; not even one image at a time would fit".into(),
     })
@@ -143,9 +143,9 @@ mod tests {
             wanted.contains(" bytes wanted, ") && wanted.contains(" of 3000000 free; train.batch_size = "),
             "{message}"
         );
-        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.shards = "));
         assert!(batch < 96 && batch * parts == 96, "{message}");
-        let in_parts = Config { train: TrainConfig { accumulate: parts, ..config.train.clone() }, ..config.clone() };
+        let in_parts = Config { train: TrainConfig { shards: parts, ..config.train.clone() }, ..config.clone() };
         config.train.batch_size = batch;
         for fitting in [config, in_parts] {
             Trainer::new(gpu(MEMORY_BYTES).unwrap(), &fitting).unwrap();
@@ -159,7 +159,7 @@ mod tests {
         let message = refusal(Device::Cpu, &config);
         assert!(message.starts_with("device cpu: out of memory: "), "{message}");
         assert!(number(&message, "out of memory: ") > number(&message, " bytes wanted, "), "{message}");
-        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.shards = "));
         assert_eq!(batch * parts, 50_000_000, "{message}");
     }
 
@@ -174,7 +174,7 @@ mod tests {
         config.train.batch_size = 131_072;
         let message = refusal(device, &config);
         assert!(message.starts_with("noise_fwd: 131072 blocks along y of a grid, which takes 65535; "), "{message}");
-        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.accumulate = "));
+        let (batch, parts) = (number(&message, "train.batch_size = "), number(&message, "train.shards = "));
         assert_eq!((batch, parts), (32_768, 4), "{message}");
     }
 

@@ -1,13 +1,17 @@
-//! The programs of a training run. A step is one, or, where a batch is processed in parts, one for each part and one that
-//! updates the weights.
+//! The programs of a training run. A step is one, or, where a batch is computed in shards, some for the shards, some that
+//! add up what two of them gave, and one that updates the weights.
 //!
 //! ```text
-//! part    images, times -> noise -> network -> loss -> gradients of every weight
+//! shard   images, times -> noise -> network -> loss -> gradients of every weight
+//! sum     gradients and loss of two halves of a tree -> those of both
 //! update  gradients, loss -> norm, whether all is finite -> clip, Adam, moving average, bf16 copy
 //! ```
 //! All that changes from step to step lies in persistent tensors, so each program is recorded once.
+//!
+//! The shards are added up as the [`sum_tree`](super::sum_tree) says: in the same order, whoever computes them.
 
 use super::config::{Config, Optimizer};
+use super::sum_tree::{self, Call};
 use crate::Result;
 use crate::engine::ops::adam::AdamTensors;
 use crate::engine::ops::hybrid_loss::{HybridLoss, hybrid_loss};
@@ -18,9 +22,9 @@ use crate::engine::tape::{Backend, Pass, Tape, Work};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::nn::{Forward, ModelConfig, Network, ParamSet, Weights};
 
-/// Inputs of a part of a batch, written before each run of its program.
+/// Inputs of a shard of a batch, written before each run of its program.
 #[derive(Clone, Copy, Debug)]
-pub struct PartInputs {
+pub struct ShardInputs {
     /// Clean images `[n, h, w, c]` f32.
     pub images: Tensor,
     /// `[n, 4]` f32: the [`NoiseRecord`] of each image's time.
@@ -37,19 +41,19 @@ pub struct PartInputs {
     pub rng: Tensor,
 }
 
-impl PartInputs {
+impl ShardInputs {
     /// Reserves the inputs for `n` images of the model's size.
-    pub fn reserve(store: &mut Store, model: &ModelConfig, n: usize) -> PartInputs {
+    pub fn reserve(store: &mut Store, model: &ModelConfig, n: usize) -> ShardInputs {
         let [h, w, _] = model.sample_dims();
-        PartInputs::reserve_sized(store, model, [n, h, w])
+        ShardInputs::reserve_sized(store, model, [n, h, w])
     }
 
     /// Reserves the inputs for `n` images of any size that the model can process.
-    pub fn reserve_sized(store: &mut Store, model: &ModelConfig, [n, h, w]: [usize; 3]) -> PartInputs {
+    pub fn reserve_sized(store: &mut Store, model: &ModelConfig, [n, h, w]: [usize; 3]) -> ShardInputs {
         let [_, _, c] = model.sample_dims();
         let learns_variance = model.out_channels() > c;
         let hybrid = learns_variance.then(|| store.tensor(&[n, HybridLossRecord::LEN], DType::F32));
-        PartInputs {
+        ShardInputs {
             images: store.tensor(&[n, h, w, c], DType::F32),
             coefficients: store.tensor(&[n, NoiseRecord::LEN], DType::F32),
             weight: store.tensor(&[n], DType::F32),
@@ -70,56 +74,52 @@ pub struct StepTensors {
     pub average: Weights,
     /// State of the optimiser; its moving average is `average`.
     pub state: OptimizerState,
-    /// Further tensors of a batch in several parts.
-    pub parts: Option<PartTensors>,
-    /// Inputs of a part of a batch.
-    pub inputs: PartInputs,
+    /// Further tensors of a batch in several shards.
+    pub partial: Option<PartialSums>,
+    /// Inputs of a shard of a batch.
+    pub inputs: ShardInputs,
 }
 
-/// Tensors in which the parts of a batch come together.
-#[derive(Clone, Copy, Debug)]
-pub struct PartTensors {
-    /// Gradients of a further part, which are then added to the first part's.
-    pub gradients: Tensor,
-    /// `[1]`: sum of the parts' losses; the host sets it to 0 before the first.
-    pub loss: Tensor,
+/// Sums over some of the shards of a batch, by their place in the [`sum_tree`](super::sum_tree).
+#[derive(Clone, Debug)]
+pub struct PartialSums {
+    /// Gradients at the second place and those above; at the first they are those of the weights.
+    pub gradients: Vec<Tensor>,
+    /// `[1]`: the loss at every place; the host sets it to 0 before a shard is computed there.
+    pub losses: Vec<Tensor>,
 }
 
 impl StepTensors {
-    /// Reserves what a configuration needs.
-    pub fn reserve(store: &mut Store, params: &ParamSet, config: &Config, dtype: DType) -> StepTensors {
+    /// Reserves what a configuration needs of which this process computes so many shards.
+    pub fn reserve(store: &mut Store, params: &ParamSet, config: &Config, shards: usize, dtype: DType) -> StepTensors {
         let weights = Weights::reserve(store, params, dtype, true);
         let average = Weights::reserve(store, params, dtype, false);
         let count = config.train.further_averages();
         let further = if count == 0 { Tensor::EMPTY } else { store.tensor(&[count, params.flat_len()], DType::F32) };
         let mut array = || store.tensor(&[params.flat_len()], DType::F32);
         let (m, v) = (array(), array());
-        let part_gradients = (config.train.accumulate > 1).then(array);
+        let places = sum_tree::places(shards);
+        let gradients: Vec<Tensor> = (1..places).map(|_| array()).collect();
         let outcome = store.tensor(&[3], DType::F32);
         // From here on all that the host writes for a step, in one piece.
-        let parts = part_gradients.map(|gradients| PartTensors { gradients, loss: store.tensor(&[1], DType::F32) });
+        let mut losses = || (0..places).map(|_| store.tensor(&[1], DType::F32)).collect();
+        let partial = (config.train.shards > 1).then(|| PartialSums { gradients, losses: losses() });
         let hyper = store.tensor(&[AdamRecord::LEN], DType::F32);
         let decays = if count == 0 { Tensor::EMPTY } else { store.tensor(&[count], DType::F32) };
         let state = OptimizerState { m, v, ema: average.values, further, decays, hyper, outcome };
-        let inputs = PartInputs::reserve(store, &config.model, config.train.micro_batch());
-        StepTensors { weights, average, state, parts, inputs }
+        let inputs = ShardInputs::reserve(store, &config.model, config.train.micro_batch());
+        StepTensors { weights, average, state, partial, inputs }
     }
 }
 
-/// The programs of a step, each run in turn; a program is a tape, or what a session has made of it.
+/// The programs of a step; a program is a tape, or what a session has made of it.
 pub struct StepPrograms<P> {
-    /// Processes the first part of a batch; updates the weights too, if that is all of it.
-    pub first: P,
-    /// Programs of the further parts.
-    pub further: Option<FurtherParts<P>>,
-}
-
-/// The programs that follow the first where a batch has several parts.
-pub struct FurtherParts<P> {
-    /// Processes a further part.
-    pub part: P,
-    /// Updates the weights.
-    pub update: P,
+    /// Computes a shard at each place of the tree. The only one updates the weights too, if the batch is one shard.
+    pub shards: Vec<P>,
+    /// Adds what is at the second place, and at those above, to what is at the place below.
+    pub sums: Vec<P>,
+    /// Updates the weights, where the batch has several shards.
+    pub update: Option<P>,
 }
 
 impl StepPrograms<Tape> {
@@ -130,32 +130,47 @@ impl StepPrograms<Tape> {
         tensors: &StepTensors,
         config: &Config,
     ) -> StepPrograms<Tape> {
-        let StepTensors { weights, state, inputs, parts, .. } = tensors;
+        let StepTensors { weights, state, inputs, partial, .. } = tensors;
         let tape = || Tape::new(backend, dtype);
-        let mut first = tape();
-        let loss = record_part(&mut first, network, weights, inputs);
-        let Some(parts) = parts else {
-            record_update(&mut first, weights, state, loss, config);
-            return StepPrograms { first, further: None };
+        let Some(PartialSums { gradients, losses }) = partial else {
+            let mut whole = tape();
+            let loss = record_shard(&mut whole, network, weights, inputs);
+            record_update(&mut whole, weights, state, loss, config);
+            return StepPrograms { shards: vec![whole], sums: Vec::new(), update: None };
         };
-        let gather = |tape: &mut Tape, sum, part| {
-            tape.enter_layer("accumulation");
-            add::axpy_acc(tape, sum, part, 1.0);
+        let gather = |tape: &mut Tape, sum, more| {
+            tape.enter_layer("sum of the shards");
+            add::axpy_acc(tape, sum, more, 1.0);
         };
-        gather(&mut first, parts.loss, loss);
-        let (mut part, mut update) = (tape(), tape());
-        let mut aside = weights.clone();
-        aside.gradients = parts.gradients;
-        let loss = record_part(&mut part, network, &aside, inputs);
-        gather(&mut part, weights.gradients, parts.gradients);
-        gather(&mut part, parts.loss, loss);
-        record_update(&mut update, weights, state, parts.loss, config);
-        StepPrograms { first, further: Some(FurtherParts { part, update }) }
+        let at = |place: usize| {
+            let mut at = weights.clone();
+            at.gradients = if place == 0 { weights.gradients } else { gradients[place - 1] };
+            at
+        };
+        let shard = |(place, &loss): (usize, &Tensor)| {
+            let mut shard = tape();
+            let of_shard = record_shard(&mut shard, network, &at(place), inputs);
+            gather(&mut shard, loss, of_shard);
+            shard
+        };
+        let sum = |place: usize| {
+            let mut sum = tape();
+            gather(&mut sum, at(place - 1).gradients, at(place).gradients);
+            gather(&mut sum, losses[place - 1], losses[place]);
+            sum
+        };
+        let mut update = tape();
+        record_update(&mut update, weights, state, losses[0], config);
+        StepPrograms {
+            shards: losses.iter().enumerate().map(shard).collect(),
+            sums: (1..losses.len()).map(sum).collect(),
+            update: Some(update),
+        }
     }
 
     /// Lists the tapes.
     pub fn tapes(&self) -> impl Iterator<Item = &Tape> {
-        [&self.first].into_iter().chain(self.further.iter().flat_map(|further| [&further.part, &further.update]))
+        self.shards.iter().chain(&self.sums).chain(&self.update)
     }
 }
 
@@ -165,41 +180,38 @@ impl<P> StepPrograms<P> {
     /// # Errors
     /// The first error of `f`.
     pub fn try_map<Q>(self, mut f: impl FnMut(P) -> Result<Q>) -> Result<StepPrograms<Q>> {
-        let first = f(self.first)?;
-        let further = match self.further {
-            Some(further) => Some(FurtherParts { part: f(further.part)?, update: f(further.update)? }),
-            None => None,
-        };
-        Ok(StepPrograms { first, further })
+        Ok(StepPrograms {
+            shards: self.shards.into_iter().map(&mut f).collect::<Result<_>>()?,
+            sums: self.sums.into_iter().map(&mut f).collect::<Result<_>>()?,
+            update: self.update.map(f).transpose()?,
+        })
     }
 
-    /// The program of a part of the batch.
-    pub fn part(&mut self, part: usize) -> &mut P {
-        match &mut self.further {
-            Some(further) if part > 0 => &mut further.part,
-            _ => &mut self.first,
+    /// The program of a call.
+    pub fn called(&mut self, call: Call) -> &mut P {
+        match call {
+            Call::Shard { place, .. } => &mut self.shards[place],
+            Call::Sum { place } => &mut self.sums[place - 1],
         }
     }
 
-    /// The program that only updates, where there is one.
-    pub fn update(&mut self) -> Option<&mut P> {
-        self.further.as_mut().map(|further| &mut further.update)
-    }
-
-    /// Lists the work of each launch of a step of so many parts, in order; `of` lists that of a program.
-    pub fn work(&self, parts: usize, of: impl Fn(&P) -> Vec<Work>) -> Vec<Work> {
-        let mut work = of(&self.first);
-        if let Some(further) = &self.further {
-            let part = of(&further.part);
-            (1..parts).for_each(|_| work.extend_from_slice(&part));
-            work.extend(of(&further.update).into_iter().map(|work| Work { pass: Pass::Update, ..work }));
+    /// Lists the work of each launch of a step of so many shards, in order; `of` lists that of a program.
+    pub fn work(&self, shards: usize, of: impl Fn(&P) -> Vec<Work>) -> Vec<Work> {
+        let mut work = Vec::new();
+        let update = |work: Work| Work { pass: Pass::Update, ..work };
+        for call in sum_tree::calls(shards) {
+            match call {
+                Call::Shard { place, .. } => work.extend(of(&self.shards[place])),
+                Call::Sum { place } => work.extend(of(&self.sums[place - 1]).into_iter().map(update)),
+            }
         }
+        work.extend(self.update.iter().flat_map(|program| of(program)).map(update));
         work
     }
 }
 
-/// Records forward and reverse pass of a part; returns the loss `[1]`.
-pub fn record_part(tape: &mut Tape, network: &Network, weights: &Weights, inputs: &PartInputs) -> Tensor {
+/// Records forward and reverse pass of a shard; returns the loss `[1]`.
+pub fn record_shard(tape: &mut Tape, network: &Network, weights: &Weights, inputs: &ShardInputs) -> Tensor {
     tape.enter_layer("noise");
     let (z, target) = noise_loss::noise(tape, inputs.images, inputs.coefficients, inputs.rng);
     let mut cx = Forward::train(tape, weights, inputs.rng);

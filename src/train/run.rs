@@ -12,11 +12,13 @@ use super::model_file::ModelFile;
 use super::run_dir::RunDir;
 use super::run_lock::RunLock;
 use super::schedule::learning_rate;
+use super::share::Share;
 use super::trainer::Trainer;
 use super::validation::EarlyStopping;
 use crate::data::{self, Dataset};
 use crate::engine::device::Device;
 use crate::files;
+use crate::ranks::Ranks;
 use crate::report::{read_evaluations, read_metrics};
 use crate::{Error, Result, invocation};
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ pub struct Run<'a> {
     pub evaluator: Option<&'a MakeEvaluator<'a>>,
     /// Set from outside to end the run after the current step.
     pub stop: &'a AtomicBool,
+    /// The processes that train together. All have the same configuration; rank 0 alone uses the run directory.
+    pub ranks: &'a Ranks,
 }
 
 impl Run<'_> {
@@ -89,12 +93,28 @@ impl Run<'_> {
             .map_err(|error| if files::is_full(&error) { self.explained(&error) } else { error })
     }
 
+    /// Computes this rank's share of the steps that rank 0 makes with [`Run::train`], until that ends.
+    ///
+    /// # Errors
+    /// Data or a device that fail.
+    pub fn follow(&self, device: Device) -> Result<()> {
+        let opened = self.open()?;
+        Run { config: &opened.config, ..*self }.follow_on(&opened.dataset, device)
+    }
+
     fn train_to_the_end(&self, device: Device, watch: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let held = self.begun.map(|_| self.lock(watch)).transpose()?;
-        let dataset = open_data(self.config)?;
-        let mut config = self.with_class_names(dataset.class_names(), watch);
-        config.train.steps = feed::steps(self.config, &dataset);
+        let Opened { dataset, config } = self.open()?;
+        self.warn_of_other_classes(dataset.class_names(), watch);
         Run { config: &config, ..*self }.train_on(&dataset, held, device, watch)
+    }
+
+    /// Opens the data, and completes the configuration with what they say.
+    fn open(&self) -> Result<Opened> {
+        let dataset = self.ranks.together(open_data(self.config))?;
+        let mut config = self.with_class_names(dataset.class_names());
+        config.train.steps = feed::steps(self.config, &dataset);
+        Ok(Opened { dataset, config })
     }
 
     fn train_on(
@@ -105,12 +125,13 @@ impl Run<'_> {
         watch: &mut dyn FnMut(Event),
     ) -> Result<Outcome> {
         let evaluator = self.evaluator(dataset)?;
-        let mut trainer = Trainer::without_weights(device, self.config)?;
+        let mut trainer = self.trainer(dataset, device)?;
         let init = self.init.map(|model| model.values_for(trainer.params())).transpose()?;
         let _held = held.map_or_else(|| self.lock(watch), Ok)?;
         self.dir.create(trainer.config())?;
         checkpoint::tidy(&self.dir.checkpoints(), 0)?;
         let needs_saving = self.begin(&mut trainer, init.as_deref(), watch)?;
+        trainer.share_state()?;
         let first = trainer.updates();
         if first == 0 {
             self.config.cautions()?.iter().for_each(|text| watch(Event::Warning(text)));
@@ -120,10 +141,11 @@ impl Run<'_> {
         let log = RunLog::resume(self.dir, &trainer, dataset)?;
         watch(Event::Ready { trainer: &trainer, dataset });
         let stopping = self.validations(first)?;
+        let share = Share::new(&self.config.train, self.ranks)?;
         let mut course = Course::new(self.dir, self.config, self.stop, trainer, log, stopping, watch);
         course.evaluations = evaluator.map(|evaluator| Evaluations::resume(self.dir, first, evaluator)).transpose()?;
         let ended = if needs_saving { course.save() } else { Ok(()) }
-            .and_then(|()| course.run(&mut Feed::new(self.config, dataset)?))
+            .and_then(|()| course.run(&mut Feed::new(self.config, dataset, share)?))
             .and_then(|()| self.last_sheet(&mut course));
         let report = &mut course.log.report;
         match &ended {
@@ -186,19 +208,23 @@ impl Run<'_> {
         config
     }
 
-    /// The configuration with the names of the data's classes, where the network is told of them; warns where a run began
-    /// with others.
-    fn with_class_names(&self, names: &[String], watch: &mut dyn FnMut(Event)) -> Config {
+    /// The configuration with the names of the data's classes, where the network is told of them.
+    fn with_class_names(&self, names: &[String]) -> Config {
         let mut config = self.config.clone();
         let known = &mut config.sample.class_names;
         if config.model.classes() > 0 && known.is_empty() {
             *known = names.to_vec();
         }
-        if config.model.classes() > 0 && *known != names {
+        config
+    }
+
+    /// Warns where a run began with classes of other names.
+    fn warn_of_other_classes(&self, names: &[String], watch: &mut dyn FnMut(Event)) {
+        let known = &self.config.sample.class_names;
+        if self.config.model.classes() > 0 && !known.is_empty() && *known != names {
             let [began, are] = [&known[..], names].map(|names| names.join(", "));
             watch(Event::Warning(&format!("the run's classes are called {began}; those of the data {are}")));
         }
-        config
     }
 
     /// Adds what is left and what to do to the error of a full disk.
@@ -281,6 +307,12 @@ impl Run<'_> {
         let sheet = Some(self.dir.sheet(step, self.config.sample_kind())).filter(|path| path.exists());
         Ok(Outcome { step, steps, finished, best_step, best_samples, sheet, report: self.dir.report() })
     }
+}
+
+/// The data of a run, and its configuration with what they say.
+struct Opened {
+    dataset: Dataset,
+    config: Config,
 }
 
 /// Opens the data of a configuration.

@@ -165,17 +165,20 @@ fn has(table: &Table, key: &str) -> bool {
     found.is_some()
 }
 
-/// Settings by another name than they had before: the schedule that has them, the name before, the name now.
-const RENAMED: [(&str, &str, &str); 2] = [
-    ("vp-linear", "diffusion.beta_start", "diffusion.beta_min"),
-    ("vp-linear", "diffusion.beta_end", "diffusion.beta_max"),
+/// Settings by another name than they had before: the schedule that has them, if one alone does, the name before, the
+/// name now.
+const RENAMED: [(Option<&str>, &str, &str); 3] = [
+    (Some("vp-linear"), "diffusion.beta_start", "diffusion.beta_min"),
+    (Some("vp-linear"), "diffusion.beta_end", "diffusion.beta_max"),
+    (None, "train.accumulate", "train.shards"),
 ];
 
 /// Gives the settings of a file the names that they have now.
 fn rename(leaves: &mut [(String, Value)]) {
     let has = |leaves: &[(String, Value)], key: &str| leaves.iter().any(|(name, _)| name == key);
     for (schedule, before, now) in RENAMED {
-        let is_meant = leaves.iter().any(|(key, v)| key == "diffusion.schedule" && v.as_str() == Some(schedule));
+        let is_chosen = |key: &str, value: &Value| key == "diffusion.schedule" && value.as_str() == schedule;
+        let is_meant = schedule.is_none() || leaves.iter().any(|(key, value)| is_chosen(key, value));
         if is_meant && !has(leaves, now) {
             leaves.iter_mut().filter(|(key, _)| key == before).for_each(|(key, _)| *key = now.into());
         }
@@ -389,6 +392,17 @@ mod tests {
         let old = json.replace("\"beta_min\":0.1", "\"beta_start\":0.3").replace("\"beta_max\"", "\"beta_end\"");
         assert_ne!(old, json);
         assert_eq!(rates(&serde_json::from_str(&old).unwrap()), [0.3, 20.0]);
+    }
+
+    #[test]
+    fn the_shards_of_a_batch_are_read_by_their_old_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, "[train]\naccumulate = 4\n").unwrap();
+        assert_eq!(Config::default().with_file(&path).unwrap().train.shards, 4);
+        let json = serde_json::to_string(&Config::default()).unwrap();
+        let old: Config = serde_json::from_str(&json.replace("\"shards\":1", "\"accumulate\":2")).unwrap();
+        assert_eq!(old.train.shards, 2);
     }
 
     #[test]

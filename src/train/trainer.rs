@@ -6,13 +6,16 @@ use super::memory;
 use super::model_file::network;
 use super::program::{OptimizerState, StepPrograms, StepTensors};
 use super::random::initial_weights;
+use super::share::Share;
 use super::step_inputs::{Batch, StepInputs};
+use super::sum_tree::{self, Call};
 use super::validation::MeanLoss;
 use super::validator::Validator;
 use crate::engine::device::{Device, profiler};
 use crate::engine::tape::{Backend, Later, Program, Session, Work};
-use crate::engine::tensor::Store;
+use crate::engine::tensor::{Store, Tensor};
 use crate::nn::{ParamSet, Weights};
+use crate::ranks::Ranks;
 use crate::sample::{ImageSampler, Request, Samples, chunk_images};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -39,6 +42,10 @@ pub struct Trainer {
     average: Weights,
     state: OptimizerState,
     inputs: StepInputs,
+    ranks: Ranks,
+    share: Share,
+    /// Loss `[1]` of the share, where there are other ranks.
+    loss: Option<Tensor>,
     programs: StepPrograms<Program>,
     sampler: Option<ImageSampler>,
     validator: Option<Validator>,
@@ -60,23 +67,23 @@ impl Trainer {
     /// # Errors
     /// An impossible configuration, an op that the device cannot run in this precision, or too little memory.
     pub fn new(device: Device, config: &Config) -> Result<Trainer> {
-        let mut trainer = Trainer::without_weights(device, config)?;
+        let mut trainer = Trainer::without_weights(device, config, &Ranks::alone())?;
         trainer.draw_weights()?;
         Ok(trainer)
     }
 
-    /// Allocates and records everything for a run. Its weights are zero until [`Trainer::draw_weights`],
-    /// [`Trainer::start_from`] or [`Trainer::restore`] writes some.
+    /// Allocates and records everything for this rank's share of a run. Its weights are zero until
+    /// [`Trainer::draw_weights`], [`Trainer::start_from`] or [`Trainer::restore`] writes some.
     ///
     /// # Errors
-    /// As for [`Trainer::new`].
-    pub fn without_weights(device: Device, config: &Config) -> Result<Trainer> {
+    /// As for [`Trainer::new`], and shards that the ranks cannot share.
+    pub fn without_weights(device: Device, config: &Config, ranks: &Ranks) -> Result<Trainer> {
         config.validate()?;
         let mut config = config.clone();
         let backend = device.backend();
         config.train.precision = precision(config.train.precision, backend)?;
         let free_bytes = device.free_bytes()?;
-        Trainer::allocate(device, config.clone()).map_err(|error| match (error, free_bytes) {
+        Trainer::allocate(device, config.clone(), ranks).map_err(|error| match (error, free_bytes) {
             (error @ Error::Shape { .. }, _) => {
                 let precision = config.train.precision.dtype().suffix();
                 Error::Config(format!("train.precision = \"{precision}\": {error}"))
@@ -86,23 +93,25 @@ impl Trainer {
         })
     }
 
-    fn allocate(device: Device, config: Config) -> Result<Trainer> {
+    fn allocate(device: Device, config: Config, ranks: &Ranks) -> Result<Trainer> {
         let dtype = config.train.precision.dtype();
         let backend = device.backend();
         let (network, params) = network(&config)?;
+        let share = Share::new(&config.train, ranks)?;
 
         let mut store = Store::new();
-        let tensors = StepTensors::reserve(&mut store, &params, &config, dtype);
-        let samples = config.sample.n > 0 || config.train.evaluate_every > 0;
+        let tensors = StepTensors::reserve(&mut store, &params, &config, share.shards, dtype);
+        // Rank 0 alone draws samples and validates.
+        let samples = ranks.leads() && (config.sample.n > 0 || config.train.evaluate_every > 0);
         let mut sampler = samples.then(|| {
             let chunk = chunk_images(backend, config.model.sample_len());
             ImageSampler::reserve(&mut store, &config.model, dtype, chunk, config.sample.guidance != 0.0)
         });
-        let validates = config.train.validate_every > 0;
+        let validates = ranks.leads() && config.train.validate_every > 0;
         let mut validator = validates.then(|| Validator::reserve(&mut store, &config)).transpose()?;
 
         let tapes = StepPrograms::record((backend, dtype), &network, &tensors, &config);
-        tapes.first.check()?;
+        tapes.shards[0].check()?;
         let mut session = Session::new(device, &store)?;
         let programs = tapes.try_map(|tape| session.load(tape))?;
         if let Some(sampler) = &mut sampler {
@@ -113,7 +122,8 @@ impl Trainer {
         if let Some(validator) = &mut validator {
             validator.load(&mut session, &network, &tensors.weights, dtype)?;
         }
-        let inputs = StepInputs::new(&config, &tensors)?;
+        let inputs = StepInputs::new(&config, share, &tensors)?;
+        let loss = tensors.partial.as_ref().filter(|_| ranks.size() > 1).map(|partial| partial.losses[0]);
         let StepTensors { weights, average, state, .. } = tensors;
         Ok(Trainer {
             config,
@@ -123,6 +133,9 @@ impl Trainer {
             average,
             state,
             inputs,
+            ranks: ranks.clone(),
+            share,
+            loss,
             programs,
             sampler,
             validator,
@@ -197,8 +210,38 @@ impl Trainer {
         Ok(flat.chunks_exact(self.params.flat_len()).map(<[f32]>::to_vec).collect())
     }
 
+    /// Gives all ranks the state of rank 0.
+    ///
+    /// # Errors
+    /// A failure of the device, or a connection that fails.
+    pub fn share_state(&mut self) -> Result<()> {
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
+        let mut step = self.step.to_le_bytes().to_vec();
+        self.ranks.broadcast(&mut step)?;
+        self.step =
+            u64::from_le_bytes(step.try_into().map_err(|_| Error::Config("rank 0 runs another program".into()))?);
+        let OptimizerState { m, v, further, .. } = self.state;
+        for array in [self.weights.values, self.average.values, further, m, v] {
+            if array.is_empty() {
+                continue;
+            }
+            let mut values = if self.ranks.leads() { self.session.read(array)? } else { Vec::new() };
+            self.ranks.broadcast_f32(&mut values)?;
+            if array == self.weights.values {
+                self.weights.write(&mut self.session, &values)?;
+            } else if array == self.average.values {
+                self.average.write(&mut self.session, &values)?;
+            } else {
+                self.session.write(array, &values)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes one update with a batch of images `[batch_size, h, w, c]` in [-1, 1] and, where the model is conditional,
-    /// their labels.
+    /// their labels; each rank is given its share of both.
     ///
     /// # Errors
     /// As for [`Trainer::finish`].
@@ -216,17 +259,37 @@ impl Trainer {
     pub fn start(&mut self, images: &[f32], labels: &[i32]) -> Result<()> {
         let _range = profiler::range(&format!("step {}", self.step));
         let batch = self.inputs.batch(self.step, images, labels);
-        for part in 0..self.config.train.accumulate {
-            self.inputs.write(&mut self.session, part, &batch)?;
-            self.session.run(self.programs.part(part))?;
+        for call in sum_tree::calls(self.share.shards) {
+            self.write_inputs(call, &batch)?;
+            self.session.run(self.programs.called(call))?;
         }
-        if let Some(update) = self.programs.update() {
+        self.add_up_ranks()?;
+        if let Some(update) = &mut self.programs.update {
             self.session.run(update)?;
         }
         let outcome = self.session.read_later(self.state.outcome)?;
         self.under_way.push_back(Enqueued { batch, outcome });
         self.step += 1;
         Ok(())
+    }
+
+    /// Adds up the gradients and losses of all ranks; afterwards each has the sums.
+    fn add_up_ranks(&mut self) -> Result<()> {
+        let Some(loss) = self.loss else { return Ok(()) };
+        let mut values = self.session.read(self.weights.gradients)?;
+        values.extend(self.session.read(loss)?);
+        self.ranks.sum(&mut values)?;
+        let (gradients, of_loss) = values.split_at(values.len() - 1);
+        self.session.write(self.weights.gradients, gradients)?;
+        self.session.write(loss, of_loss)
+    }
+
+    /// Writes the inputs of a call, if it has any.
+    fn write_inputs(&mut self, call: Call, batch: &Batch) -> Result<()> {
+        match call {
+            Call::Shard { shard, place } => self.inputs.write(&mut self.session, shard, place, batch),
+            Call::Sum { .. } => Ok(()),
+        }
     }
 
     /// Waits for the earliest enqueued update.
@@ -254,9 +317,15 @@ impl Trainer {
         self.under_way.len()
     }
 
-    /// Tells if an update should be enqueued while an earlier one runs: on a GPU. Elsewhere it would only delay results.
+    /// Tells if an update should be enqueued while an earlier one runs: on a GPU. Elsewhere it would only delay results, and
+    /// several ranks wait for each other in between.
     pub fn runs_ahead(&self) -> bool {
-        self.session.is_asynchronous()
+        self.session.is_asynchronous() && self.ranks.size() == 1
+    }
+
+    /// The ranks that make the updates together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// Makes one update launch by launch (on the CPU: op by op) and returns the milliseconds that each took, in the order
@@ -267,11 +336,11 @@ impl Trainer {
     pub fn time_ms(&mut self, images: &[f32], labels: &[i32]) -> Result<Vec<f64>> {
         let batch = self.inputs.batch(self.step, images, labels);
         let mut ms = Vec::new();
-        for part in 0..self.config.train.accumulate {
-            self.inputs.write(&mut self.session, part, &batch)?;
-            ms.extend(self.session.time_ms(self.programs.part(part))?);
+        for call in sum_tree::calls(self.share.shards) {
+            self.write_inputs(call, &batch)?;
+            ms.extend(self.session.time_ms(self.programs.called(call))?);
         }
-        if let Some(update) = self.programs.update() {
+        if let Some(update) = &mut self.programs.update {
             ms.extend(self.session.time_ms(update)?);
         }
         self.step += 1;
@@ -280,25 +349,32 @@ impl Trainer {
 
     /// Work of each launch (on the CPU: of each op) of one update: what it computes and moves.
     pub fn work(&self) -> Vec<Work> {
-        self.programs.work(self.config.train.accumulate, Program::work)
+        self.programs.work(self.share.shards, Program::work)
     }
 
-    /// Repeats a step node by node to find where the first value that is not finite came from. It updates nothing.
+    /// Repeats a step node by node to find where the first value that is not finite came from. It updates nothing. Each rank
+    /// looks in its own shards.
     fn non_finite(&mut self, what: &str, batch: &Batch) -> Error {
         let search = |trainer: &mut Trainer| -> Result<Option<String>> {
-            for part in 0..trainer.config.train.accumulate {
-                trainer.inputs.write(&mut trainer.session, part, batch)?;
-                if let Some(op) = trainer.session.first_non_finite(trainer.programs.part(part))? {
+            for call in sum_tree::calls(trainer.share.shards) {
+                trainer.write_inputs(call, batch)?;
+                if let Some(op) = trainer.session.first_non_finite(trainer.programs.called(call))? {
                     return Ok(Some(op));
                 }
             }
-            // The gradients are finite and their norm is not.
-            match trainer.programs.update() {
-                Some(update) => trainer.session.first_non_finite(update),
-                None => Ok(None),
+            // The gradients are finite and their norm is not; or they are not on another rank.
+            match &mut trainer.programs.update {
+                Some(update) if trainer.ranks.size() == 1 => trainer.session.first_non_finite(update),
+                _ => Ok(None),
             }
         };
-        match search(self) {
+        let found = search(self).and_then(|op| self.ranks.gather(op.unwrap_or_default().as_bytes()));
+        let in_words = |ops: Vec<Vec<u8>>| {
+            let (rank, op) = ops.iter().enumerate().find(|(_, op)| !op.is_empty())?;
+            let place = if ops.len() > 1 { format!(" on rank {rank}") } else { String::new() };
+            Some(String::from_utf8_lossy(op).into_owned() + &place)
+        };
+        match found.map(in_words) {
             Err(error) => error,
             Ok(op) => Error::NonFinite {
                 step: batch.step + 1,
@@ -376,7 +452,7 @@ impl Trainer {
 
     /// Floating-point operations of one update.
     pub fn flops(&self) -> u64 {
-        self.config.train.accumulate as u64 * self.programs.first.flops()
+        self.config.train.shards as u64 * self.programs.shards[0].flops()
     }
 }
 

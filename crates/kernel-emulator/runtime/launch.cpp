@@ -176,6 +176,15 @@ const char* emu_kernel_name(size_t i) {
   return kernel ? kernel->name : nullptr;
 }
 
+// The parameters of a kernel by its name, `count` of them; null if there is no such kernel.
+const emu::Parameter* emu_kernel_parameters(const char* name, size_t* count) {
+  const emu::Kernel* kernel = emu::first_kernel;
+  while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
+  if (!kernel) return nullptr;
+  *count = kernel->count;
+  return kernel->parameters;
+}
+
 // Makes every access to a range of memory an error, in the address sanitizer's build, or allows it again.
 void emu_forbid(void* p, size_t bytes) { emu::sanitizer::forbid(p, bytes); }
 void emu_allow(void* p, size_t bytes) { emu::sanitizer::allow(p, bytes); }

@@ -2,14 +2,14 @@
 #![allow(unsafe_code)]
 
 #[cfg(has_runtime)]
-pub use linked::{allow, check_available, forbid, kernels, launch};
+pub use linked::{allow, check_available, forbid, kernels, launch, parameters};
 #[cfg(not(has_runtime))]
-pub use missing::{allow, check_available, forbid, kernels, launch};
+pub use missing::{allow, check_available, forbid, kernels, launch, parameters};
 
 #[cfg(has_runtime)]
 mod linked {
     use crate::error::{Error, Result};
-    use crate::launch::{Argument, Launch, TensorMap};
+    use crate::launch::{Argument, Launch, Parameter, TensorMap};
     use crate::options::{AsyncCopies, Options, Schedule};
     use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -33,6 +33,7 @@ mod linked {
     unsafe extern "C" {
         fn emu_launch(launch: *const LaunchRequest, error: *mut c_char, error_bytes: usize) -> c_int;
         fn emu_kernel_name(i: usize) -> *const c_char;
+        fn emu_kernel_parameters(name: *const c_char, count: *mut usize) -> *const u16;
         fn emu_forbid(p: *mut c_void, bytes: usize);
         fn emu_allow(p: *mut c_void, bytes: usize);
     }
@@ -60,6 +61,28 @@ mod linked {
         let names = (0..).map(name).take_while(|name| !name.is_null());
         // SAFETY: a string literal in the kernel's file.
         names.map(|name| unsafe { CStr::from_ptr(name) }.to_str().expect("an identifier")).collect()
+    }
+
+    /// Lists the parameters of a kernel; `None` if no kernel has this name.
+    pub fn parameters(kernel: &str) -> Option<Vec<Parameter>> {
+        let name = CString::new(kernel).ok()?;
+        let mut count = 0;
+        // SAFETY: the name ends in a NUL, and the number is written where a kernel has this name.
+        let first = unsafe { emu_kernel_parameters(name.as_ptr(), &mut count) };
+        if first.is_null() {
+            return None;
+        }
+        // SAFETY: the kernel's table, which is constant, has so many entries.
+        let words = unsafe { std::slice::from_raw_parts(first, count) };
+        let parameter = |&word: &u16| match word {
+            0 => Parameter::Pointer,
+            1 => Parameter::Int32,
+            2 => Parameter::Int64,
+            3 => Parameter::Float,
+            4 => Parameter::TensorMap,
+            _ => Parameter::Struct(usize::from(word.saturating_sub(STRUCT))),
+        };
+        Some(words.iter().map(parameter).collect())
     }
 
     /// Launches a kernel and waits for it.
@@ -155,7 +178,7 @@ mod linked {
 #[cfg(not(has_runtime))]
 mod missing {
     use crate::error::{Error, Result};
-    use crate::launch::Launch;
+    use crate::launch::{Launch, Parameter};
     use crate::options::Options;
 
     fn error() -> Error {
@@ -173,6 +196,11 @@ mod missing {
     /// Lists the names of all kernels that can be launched.
     pub fn kernels() -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// Finds no kernel.
+    pub fn parameters(_: &str) -> Option<Vec<Parameter>> {
+        None
     }
 
     /// Fails.

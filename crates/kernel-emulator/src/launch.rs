@@ -47,6 +47,35 @@ pub enum Argument {
     },
 }
 
+/// Type of a kernel's parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// A pointer.
+    Pointer,
+    /// A 32-bit integer, signed or not.
+    Int32,
+    /// A 64-bit integer, signed or not.
+    Int64,
+    /// A float.
+    Float,
+    /// A tensor map.
+    TensorMap,
+    /// A struct by value of so many bytes.
+    Struct(usize),
+}
+
+impl Parameter {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Parameter::Pointer | Parameter::Int64 => 8,
+            Parameter::Int32 | Parameter::Float => 4,
+            Parameter::TensorMap => size_of::<TensorMap>(),
+            Parameter::Struct(bytes) => bytes,
+        }
+    }
+}
+
 impl Argument {
     /// Lists the memory that the argument lets a kernel touch: addresses and bytes.
     pub(crate) fn extents(&self) -> Vec<(u64, usize)> {

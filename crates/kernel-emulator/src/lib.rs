@@ -30,8 +30,8 @@ mod launch;
 mod memory;
 mod options;
 
-pub use bridge::{check_available, kernels};
+pub use bridge::{check_available, kernels, parameters};
 pub use error::Error;
-pub use launch::{Argument, Launch, TensorMap};
+pub use launch::{Argument, Launch, Parameter, TensorMap};
 pub use memory::Memory;
 pub use options::{AsyncCopies, Options, Schedule};

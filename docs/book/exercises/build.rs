@@ -2,6 +2,7 @@
 
 use kernel_build::emulated::Compiler;
 use kernel_build::{cargo_env, files, jobs};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn main() -> std::process::ExitCode {
@@ -16,13 +17,15 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", folder.display());
     }
     let Some(compiler) = Compiler::find(root, &[root.join("kernels")])? else { return Ok(()) };
-    let is_solved = std::env::var_os("CARGO_FEATURE_SOLUTIONS").is_some();
-    let compile = |hole: &PathBuf| {
-        let solution = solutions.join(hole.file_name().unwrap_or_default());
-        compiler.kernel(if is_solved && solution.is_file() { &solution } else { hole }, "common/common.cuh")
-    };
-    let compilations: Vec<jobs::Job> =
-        files::with_extension(&holes, "cu")?.iter().map(compile).collect::<Result<_, _>>()?;
+    let mut kernels = BTreeMap::new();
+    // A solution takes the place of its hole, or is a kernel of the book without one.
+    let solved = std::env::var_os("CARGO_FEATURE_SOLUTIONS").map(|_| &solutions);
+    for folder in [&holes].into_iter().chain(solved) {
+        let files = files::with_extension(folder, "cu")?;
+        kernels.extend(files.into_iter().map(|path| (path.file_name().map(ToOwned::to_owned), path)));
+    }
+    let compile = |path: &PathBuf| compiler.kernel(path, "common/common.cuh");
+    let compilations: Vec<jobs::Job> = kernels.values().map(compile).collect::<Result<_, _>>()?;
     let objects: Vec<PathBuf> = compilations.iter().map(|job| job.output.clone()).collect();
     jobs::run(compilations)?;
     compiler.link_kernels("exercise_kernels", &objects);

@@ -95,8 +95,8 @@ fn decode(stream: &ImageStream, loader: &mut Loader, sight: &mut Sight, steps: R
     let batch_images = loader.batch_images() as u64;
     sight.move_to(stream, loader, steps.start * batch_images..steps.end * batch_images)?;
     let batches: Vec<Batch> = steps.map(|step| loader.batch(step)).collect();
-    let bytes = batch_images as usize * stream.shape.bytes();
-    let mut pixels: Vec<Vec<u8>> = batches.iter().map(|_| vec![0; bytes]).collect();
+    let bytes = stream.shape.bytes();
+    let mut pixels: Vec<Vec<u8>> = batches.iter().map(|batch| vec![0; batch.indices.len() * bytes]).collect();
     let images = batches.iter().zip(&mut pixels).flat_map(|(batch, pixels)| stream.places(&batch.indices, pixels));
     stream.decode(&sight.held, images.collect())?;
     Ok(batches.into_iter().zip(pixels).collect())

@@ -29,7 +29,7 @@ impl Kernel {
 pub struct Resources {
     /// Exported name.
     pub kernel: &'static str,
-    /// `sm_80`, `sm_90a`.
+    /// One of [`ARCHITECTURES`].
     pub arch: &'static str,
     /// Registers of a thread.
     pub registers: u32,
@@ -41,4 +41,6 @@ pub struct Resources {
     pub spill_bytes: u32,
 }
 
+// `TOOLKIT`: version of the CUDA toolkit that compiled the kernels. `ARCHITECTURES`: those that it compiled them for, such as
+// `sm_80`.
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

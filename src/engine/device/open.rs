@@ -10,19 +10,28 @@ impl Device {
     /// # Errors
     /// An unknown name, or a device that was asked for and is not there. `auto` falls back to the CPU instead.
     pub fn open(spec: &str) -> Result<(Device, String)> {
-        let quiet = |device| Ok((device, String::new()));
-        let cuda = |ordinal| Cuda::new(ordinal).map(|cuda| Device::Gpu(Box::new(cuda)));
+        let cuda = |ordinal| {
+            Cuda::new(ordinal).map(|cuda| {
+                let note = cuda.note();
+                (Device::Gpu(Box::new(cuda)), note)
+            })
+        };
         let unknown = || Error::Config(format!("unknown device \"{spec}\": auto, cpu, cuda, cuda:N and emu are known"));
         match spec.split_once(':').unwrap_or((spec, "")) {
             ("auto", "") => match cuda(0) {
-                Ok(device) => quiet(device),
+                Ok(opened) => Ok(opened),
                 Err(error) => Ok((Device::Cpu, format!("computing on the CPU ({error})"))),
             },
-            ("cpu", "") => quiet(Device::Cpu),
+            ("cpu", "") => Ok((Device::Cpu, String::new())),
             ("emu", "") => Ok((emulator()?, "the GPU kernels run emulated: exact, and very slow".into())),
-            ("cuda", "") if !spec.ends_with(':') => quiet(cuda(0)?),
+            ("cuda", "") if !spec.ends_with(':') => cuda(0),
+            ("cuda", several) if is_list(several) => Err(Error::Config(format!(
+                "device \"{spec}\": each process computes on one GPU; with a build that knows MPI (docs/many-gpus.md): \
+                 CUDA_VISIBLE_DEVICES={several} mpirun -n {} ddpm train --device cuda ...",
+                several.split(',').count()
+            ))),
             ("cuda", ordinal) if ordinal.bytes().all(|b| b.is_ascii_digit()) => {
-                quiet(cuda(ordinal.parse().map_err(|_| unknown())?)?)
+                cuda(ordinal.parse().map_err(|_| unknown())?)
             }
             _ => Err(unknown()),
         }
@@ -48,6 +57,11 @@ impl Device {
     }
 }
 
+/// Returns true for the numbers of several GPUs: `0,1`.
+fn is_list(text: &str) -> bool {
+    text.contains(',') && text.split(',').all(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
 #[cfg(feature = "emulator")]
 fn emulator() -> Result<Device> {
     use super::{Emu, EmuOptions};
@@ -70,6 +84,8 @@ mod tests {
             let message = Device::open(spec).err().expect("refused").to_string();
             assert!(message.contains("auto, cpu, cuda, cuda:N and emu"), "{spec}: {message}");
         }
+        let message = Device::open("cuda:0,1,2,3").err().expect("refused").to_string();
+        assert!(message.contains("CUDA_VISIBLE_DEVICES=0,1,2,3 mpirun -n 4 ddpm train --device cuda"), "{message}");
         assert_eq!(Device::open("cpu").unwrap().0.backend(), Backend::Cpu);
     }
 }

@@ -9,6 +9,32 @@
 
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch10_fragments.rs")]
 pub mod ch10_fragments;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_patch.rs")]
+pub mod ch11_patch;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_phases.rs")]
+pub mod ch11_phases;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch11_winograd.rs")]
+pub mod ch11_winograd;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch12_intensity.rs")]
+pub mod ch12_intensity;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch12_swizzle.rs")]
+pub mod ch12_swizzle;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch13_softmax.rs")]
+pub mod ch13_softmax;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch14_gap.rs")]
+pub mod ch14_gap;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch14_waves.rs")]
+pub mod ch14_waves;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch15_frechet.rs")]
+pub mod ch15_frechet;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch15_kernel.rs")]
+pub mod ch15_kernel;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch15_reviewer.rs")]
+pub mod ch15_reviewer;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch16_batches.rs")]
+pub mod ch16_batches;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch16_whole.rs")]
+pub mod ch16_whole;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]

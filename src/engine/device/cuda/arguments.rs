@@ -6,13 +6,17 @@ use crate::engine::tensor::DType;
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
 
-const _: () = assert!(align_of::<sys::CUtensorMap>() == 128, "as kernels/common/hopper.cuh has it");
+/// An encoded map, aligned as CUDA 13 declares it and `kernels/common/hopper.cuh` has it; CUDA 12 has half of that.
+#[repr(C, align(128))]
+pub(super) struct EncodedMap(sys::CUtensorMap);
+
+const _: () = assert!(size_of::<EncodedMap>() == 128);
 
 /// Value of an argument, to which its address points.
 pub(super) enum Value {
     /// Its bits, in the low bytes.
     Word(u64),
-    Map(Box<sys::CUtensorMap>),
+    Map(Box<EncodedMap>),
     /// Its bytes.
     Struct(Vec<u8>),
 }
@@ -29,7 +33,7 @@ pub(super) fn encode(arg: &KernelArg) -> Result<Value, DriverError> {
     }))
 }
 
-fn encode_map(address: u64, map: &TensorMap) -> Result<Box<sys::CUtensorMap>, DriverError> {
+fn encode_map(address: u64, map: &TensorMap) -> Result<Box<EncodedMap>, DriverError> {
     use sys::CUtensorMapDataType_enum as Type;
     let data_type = match map.dtype {
         DType::F32 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
@@ -43,12 +47,12 @@ fn encode_map(address: u64, map: &TensorMap) -> Result<Box<sys::CUtensorMap>, Dr
     let byte_strides = map.byte_strides();
     let (dims, box_dims) = (map.dims.map(|n| n as u64), map.box_dims.map(|n| n as u32));
     let element_strides = map.element_strides.map(|n| n as u32);
-    let mut encoded = Box::new(sys::CUtensorMap { opaque: [0; 16] });
+    let mut encoded = Box::new(EncodedMap(sys::CUtensorMap { opaque: [0; 16] }));
     // SAFETY: the arrays have an entry for each of at most five dimensions, and `encoded` is as large and aligned as the
     // driver wants it. The address is recorded, not read.
     unsafe {
         sys::cuTensorMapEncodeTiled(
-            &mut *encoded,
+            &mut encoded.0,
             data_type,
             map.rank as u32,
             std::ptr::without_provenance_mut(address as usize),
@@ -71,7 +75,7 @@ pub(super) fn bytes_of(arg: &KernelArg) -> usize {
     match arg {
         KernelArg::Pointer { .. } | KernelArg::U64(_) => 8,
         KernelArg::I32(_) | KernelArg::U32(_) | KernelArg::F32(_) => 4,
-        KernelArg::TensorMap { .. } => size_of::<sys::CUtensorMap>(),
+        KernelArg::TensorMap { .. } => size_of::<EncodedMap>(),
         KernelArg::Struct(fields) => KernelArg::struct_bytes(fields).len(),
     }
 }

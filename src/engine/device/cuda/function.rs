@@ -26,12 +26,13 @@ impl Function {
         unsafe { sys::cuFuncLoad(handle.cu_function()) }.result()?;
         let mut parameters = Vec::new();
         let (mut offset, mut bytes) = (0, 0);
-        // SAFETY: the function is loaded and both pointers are valid; past the last parameter the driver returns an error
-        // and writes nothing.
-        while unsafe { sys::cuFuncGetParamInfo(handle.cu_function(), parameters.len(), &mut offset, &mut bytes) }
-            .result()
-            .is_ok()
-        {
+        loop {
+            // SAFETY: the function is loaded and both pointers are valid; past the last parameter the driver returns this
+            // error and writes nothing.
+            match unsafe { sys::cuFuncGetParamInfo(handle.cu_function(), parameters.len(), &mut offset, &mut bytes) } {
+                sys::CUresult::CUDA_ERROR_INVALID_VALUE => break,
+                result => result.result()?,
+            }
             parameters.push(bytes);
         }
         Ok(Function { handle, parameters, dynamic_shared_bytes: DEFAULT_DYNAMIC_SHARED_BYTES })

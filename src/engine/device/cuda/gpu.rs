@@ -1,7 +1,8 @@
 //! A GPU in use: its streams, its memory, and the launches that are put on it.
 
 use super::arguments::{Value, bytes_of, encode};
-use super::opened::{Opened, describe, error};
+use super::errors::{describe, error};
+use super::opened::Opened;
 use super::staging::Staging;
 use crate::engine::device::allocations::Allocations;
 use crate::engine::device::driver::{Capability, KernelCall};

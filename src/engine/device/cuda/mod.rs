@@ -1,7 +1,9 @@
 //! A CUDA GPU, through the driver API. The driver library is opened at run time: one binary serves machines with and
 //! without it.
 
+mod architectures;
 mod arguments;
+mod errors;
 mod function;
 mod gpu;
 mod opened;
@@ -11,12 +13,13 @@ mod recording;
 mod staging;
 
 use super::driver::{Allocation, Driver, KernelCall, READ_BACK_BYTES, ReadBack, Recording};
-use super::kernels::KERNELS;
+use super::kernels::{ARCHITECTURES, KERNELS};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaFunction, sys};
+use errors::{describe, error};
 use gpu::Gpu;
-use opened::{Opened, describe, error};
+use opened::Opened;
 use read_back::PendingCopy;
 use recording::Graph;
 use staging::{STAGING_BYTES, Staging};
@@ -54,6 +57,14 @@ impl Cuda {
         // Machine code was compiled for the architecture that its PTX was written for; PTX of an older one was compiled
         // here.
         Ok(if binary == ptx { format!("sm_{binary}") } else { format!("sm_{binary} compiled from compute_{ptx}") })
+    }
+}
+
+impl Cuda {
+    /// Returns what a user should know of the kernels that this GPU runs: that the driver compiles them, or that those for Hopper are
+    /// not among them. Mostly empty.
+    pub fn note(&self) -> String {
+        architectures::note(ARCHITECTURES, self.0.opened.compute_capability)
     }
 }
 
@@ -173,7 +184,11 @@ impl Driver for Cuda {
         // SAFETY: the source is a live allocation, and `free` waits for the stream. The target is not read before the
         // event says that it was written, and is not freed before either.
         unsafe { result::memcpy_dtoh_async(target, address, gpu.stream.cu_stream()) }.map_err(&failed)?;
-        let copied = gpu.stream.record_event(None).map_err(&failed)?;
+        let copied = gpu.stream.record_event(None).map_err(|e| {
+            // Without an event nothing else would wait for the copy before its target is freed.
+            gpu.context.record_err(gpu.stream.synchronize());
+            failed(e)
+        })?;
         Ok(Box::new(PendingCopy { gpu: gpu.clone(), memory: Some(memory), bytes, copied }))
     }
 
@@ -229,6 +244,71 @@ mod tests {
         match Cuda::new(1000) {
             Ok(_) => panic!("there are 1001 GPUs"),
             Err(error) => assert!(error.to_string().starts_with("device cuda:1000: "), "{error}"),
+        }
+    }
+
+    /// Longer than both halves of the staging memory, and not a whole number of them.
+    #[test]
+    fn fills_and_copies_of_any_size_are_done_in_order() {
+        if has_gpu() {
+            let gpu = Cuda::new(0).unwrap();
+            let bytes = 3 * STAGING_BYTES + 5;
+            let memory = gpu.alloc(bytes).unwrap();
+            let address = memory.address;
+            let host: Vec<u8> = (0..bytes).map(|i| ((i * 31) >> 7) as u8).collect();
+            let all = || {
+                let mut read = vec![0; bytes];
+                gpu.download(address, &mut read).unwrap();
+                read
+            };
+            gpu.fill(address, bytes, 1).unwrap();
+            let ones = gpu.read_back(address, READ_BACK_BYTES).unwrap();
+            gpu.upload(address, &host).unwrap();
+            let copied = gpu.read_back(address + bytes as u64 - 100, 100).unwrap();
+            drop(gpu.read_back(address, 1).unwrap());
+            assert!(all() == host);
+            gpu.fill(address + 1, bytes - 2, 2).unwrap();
+            let read = all();
+            assert_eq!((read[0], read[1], read[bytes - 2], read[bytes - 1]), (host[0], 2, 2, host[bytes - 1]));
+            assert_eq!(copied.wait().unwrap(), host[bytes - 100..]);
+            assert_eq!(ones.wait().unwrap(), [1; READ_BACK_BYTES]);
+            gpu.free(memory);
+        }
+    }
+
+    #[test]
+    fn launches_are_timed_one_by_one_and_replayed_as_one() {
+        use crate::engine::device::driver::KernelArg::{Pointer, U64};
+        if has_gpu() {
+            let gpu = Cuda::new(0).unwrap();
+            let memory = gpu.alloc(16).unwrap();
+            // From the first half to the second, and back.
+            let calls = [(8, 0), (0, 8)].map(|(to, from)| {
+                let pointer = |offset| Pointer { address: memory.address + offset, bytes: 8 };
+                let args = vec![pointer(to), pointer(from), U64(2)];
+                let (kernel, layer) = ("silu_fwd_f32".to_owned(), "".into());
+                KernelCall { kernel, layer, grid: [1; 3], block: 256, smem_bytes: 0, args }
+            });
+            gpu.upload(memory.address, &[0; 8]).unwrap();
+            let times = gpu.time_ms(&calls).unwrap();
+            assert!(times.len() == 2 && times.iter().all(|ms| (0.0..1e4).contains(ms)), "{times:?}");
+
+            let mut recording = gpu.record(&calls).unwrap();
+            let read = |gpu: &Cuda| {
+                let mut read = [0; 8];
+                gpu.download(memory.address, &mut read).unwrap();
+                [0, 4].map(|i| f32::from_ne_bytes(read[i..i + 4].try_into().unwrap()))
+            };
+            assert_eq!(read(&gpu), [0.0; 2], "recording runs nothing");
+            let silu = |x: f32| x / (1.0 + (-x).exp());
+            for x in [1.0f32, -2.0] {
+                gpu.upload(memory.address, [x.to_ne_bytes(), 0f32.to_ne_bytes()].as_flattened()).unwrap();
+                recording.replay().unwrap();
+                let expected = silu(silu(x));
+                assert!((read(&gpu)[0] - expected).abs() <= 1e-5 * expected.abs(), "{x}: {:?}", read(&gpu));
+            }
+            drop(recording);
+            gpu.free(memory);
         }
     }
 

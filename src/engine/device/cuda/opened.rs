@@ -1,9 +1,10 @@
 //! GPUs that the process has opened: each has one context, and its kernels are loaded once.
 
+use super::errors::{describe, error};
 use super::function::Function;
 use super::probe;
+use crate::Result;
 use crate::engine::device::kernels::{KERNELS, Kernel, MODULES};
-use crate::{Error, Result};
 use cudarc::driver::result::DriverError;
 use cudarc::driver::{CudaContext, CudaModule, sys};
 use cudarc::nvrtc::Ptx;
@@ -103,18 +104,6 @@ impl Loaded {
             }
         };
         Function::load(&module, kernel)
-    }
-}
-
-pub(super) fn error(ordinal: usize, reason: String) -> Error {
-    Error::Device { device: format!("cuda:{ordinal}"), reason }
-}
-
-/// `CUDA_ERROR_OUT_OF_MEMORY (out of memory)`.
-pub(super) fn describe(error: DriverError) -> String {
-    match (error.error_name(), error.error_string()) {
-        (Ok(name), Ok(text)) => format!("{} ({})", name.to_string_lossy(), text.to_string_lossy()),
-        _ => format!("CUDA error {}", error.0 as u32),
     }
 }
 

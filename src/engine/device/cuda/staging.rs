@@ -47,16 +47,35 @@ impl Staging {
         if let Some(arrived) = half.arrived.take() {
             arrived.synchronize()?;
         }
-        let staged = &mut half.host.as_mut_slice()?[..chunk.len()];
+        let sent = half.send(stream, copies, address, chunk);
+        if sent.is_err() {
+            // No event says when the half may be written again, or freed.
+            stream.context().record_err(copies.synchronize());
+            stream.context().record_err(stream.synchronize());
+        }
+        half.arrived = Some(sent?);
+        Ok(())
+    }
+}
+
+impl Half {
+    /// Copies a chunk to its place, and returns an event that says when it has arrived.
+    fn send(
+        &mut self,
+        stream: &CudaStream,
+        copies: &CudaStream,
+        address: u64,
+        chunk: &[u8],
+    ) -> Result<CudaEvent, DriverError> {
+        let staged = &mut self.host.as_mut_slice()?[..chunk.len()];
         staged.copy_from_slice(chunk);
         // SAFETY: the device half is as long as the host half. Neither is written before the event below says that the
         // bytes have arrived.
-        unsafe { result::memcpy_htod_async(half.device, staged, copies.cu_stream()) }?;
+        unsafe { result::memcpy_htod_async(self.device, staged, copies.cu_stream()) }?;
         stream.wait(&copies.record_event(None)?)?;
         // SAFETY: the destination is a live allocation, and `free` waits for the stream.
-        unsafe { result::memcpy_dtod_async(address, half.device, chunk.len(), stream.cu_stream()) }?;
-        half.arrived = Some(stream.record_event(None)?);
-        Ok(())
+        unsafe { result::memcpy_dtod_async(address, self.device, chunk.len(), stream.cu_stream()) }?;
+        stream.record_event(None)
     }
 }
 

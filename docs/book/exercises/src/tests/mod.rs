@@ -1,6 +1,23 @@
 //! Tests of the exercises, a file for each, named as it is.
 
 mod ch10_fragments;
+mod ch11_patch;
+mod ch11_phases;
+mod ch11_winograd;
+#[cfg(feature = "solutions")]
+mod ch12_conv;
+mod ch12_intensity;
+mod ch12_row_sums;
+mod ch12_swizzle;
+mod ch13_softmax;
+mod ch13_two_products;
+mod ch14_gap;
+mod ch14_waves;
+mod ch15_frechet;
+mod ch15_kernel;
+mod ch15_reviewer;
+mod ch16_batches;
+mod ch16_whole;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
@@ -20,3 +37,4 @@ mod ch8_softplus;
 mod ch9_neighbours;
 mod ch9_partial_block;
 mod emulated;
+mod normals;

@@ -1,0 +1,41 @@
+//! Exercises 13.1 and 13.2: softmax in pieces, and its gradient.
+
+/// What a query has seen of its keys so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The highest score.
+    pub highest: f64,
+    /// Sum of `exp(score - highest)`.
+    pub sum: f64,
+    /// Sum of `exp(score - highest)` times the key's value, for each dimension.
+    pub out: Vec<f64>,
+}
+
+impl Seen {
+    /// Of no key.
+    pub fn nothing(dims: usize) -> Seen {
+        Seen { highest: f64::NEG_INFINITY, sum: 0.0, out: vec![0.0; dims] }
+    }
+
+    /// Takes in a tile of keys: their scores, and a value of `out.len()` dimensions for each. There is at least one.
+    pub fn take_in(&mut self, scores: &[f64], values: &[Vec<f64>]) {
+        let highest = scores.iter().copied().fold(self.highest, f64::max);
+        let fade = (self.highest - highest).exp();
+        self.highest = highest;
+        self.sum *= fade;
+        self.out.iter_mut().for_each(|out| *out *= fade);
+        for (score, value) in scores.iter().zip(values) {
+            let p = (score - highest).exp();
+            self.sum += p;
+            self.out.iter_mut().zip(value).for_each(|(out, v)| *out += p * v);
+        }
+    }
+}
+
+/// `ds`, the gradient of the scores of one query: from its probabilities, from `dp` (the gradient of these), and from the
+/// query's result `out` and its gradient `dout`. No sum over the keys is needed.
+pub fn gradient_of_scores(p: &[f64], dp: &[f64], out: &[f64], dout: &[f64]) -> Vec<f64> {
+    // The sum over keys of p dp is dout times the sum over keys of p v, which is out.
+    let delta: f64 = dout.iter().zip(out).map(|(a, b)| a * b).sum();
+    p.iter().zip(dp).map(|(p, dp)| p * (dp - delta)).collect()
+}
