@@ -141,7 +141,8 @@ fn a_likelihood_from_all_steps_or_some_is_that_of_the_formula() {
     let (mut alpha_bar, mut wanted) = (1.0f64, 0.0);
     for t in 0..24 {
         let beta = 0.01 + (0.3 - 0.01) * f64::from(t) / 23.0;
-        let before = std::mem::replace(&mut alpha_bar, alpha_bar * (1.0 - beta));
+        let before = alpha_bar;
+        alpha_bar *= 1.0 - beta;
         if t > 0 {
             let posterior_variance = beta * (1.0 - before) / (1.0 - alpha_bar);
             let share = before.sqrt() * beta / (1.0 - alpha_bar);
