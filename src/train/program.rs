@@ -205,7 +205,7 @@ impl<P> StepPrograms<P> {
                 Call::Sum { place } => work.extend(of(&self.sums[place - 1]).into_iter().map(update)),
             }
         }
-        work.extend(self.update.iter().flat_map(|program| of(program)).map(update));
+        work.extend(self.update.iter().flat_map(of).map(update));
         work
     }
 }
