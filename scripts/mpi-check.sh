@@ -64,7 +64,7 @@ struck() {
   (train 4 "$run_dir" --resume --set train.steps=400 >"$log" 2>&1; echo "exit code $?" >>"$log") &
   job=$!
   for _ in $(seq 300); do
-    [ "$(processes "$run_dir" | wc -l)" -ge 4 ] && [ -f "$run_dir/metrics.jsonl" ] && break
+    grep -q '^ranks ' "$log" && [ -f "$run_dir/metrics.jsonl" ] && break
     sleep 0.1
   done
   sleep "0.$((RANDOM % 10))"

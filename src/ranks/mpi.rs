@@ -15,9 +15,11 @@ use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::*;
 use ::mpi::{Tag, Threading};
 use std::env;
+use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ const TICKS_PER_SIGN: u32 = 20;
 /// Seconds of silence after which the job is ended, and the variable that sets others.
 const LIMIT_S: u32 = 20;
 const LIMIT: &str = "DDPM_RANK_LIMIT_S";
+/// Time that MPI has to connect the processes, before there are signs of life.
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// Exit code of a job that hung.
 const HUNG: u8 = 1;
 /// Looks for a message without a pause, while it is likely to come soon, and the pause afterwards.
@@ -58,9 +62,18 @@ struct Mpi {
 /// A world that is not as large as the launcher says, or an MPI that cannot serve several threads.
 pub fn open(launched: Option<Launched>, report: fn(&str)) -> Result<Ranks> {
     let wrong = |text: String| Err(Error::Config(text));
+    let (connected, is_connected) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if is_connected.recv_timeout(START_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let seconds = START_LIMIT.as_secs();
+            report(&format!("MPI has not connected the processes of this job within {seconds} s; the job ends"));
+            process::exit(HUNG.into());
+        }
+    });
     let Some((universe, threading)) = environment::initialize_with_threading(Threading::Multiple) else {
         return wrong("MPI is in use already".into());
     };
+    drop(connected);
     let world = universe.world();
     let (rank, size) = (world.rank(), world.size() as usize);
     let library = environment::library_version().unwrap_or_default();
