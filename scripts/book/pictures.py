@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the pictures of tiles in the book's chapters 11 to 13, and the tree of chapter 17. The sizes in them are those of the kernels.
+"""Draws the pictures of tiles in the book's chapters 11 to 13, and the tree of chapter 17. The sizes of tiles are those of
+the kernels.
 
     pictures.py FOLDER
 """
@@ -259,7 +260,7 @@ def sum_tree(folder):
         p.text(left + 550, y + high + 4, f"{len(names)} ranks: below this line", "start", "small", RED)
         p.text(left + 550, y + high + 19, "the sums are between ranks", "start", "small", RED)
         middles = [(a + b) / 2 for a, b in zip(middles[::2], middles[1::2])]
-        names = [f"{a.split('-')[0]}-{b.split('-')[-1]}" for a, b in zip(names[::2], names[1::2])]
+        names = [f"{a.split('–')[0]}–{b.split('–')[-1]}" for a, b in zip(names[::2], names[1::2])]
         row += 1
     p.text(left, 300, "The line moves with the number of ranks. The tree does not: on 1 rank, 2, 4 or 8 the same", "start", "small")
     p.text(left, 316, "numbers meet at the same places, so the result has the same bits.", "start", "small")
