@@ -38,6 +38,8 @@ const LIMIT_S: u32 = 20;
 const LIMIT: &str = "DDPM_RANK_LIMIT_S";
 /// Time that MPI has to connect the processes, before there are signs of life.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// Time between the last line and the end of the job.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Exit code of a job that hung.
 const HUNG: u8 = 1;
 /// Looks for a message without a pause, while it is likely to come soon, and the pause afterwards.
@@ -132,8 +134,14 @@ impl Link for Mpi {
     }
 
     fn abort(&self, code: u8) -> ! {
-        self.world.abort(code.into())
+        abort(&self.world, code)
     }
+}
+
+/// Ends the job, once its launcher has had the time to pass on what was printed: that of MPICH drops what it has not read.
+fn abort(world: &SimpleCommunicator, code: u8) -> ! {
+    thread::sleep(LAST_WORDS);
+    world.abort(code.into())
 }
 
 /// Waits for the end of a request, and leaves the core to others meanwhile: there may be more ranks than cores.
@@ -151,7 +159,7 @@ impl Drop for Mpi {
     /// Ends MPI together with the others. Not after a panic: the others would wait.
     fn drop(&mut self) {
         if thread::panicking() {
-            self.world.abort(HUNG.into());
+            abort(&self.world, HUNG);
         }
         self.ended.store(true, Ordering::Relaxed);
         if let Some(watch) = self.watch.take() {
@@ -193,7 +201,7 @@ impl Life {
                 (self.report)(&format!(
                     "rank {previous} gave no sign of life for {seconds} s ({LIMIT} sets another limit); the job ends"
                 ));
-                world.abort(HUNG.into());
+                abort(&world, HUNG);
             }
             thread::sleep(TICK);
             tick = tick.wrapping_add(1);
