@@ -77,7 +77,7 @@ cp langevin/shares.svg "$images/langevin-shares.svg"
 # Chapter 7
 quietly "$ddpm" inspect --preset quickstart --plan "$images/plan-quickstart.svg"
 
-# Chapters 11 to 13: tiles, from the sizes in the kernels
+# Chapters 11 to 13, 17: tiles, from the sizes in the kernels; a tree
 python3 "$scripts/book/pictures.py" "$images"
 
 # Chapter 14

@@ -14,7 +14,7 @@ use ddpm::nn::{
     Shortcut, SkipNetConfig, TimeVector, UNetConfig, Upsample, Weights,
 };
 use ddpm::train::Config;
-use ddpm::train::program::{OptimizerState, PartInputs, record_part, record_update};
+use ddpm::train::program::{OptimizerState, ShardInputs, record_shard, record_update};
 
 const IMAGES: usize = 3;
 
@@ -128,7 +128,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
 
     let mut store = Store::new();
     let weights = Weights::reserve(&mut store, &params, dtype, true);
-    let inputs = PartInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
+    let inputs = ShardInputs::reserve_sized(&mut store, model, [IMAGES, size(model)[0], size(model)[1]]);
     let mut array = |n| store.tensor(&[n], DType::F32);
     let n = params.flat_len();
     let state = OptimizerState {
@@ -142,7 +142,7 @@ fn train(model: &ModelConfig, device: Device, dtype: DType, steps: Steps) -> Tra
     };
     let mut session = Session::new(device, &store).unwrap();
     let mut tape = Tape::new(session.backend(), dtype);
-    let loss = record_part(&mut tape, &network, &weights, &inputs);
+    let loss = record_shard(&mut tape, &network, &weights, &inputs);
     record_update(&mut tape, &weights, &state, loss, &config);
     let mut program = session.load(tape).unwrap();
     weights.write(&mut session, &initial).unwrap();

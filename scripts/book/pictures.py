@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the pictures of tiles in the book's chapters 11 to 13. The sizes in them are those of the kernels.
+"""Draws the pictures of tiles in the book's chapters 11 to 13, and the tree of chapter 17. The sizes of tiles are those of
+the kernels.
 
     pictures.py FOLDER
 """
@@ -240,9 +241,35 @@ def attention_tiles(folder):
     p.write(folder / "attention-tiles.svg", "Which tiles of the scores a block owns and walks over")
 
 
+def sum_tree(folder):
+    """Chapter 17: eight shards, their sums, and where ranks cut the tree."""
+    p, wide, high, gap, left = Picture(760, 330), 54, 26, 68, 20
+    p.text(left, 24, "eight shards of a batch, added up in pairs; the colours are four ranks", "start", "title")
+    colors = (BLUE, GREEN, ORANGE, PINK)
+    middles, names, row = [left + 30 + i * 66 for i in range(8)], [str(i) for i in range(8)], 0
+    while True:
+        y = 44 + row * gap
+        for i, (middle, name) in enumerate(zip(middles, names)):
+            # Shards and the first sums are a rank's own, where there are four.
+            p.box(middle - wide / 2, y, wide, high, colors[i * 4 // len(names)] if row < 2 else None, label=name)
+            if len(names) > 1:
+                p.arrow(middle, y + high, (middle + middles[i ^ 1]) / 2 + (-8 if i % 2 == 0 else 8), y + gap - 2)
+        if len(names) == 1:
+            break
+        p.frame(left, y + high + 8, 540, 0, RED, 1.2, "5 4")
+        p.text(left + 550, y + high + 4, f"{len(names)} ranks: below this line", "start", "small", RED)
+        p.text(left + 550, y + high + 19, "the sums are between ranks", "start", "small", RED)
+        middles = [(a + b) / 2 for a, b in zip(middles[::2], middles[1::2])]
+        names = [f"{a.split('–')[0]}–{b.split('–')[-1]}" for a, b in zip(names[::2], names[1::2])]
+        row += 1
+    p.text(left, 300, "The line moves with the number of ranks. The tree does not: on 1 rank, 2, 4 or 8 the same", "start", "small")
+    p.text(left, 316, "numbers meet at the same places, so the result has the same bits.", "start", "small")
+    p.write(folder / "sum-tree.svg", "The sum of eight shards as a binary tree, and where ranks cut it")
+
+
 def main():
     folder = Path(sys.argv[1])
-    for draw in (patches, winograd, swizzle, tap_offsets, versions, attention_tiles):
+    for draw in (patches, winograd, swizzle, tap_offsets, versions, attention_tiles, sum_tree):
         draw(folder)
 
 

@@ -15,9 +15,11 @@ use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::*;
 use ::mpi::{Tag, Threading};
 use std::env;
+use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -34,6 +36,10 @@ const TICKS_PER_SIGN: u32 = 20;
 /// Seconds of silence after which the job is ended, and the variable that sets others.
 const LIMIT_S: u32 = 20;
 const LIMIT: &str = "DDPM_RANK_LIMIT_S";
+/// Time that MPI has to connect the processes, before there are signs of life.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// Time between the last line and the end of the job.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Exit code of a job that hung.
 const HUNG: u8 = 1;
 /// Looks for a message without a pause, while it is likely to come soon, and the pause afterwards.
@@ -58,9 +64,18 @@ struct Mpi {
 /// A world that is not as large as the launcher says, or an MPI that cannot serve several threads.
 pub fn open(launched: Option<Launched>, report: fn(&str)) -> Result<Ranks> {
     let wrong = |text: String| Err(Error::Config(text));
+    let (connected, is_connected) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if is_connected.recv_timeout(START_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let seconds = START_LIMIT.as_secs();
+            report(&format!("MPI has not connected the processes of this job within {seconds} s; the job ends"));
+            process::exit(HUNG.into());
+        }
+    });
     let Some((universe, threading)) = environment::initialize_with_threading(Threading::Multiple) else {
         return wrong("MPI is in use already".into());
     };
+    drop(connected);
     let world = universe.world();
     let (rank, size) = (world.rank(), world.size() as usize);
     let library = environment::library_version().unwrap_or_default();
@@ -119,8 +134,14 @@ impl Link for Mpi {
     }
 
     fn abort(&self, code: u8) -> ! {
-        self.world.abort(code.into())
+        abort(&self.world, code)
     }
+}
+
+/// Ends the job, once its launcher has had the time to pass on what was printed: that of MPICH drops what it has not read.
+fn abort(world: &SimpleCommunicator, code: u8) -> ! {
+    thread::sleep(LAST_WORDS);
+    world.abort(code.into())
 }
 
 /// Waits for the end of a request, and leaves the core to others meanwhile: there may be more ranks than cores.
@@ -138,7 +159,7 @@ impl Drop for Mpi {
     /// Ends MPI together with the others. Not after a panic: the others would wait.
     fn drop(&mut self) {
         if thread::panicking() {
-            self.world.abort(HUNG.into());
+            abort(&self.world, HUNG);
         }
         self.ended.store(true, Ordering::Relaxed);
         if let Some(watch) = self.watch.take() {
@@ -180,7 +201,7 @@ impl Life {
                 (self.report)(&format!(
                     "rank {previous} gave no sign of life for {seconds} s ({LIMIT} sets another limit); the job ends"
                 ));
-                world.abort(HUNG.into());
+                abort(&world, HUNG);
             }
             thread::sleep(TICK);
             tick = tick.wrapping_add(1);

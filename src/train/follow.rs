@@ -47,7 +47,9 @@ impl Run<'_> {
             match feed.finish(&mut trainer) {
                 // It is that of all ranks, and rank 0 ends the job with it.
                 Err(Error::NonFinite { .. }) => {}
-                result => drop(result?),
+                result => {
+                    result?;
+                }
             }
         }
         Ok(())

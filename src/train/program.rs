@@ -8,7 +8,7 @@
 //! ```
 //! All that changes from step to step lies in persistent tensors, so each program is recorded once.
 //!
-//! The shards are added up as the [`sum_tree`](super::sum_tree) says: in the same order, whoever computes them.
+//! The shards are added up as the file `sum_tree.rs` says: in the same order, whoever computes them.
 
 use super::config::{Config, Optimizer};
 use super::sum_tree::{self, Call};
@@ -80,7 +80,7 @@ pub struct StepTensors {
     pub inputs: ShardInputs,
 }
 
-/// Sums over some of the shards of a batch, by their place in the [`sum_tree`](super::sum_tree).
+/// Sums over some of the shards of a batch, by their place in the tree of `sum_tree.rs`.
 #[derive(Clone, Debug)]
 pub struct PartialSums {
     /// Gradients at the second place and those above; at the first they are those of the weights.
@@ -205,7 +205,7 @@ impl<P> StepPrograms<P> {
                 Call::Sum { place } => work.extend(of(&self.sums[place - 1]).into_iter().map(update)),
             }
         }
-        work.extend(self.update.iter().flat_map(|program| of(program)).map(update));
+        work.extend(self.update.iter().flat_map(of).map(update));
         work
     }
 }

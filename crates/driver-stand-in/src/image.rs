@@ -79,10 +79,16 @@ pub fn load(image: &[u8], capability: (u32, u32)) -> Result<Module> {
     let (kind, arch, at) = best.ok_or(Code::ERROR_NO_BINARY_FOR_GPU)?;
     let payload = payload(image, at)?;
     let (binary_version, kernels) = match kind {
-        ELF => (arch, Elf::new(&payload)?.kernels()?),
+        ELF => (arch, Elf::new(&payload)?.kernels(reserved_shared_bytes(arch))?),
         _ => (device, ptx_kernels(std::str::from_utf8(&payload).map_err(|_| Code::ERROR_INVALID_IMAGE)?)?),
     };
     Ok(Module { binary_version, ptx_version: arch, kernels })
+}
+
+/// Shared memory of each block that the system keeps for itself: from Hopper on it is part of a kernel's section, and of
+/// no limit.
+fn reserved_shared_bytes(arch: u32) -> u32 {
+    if arch >= 90 { 1024 } else { 0 }
 }
 
 fn payload(image: Bytes, at: usize) -> Result<Vec<u8>> {
@@ -173,7 +179,7 @@ impl<'a> Elf<'a> {
         self.0.iter().find(|section| section.name == name)
     }
 
-    fn kernels(&self) -> Result<Vec<Kernel>> {
+    fn kernels(&self, reserved_bytes: u32) -> Result<Vec<Kernel>> {
         let registers = self.registers()?;
         let mut kernels = Vec::new();
         for section in &self.0 {
@@ -194,7 +200,8 @@ impl<'a> Elf<'a> {
             })?;
             parameters.sort_unstable();
             kernel.parameters = parameters.into_iter().map(|(_, offset, bytes)| (offset, bytes)).collect();
-            kernel.shared_bytes = self.section(&format!(".nv.shared.{symbol}")).map_or(0, |shared| shared.bytes as u32);
+            let shared = self.section(&format!(".nv.shared.{symbol}")).map_or(0, |shared| shared.bytes as u32);
+            kernel.shared_bytes = shared.saturating_sub(reserved_bytes);
             kernel.registers = registers.iter().find(|(name, _)| name == symbol).map_or(0, |&(_, registers)| registers);
             kernels.push(kernel);
         }

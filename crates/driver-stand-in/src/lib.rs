@@ -8,9 +8,9 @@
 //! It is strict where the driver is: which calls a capture allows, limits of shared memory, parameters, contexts, the rules
 //! for tensor maps, errors that stay. Where the driver leaves the outcome open it takes the worst: enqueued work runs as late
 //! as is allowed, so that memory which the host reuses before a copy has read it shows; and what is undefined there
-//! ([`fatal`]) ends the process here.
+//! ends the process here.
 //!
-//! [`options::Options`] lists what the environment variable `CUDA_STAND_IN` sets: which GPU to act as, and which calls fail.
+//! `options.rs` lists what the environment variable `CUDA_STAND_IN` sets: which GPU to act as, and which calls fail.
 //! All `unsafe` code is in the C interface, `abi.rs`.
 
 #![deny(unsafe_code)]

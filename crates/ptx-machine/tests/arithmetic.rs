@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::hint::black_box;
+
 use support::program::run;
 
 const N: usize = 1024;
@@ -59,9 +61,10 @@ fn float(body: &str, operands: [&[u32]; 3]) -> Vec<u32> {
     map(&format!("{body}\nmov.b32 %r4, %f4;"), operands)
 }
 
-/// Bits, with all NaN the same.
+/// Bits, with all NaN the same. Told by the bits: the compiler may take `is_nan() ? NAN : x` for x, as any NaN is as good to it.
 fn bits(x: f32) -> u32 {
-    if x.is_nan() { 0x7fff_ffff } else { x.to_bits() }
+    let bits = black_box(x.to_bits());
+    if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits }
 }
 
 fn flushed(x: f32) -> f32 {

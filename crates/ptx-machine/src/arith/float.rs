@@ -87,9 +87,12 @@ pub(crate) fn div_approx(a: f32, b: f32) -> f32 {
 }
 
 /// Any NaN becomes the one that arithmetic gives.
+///
+/// The test is one of integers: which NaN an operation gives is open in Rust, so the compiler may take `is_nan() ? NAN : x` for x.
 #[inline(always)]
 pub(crate) fn canonical(x: f32) -> u32 {
-    if x.is_nan() { 0x7fff_ffff } else { x.to_bits() }
+    let bits = x.to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits }
 }
 
 #[inline(always)]

@@ -35,6 +35,10 @@ pub mod ch15_reviewer;
 pub mod ch16_batches;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch16_whole.rs")]
 pub mod ch16_whole;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch17_exchange.rs")]
+pub mod ch17_exchange;
+#[cfg_attr(feature = "solutions", path = "../../solutions/ch17_tree.rs")]
+pub mod ch17_tree;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_same_ratio.rs")]
 pub mod ch1_same_ratio;
 #[cfg_attr(feature = "solutions", path = "../../solutions/ch1_signal_left.rs")]

@@ -18,6 +18,8 @@ mod ch15_kernel;
 mod ch15_reviewer;
 mod ch16_batches;
 mod ch16_whole;
+mod ch17_exchange;
+mod ch17_tree;
 mod ch1_same_ratio;
 mod ch1_signal_left;
 mod ch2_best_denoiser;
