@@ -9,9 +9,9 @@
 //
 //   ln variance = f log_max + (1 - f) log_min,   f = (v + 1) / 2        (Nichol and Dhariwal 2021, eq. 15)
 //
-// A classifier's guidance is the shift of the output. The coefficients change from step to step and lie in device memory, so that one recorded step replays for all. An
-// infinite limit does not clip. xi of sample i depends on the seed, the step and i alone,
-// or on the first two where the samples share it.
+// A classifier's guidance is the shift of the output. The coefficients change from step to step and lie in device memory,
+// so that one recorded step replays for all. An infinite limit does not clip. xi of sample i depends on the seed, the
+// step and i alone, or on the first two where the samples share it.
 //
 // A thread owns four elements, whose xi is one counter's. z is replaced in place. grid.y = image; a guided network has
 // evaluated 2 n images, the conditional half first.

@@ -21,8 +21,8 @@ pub fn binarise(value: f32) -> f32 {
     if position(value) >= 128.0 { 1.0 } else { -1.0 }
 }
 
-/// Stretches the values of one image to its own extremes, black and white, as some programs write their pictures; an image of one
-/// value stays.
+/// Stretches the values of one image to its own extremes, black and white, as some programs write their pictures; an image
+/// of one value stays.
 pub fn stretch(image: &mut [f32]) {
     let [low, high] = [f32::INFINITY, f32::NEG_INFINITY];
     let (low, high) = image.iter().fold((low, high), |(low, high), &v| (low.min(v), high.max(v)));

@@ -270,7 +270,8 @@ fn measures_without_sense_are_refused() {
     }
 }
 
-/// A classifier of the noisy samples of a run guides its samples, which know no classes, to the corner that is asked for.
+/// A classifier of the noisy samples of a run guides its samples, which know no classes, to the corner that is asked for: at
+/// scale 1 to that cluster as it is.
 #[test]
 fn a_classifier_guides_samples_of_a_model_without_classes() {
     let folder = tempfile::tempdir().unwrap();
@@ -280,24 +281,45 @@ fn a_classifier_guides_samples_of_a_model_without_classes() {
     ddpm().args(args).args(settings.iter().flat_map(|setting| ["--set", setting])).assert().success();
     let house = House { folder, run };
     let said = house.does("classifier", &["--epochs", "3"]);
-    assert!(said.contains("a classifier of 4 classes") && said.contains("right on test samples: 100.0 % at"), "{said}");
+    assert!(said.contains("a classifier of 4 classes"), "{said}");
+    // Bayes' rule is right with the probability Phi(m / s)^2, where an axis has the means -m and m and the deviation s.
+    // Four standard errors of 10,000 samples are 2 % at most.
+    let accuracy = said.split_once("right on test samples: ").expect("the accuracy").1.trim().split(", ");
+    let accuracy: Vec<(f64, &str)> = accuracy
+        .map(|level| level.split_once(" % at t = ").expect("a level"))
+        .map(|(share, t)| (share.parse().unwrap(), t))
+        .collect();
+    let of_bayes = [(99.0, "0.2"), (81.6, "0.4"), (57.7, "0.6"), (39.0, "0.8"), (25.1, "0.999")];
+    assert_eq!(accuracy.len(), of_bayes.len(), "{said}");
+    let is_near = |((share, t), (best, at)): (&(f64, &str), &(f64, &str))| t == at && (share - best).abs() <= 2.0;
+    assert!(accuracy.iter().zip(&of_bayes).all(is_near), "{said}");
     let file = Path::new(&house.run).join("classifier.safetensors").display().to_string();
     let bytes = fs::read(&file).unwrap();
     house.does("classifier", &["--epochs", "3"]);
     assert_eq!(fs::read(&file).unwrap(), bytes, "it repeats itself");
 
     let out = house.at("points.npy");
-    let in_corner = |args: &[&str]| {
-        house.does("sample", &[&["-n", "200", "--steps", "50", "--out", &out], args].concat());
+    let drawn = |args: &[&str]| {
+        house.does("sample", &[&["-n", "200", "--out", &out], args].concat());
         let (shape, points) = array(&out);
         assert_eq!(shape.iter().product::<u64>(), 400);
-        points.chunks(2).filter(|point| point[0] > 0.0 && point[1] < 0.0).count()
+        points
     };
+    let in_corner = |points: &[f32]| points.chunks(2).filter(|point| point[0] > 0.0 && point[1] < 0.0).count();
     let to = ["--classifier", &file, "--class", "lower right"];
-    let (free, guided) = (in_corner(&[]), in_corner(&to));
-    let [away, ddim] = [["--classifier-scale", "-2"], ["--sampler", "ddim"]]
-        .map(|more| in_corner(&[to, [more[0], more[1], "--seed", "2"]].concat()));
-    assert!(free <= 90 && guided >= 180 && ddim >= 180 && away <= 20, "{free}, {guided}, {ddim}, {away} of 200");
+    let guided = drawn(&to);
+    // The cluster is normal around (0.98, -0.98) with the deviation 0.196; the network, of 1500 steps, is off by a tenth.
+    for (axis, mean) in [0.98, -0.98].into_iter().enumerate() {
+        let of_axis: Vec<f32> = guided.iter().copied().skip(axis).step_by(2).collect();
+        let found = of_axis.iter().sum::<f32>() / 200.0;
+        let deviation = (of_axis.iter().map(|x| (x - found).powi(2)).sum::<f32>() / 200.0).sqrt();
+        let is_near = (found - mean).abs() <= 0.2 && (deviation - 0.196).abs() <= 0.06;
+        assert!(is_near, "axis {axis}: {found}, deviation {deviation}");
+    }
+    let (free, guided) = (in_corner(&drawn(&[])), in_corner(&guided));
+    let [away, ddim] = [&["--classifier-scale", "-2"][..], &["--sampler", "ddim", "--steps", "200"]]
+        .map(|more| in_corner(&drawn(&[&to[..], more].concat())));
+    assert!(free <= 90 && guided >= 180 && ddim >= 150 && away <= 20, "{free}, {guided}, {ddim}, {away} of 200");
 
     for (args, words) in [
         (&["--classifier", &file, "--class", "middle"][..], "the classifier knows lower left"),

@@ -20,8 +20,8 @@ Examples:
   ddpm classifier path/to/ddpm-cifar10-32 --data data/cifar10 --out cifar10.safetensors
   ddpm sample runs/mnist-123-001 --classifier runs/mnist-123-001/classifier.safetensors --class 3 --classifier-scale 2
 
-The classifier learns ln p(class | z_t) at all noise levels of the model, from the data of the run. It guides any model of that
-size with those noise levels, of classes or not.";
+The classifier learns ln p(class | z_t) at all noise levels of the model, from the data of the run. It guides any model
+of that size with those noise levels, of classes or not.";
 
 /// The file in a run.
 const FILE: &str = "classifier.safetensors";
@@ -57,7 +57,7 @@ pub fn run(args: Args, device: &str) -> Result<()> {
     let [train, test] = [data(Split::Train)?, data(Split::Test)?];
     let mut config = ClassifierConfig { seed: args.seed, ..ClassifierConfig::for_noisy(train.image_dims()) };
     config.epochs = args.epochs.unwrap_or(config.epochs);
-    let bar = bar("updates");
+    let bar = bar("batches");
     let schedule = &model.config.diffusion.schedule;
     let trained =
         NoisyClassifier::train(&config, schedule, open_device(device)?, [&train, &test], &mut |done, total| {
@@ -77,7 +77,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
 /// The options of a classifier that guides.
 #[derive(clap::Args)]
 pub struct GuideArgs {
-    /// A classifier to guide the samples (see `ddpm classifier`); a model with classes is asked without one, where it can be
+    /// A classifier to guide the samples (see `ddpm classifier`); a model with classes is asked without one, where it can
+    /// be
     #[arg(long, value_name = "FILE", conflicts_with = "guidance")]
     classifier: Option<PathBuf>,
     /// The scale of the classifier's gradient; 1: Bayes' rule [default: 1]

@@ -33,8 +33,8 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(short, long)]
     n: Option<usize>,
-    /// The class to draw, of a conditional model or of a classifier: its name, or else its number from 0, or "none"; otherwise the classes take
-    /// turns
+    /// The class to draw, of a conditional model or of a classifier: its name, or else its number from 0, or "none";
+    /// otherwise the classes take turns
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
@@ -45,7 +45,8 @@ pub struct Args {
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Stretch each image to its own extremes instead of clamping it, as some programs write theirs; for comparison with those
+    /// Stretch each image to its own extremes instead of clamping it, as some programs write theirs; for comparison with
+    /// those
     #[arg(long)]
     stretched: bool,
     /// Also write the way of the first samples from noise to image

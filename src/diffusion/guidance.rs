@@ -111,43 +111,43 @@ mod tests {
         [class, other, Mixture::new(&[(0.5, 0.5, 0.5), (0.5, -0.5, 0.5)])]
     }
 
-    /// At scale 1 the score is that of the class, so every sampler draws, to rounding, what the conditional model draws with
-    /// the same noise, whatever the target.
+    /// At scale 1 the score is that of the class, so every sampler draws, to rounding, what the conditional model draws
+    /// with the same noise, whatever the target.
     #[test]
     fn the_exact_classifier_at_scale_one_makes_the_conditional_model() {
         let process = Process::Discrete(Schedule::linear(1000, 1e-4, 0.02).unwrap());
-        let times = process.sampling_times(50, Spacing::Linspace).unwrap();
+        let times = process.sampling_times(20, Spacing::Linspace).unwrap();
         let [class, _, both] = classes();
         for target in [PredictionTarget::Epsilon, PredictionTarget::X0, PredictionTarget::V, PredictionTarget::Score] {
             for sampler in
                 [Sampler::Ancestral { variance: Variance::FixedSmall }, Sampler::Ddim { eta: 0.0 }, Sampler::DpmSolver]
             {
                 let steps = sampler.steps(&process, &times, target, None).unwrap();
+                let points: Vec<TimePoint> =
+                    steps.iter().map(|step| process.point(process.time_at(step.time))).collect();
                 let drawn = |output: &dyn Fn(f64, &TimePoint) -> f64| {
                     walk(&process, &steps, standard_normal(2000, &mut rng(0)), &mut rng(1), output)
                 };
                 let conditional = drawn(&|z, at| class.output(target, z, at));
                 let guided = |gamma: f64| {
                     drawn(&|z, at| {
-                        let step = steps.iter().find(|step| process.time_at(step.time) == time_of(&process, at));
-                        let shift = shift_per_gradient(step.expect("a step at every time"), gamma);
+                        let step = points.iter().position(|point| point == at).expect("a step at every time");
+                        let shift = shift_per_gradient(&steps[step], gamma);
                         both.output(target, z, at) + shift * gradient_of_classifier(&class, &both, z, at)
                     })
                 };
                 for (guided, wanted) in guided(1.0).iter().zip(&conditional) {
-                    assert!((guided - wanted).abs() <= 1e-6 * wanted.abs().max(1.0), "{target:?} {sampler:?}");
+                    assert!((guided - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{target:?} {sampler:?}");
                 }
                 let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
                 let means = [0.0, 1.0, 3.0].map(|gamma| mean(&guided(gamma)));
-                // 0.06 is 4 standard errors of 2000 samples.
-                assert!(means[0].abs() <= 0.06 && (means[1] - 0.5).abs() <= 0.06, "{target:?} {sampler:?}: {means:?}");
+                // Four standard errors of 2000 samples whose deviations are 0.71 and 0.5.
+                assert!(
+                    means[0].abs() <= 0.064 && (means[1] - 0.5).abs() <= 0.045,
+                    "{target:?} {sampler:?}: {means:?}"
+                );
                 assert!(means[2] >= means[1] + 0.1, "{target:?} {sampler:?}: {means:?}");
             }
         }
-    }
-
-    /// The time of a point, by its noise level.
-    fn time_of(process: &Process, at: &TimePoint) -> f64 {
-        (1..=1000).map(f64::from).find(|&t| process.point(t) == *at).expect("a time of the process")
     }
 }

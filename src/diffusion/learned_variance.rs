@@ -123,8 +123,8 @@ mod tests {
             let (bits, gradient) = learned_variance_term(&step, x0, predicted, 0.0);
             assert!((bits - 1e12f64.log2()).abs() <= 1e-9 && gradient == 0.0, "{bits}, {gradient}");
         }
-        // Seven and eight deviations beyond the cell: there the slope of the probability is not yet lost to rounding, and would
-        // be divided by the floor.
+        // Seven and eight deviations beyond the cell: there the slope of the probability is not yet lost to rounding, and
+        // would be divided by the floor.
         let deviation = (0.5 * log_variance(step.log_variance, 0.0)).exp();
         for away in [7.5, 8.0, -8.0] {
             let predicted = 0.2 + f64::signum(away) / 255.0 + away * deviation;

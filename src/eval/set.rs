@@ -152,8 +152,8 @@ impl<'a> Set<'a> {
     }
 }
 
-/// Stretches each image of so many values to its own extremes, without clamping it before: as the program of Ambilduke et al.
-/// writes its pictures.
+/// Stretches each image of so many values to its own extremes, without clamping it before: as the program of Ambilduke et
+/// al. writes its pictures.
 pub fn stretch(images: &mut [f32], values: usize) {
     images.chunks_exact_mut(values).for_each(levels::stretch);
 }

@@ -128,10 +128,12 @@ impl Classifier {
     /// where it is one of noisy samples.
     pub fn forward(&self, cx: &mut Forward, mut x: Tensor, time: Option<Tensor>) -> [Tensor; 2] {
         let n = x.dim(0);
-        let Layers::Images { time: layers, stages, hidden, head } = &self.0 else {
-            let Layers::Points(mlp) = &self.0 else { unreachable!("of images or of points") };
-            let logits = mlp.forward(cx, x, time.expect("points are noisy"), None);
-            return [logits.reshape(&[n, logits.last_dim()]); 2];
+        let (layers, stages, hidden, head) = match &self.0 {
+            Layers::Images { time, stages, hidden, head } => (time, stages, hidden, head),
+            Layers::Points(mlp) => {
+                let logits = mlp.forward(cx, x, time.expect("points are noisy"), None);
+                return [logits.reshape(&[n, logits.last_dim()]); 2];
+            }
         };
         let times = layers.as_ref().zip(time).map(|(layers, time)| {
             let time = layers.embedding.forward(cx, time, None);

@@ -471,8 +471,8 @@ mod tests {
         }
     }
 
-    /// A network of zero output, guided: in one step all that moves a sample is the classifier's gradient. Returns the samples,
-    /// where they start, and the shift of the step.
+    /// A network of zero output, guided: in one step all that moves a sample is the classifier's gradient. Returns the
+    /// samples, where they start, and the shift of the step. Of samples that were guided before nothing is left.
     fn guided(device: Device, dtype: DType, classifier: Option<ByClassifier>) -> Result<[Vec<f32>; 3]> {
         let settings = ["model.architecture=mlp", "sample.sampler=ddim", "sample.steps=1", "sample.clip_x0=false"];
         let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
@@ -493,6 +493,8 @@ mod tests {
         sampler.load(&network, &weights);
         let plan = config.sample_plan().unwrap();
         let request = Request { classifier, ..Request::new(&plan, 3, 1) };
+        let before = Request { classifier: Some(ByClassifier { scale: 5.0, class: Some(1) }), ..request };
+        sampler.draw(&mut session, before, &mut |_, _| {})?;
         let samples = sampler.draw(&mut session, request, &mut |_, _| {})?.images;
         let mut z = vec![0.0; 6];
         let philox = Philox::new(RngState { seed: 1, step: 0, first_image: 0 }, START);

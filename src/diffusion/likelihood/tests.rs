@@ -218,8 +218,8 @@ fn impossible_bounds_are_refused() {
     assert!(new(&process(10, 1e-4), &[11.0], Variance::FixedSmall).is_err());
 }
 
-/// The bound sees the clipped estimate, as sampling does: that of a wild output is that of the output whose estimate lies on the
-/// edge, in the decoder and in a step, and a tame output is left as it is.
+/// The bound sees the clipped estimate, as sampling does: that of a wild output is that of the output whose estimate lies
+/// on the edge, in the decoder and in a step, and a tame output is left as it is.
 #[test]
 fn the_bound_clips_the_estimate_as_sampling_does() {
     let process = process(1000, 1e-4);

@@ -38,8 +38,8 @@ pub enum StepNoise {
 /// # Shapes
 /// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, the network's output, in the storage type, and `input [m, h, w, c]`.
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
-/// the network predicts the variance: means first. `shift [n, h, w, c]` f32 is added to the output, guided or not, and
-/// [`Tensor::EMPTY`] where nothing is: the guidance of a classifier. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
+/// the network predicts the variance: means first. `shift [n, h, w, c]` f32, the guidance of a classifier, is added to the
+/// output, and [`Tensor::EMPTY`] where nothing is. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
 /// to step without recording anew. `rng` a tensor of [`RngState::words`](crate::engine::random::RngState::words), whose
 /// first image is the number of the first sample.
 pub fn sampler_step(

@@ -69,10 +69,12 @@ impl ClassifierConfig {
 }
 
 impl NoisyClassifier {
-    /// Trains a classifier of the samples of a process. `progress` receives the updates that are done, and their total.
+    /// Trains a classifier of the samples of a process. `progress` receives the batches that are done, learnt from and then
+    /// tested, and their total.
     ///
     /// # Errors
-    /// Data without labels, of fewer than two classes or too small; test data of other classes; or what the device reports.
+    /// Data without labels, of fewer than two classes or too small; test data of other classes; or what the device
+    /// reports.
     pub fn train(
         config: &ClassifierConfig,
         schedule: &NoiseSchedule,
@@ -101,7 +103,14 @@ impl NoisyClassifier {
         let (z, time) = (store.tensor(&[CHUNK, h, w, c], DType::F32), store.tensor(&[CHUNK], DType::F32));
         let mut session = Session::new(device, &store)?;
         weights.write(&mut session, &initial_weights(&params, config.seed))?;
-        training.run(&mut session, (&network, &weights), (train, Some(&process)), config, progress)?;
+        let times = process.sampling_times(LEVELS, Spacing::Linspace)?;
+        let tests = (times.len() * test.len().div_ceil(CHUNK)) as u64;
+        let mut done = 0;
+        let of_training = &mut |updates, total: u64| {
+            done = total;
+            progress(updates, total + tests);
+        };
+        training.run(&mut session, (&network, &weights), (train, Some(&process)), config, of_training)?;
         let values = session.read(weights.values)?;
         let mut tape = Tape::new(session.backend(), DType::F32);
         let constant = weights.without_gradients();
@@ -109,8 +118,13 @@ impl NoisyClassifier {
         tape.keep(logits);
         let program = session.load(tape)?;
         let mut answers = Answers { session, program, z, time, logits };
-        let accuracy = process.sampling_times(LEVELS, Spacing::Linspace)?.into_iter().map(|time| {
-            let share = answers.right(test, &process, time, config.seed)?;
+        let total = done + tests;
+        let mut tested = || {
+            done += 1;
+            progress(done, total);
+        };
+        let accuracy = times.into_iter().map(|time| {
+            let share = answers.right(test, (&process, time), config.seed, &mut tested)?;
             Ok(Accuracy { time, share })
         });
         let header = Header { accuracy: accuracy.collect::<Result<_>>()?, ..header };
@@ -188,7 +202,7 @@ impl NoisyClassifier {
         }
         if !is_alike(&self.header.schedule.process()?, process) {
             return Err(Error::Config(
-                "the classifier was trained at other noise levels than the model; `ddpm classifier RUN` trains one for it"
+                "the classifier was trained at other noise levels than the model's; `ddpm classifier RUN` trains one"
                     .into(),
             ));
         }
@@ -211,8 +225,15 @@ struct Answers {
 }
 
 impl Answers {
-    /// Share of a labelled data set that is recognised at a time, with noise of this seed.
-    fn right(&mut self, test: &Dataset, process: &Process, t: f64, seed: u64) -> Result<f64> {
+    /// Share of a labelled data set that is recognised at a time of a process, with noise of this seed. `tested` is called
+    /// after every chunk.
+    fn right(
+        &mut self,
+        test: &Dataset,
+        (process, t): (&Process, f64),
+        seed: u64,
+        tested: &mut dyn FnMut(),
+    ) -> Result<f64> {
         let (labels, all) = (test.labels().unwrap_or_default(), (0..test.len()).collect::<Vec<usize>>());
         let mut right = 0;
         for indices in all.chunks(CHUNK) {
@@ -228,6 +249,7 @@ impl Answers {
             let most = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a class");
             let rows = logits.chunks_exact(self.logits.dim(1)).zip(indices);
             right += rows.filter(|(row, i)| most(row) == labels[**i] as usize).count();
+            tested();
         }
         Ok(right as f64 / all.len() as f64)
     }
@@ -355,17 +377,18 @@ mod tests {
         for other in ["cosine", "scaled-linear", "vp-cosine"] {
             assert!(refused([1, 1, 2], other).contains("other noise levels"), "{other}");
         }
-        let mut updates = 0;
+        let (mut batches, mut last) = (0, [0; 2]);
         let mut again = |epochs| {
             let [train, test] = clusters();
             let config = ClassifierConfig { epochs, ..ClassifierConfig::for_noisy([1, 1, 2]) };
-            let progress = &mut |_, _| updates += 1;
+            let progress = &mut |done, total| (batches, last) = (batches + 1, [done, total]);
             let (schedule, data) = (schedule("linear"), [&train, &test]);
             NoisyClassifier::train_or_load(&config, &schedule, Device::Cpu, data, &path, progress).unwrap().values
         };
         assert!(again(1) == classifier.values, "it is read, not trained");
         assert!(again(2) != classifier.values);
-        assert_eq!(updates, (2 * 40_000usize).div_ceil(256), "two epochs");
+        let all = (2 * 40_000u64).div_ceil(256) + 5 * 10_000u64.div_ceil(64);
+        assert_eq!((batches, last), (all, [all; 2]), "two epochs, and a test at five noise levels");
         std::fs::write(&path, b"something else").unwrap();
         assert!(NoisyClassifier::open(&path).is_err());
     }

@@ -48,7 +48,8 @@ impl Training {
         }
     }
 
-    /// Trains the weights, with a learning rate that rises shortly and then falls to 0; with a process on its noisy samples.
+    /// Trains the weights, with a learning rate that rises shortly and then falls to 0; with a process, on its noisy
+    /// samples.
     pub fn run(
         &self,
         session: &mut Session,

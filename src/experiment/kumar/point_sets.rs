@@ -152,8 +152,8 @@ fn judge_noising(worst: f64) -> Claim {
     )
 }
 
-/// Largest deviation of noised points from a standard normal that knows nothing of the clean ones: of the moments, the shape and
-/// the correlation. With its variance preserved a point keeps its mean and deviation however much of it is left.
+/// Largest deviation of noised points from a standard normal that knows nothing of the clean ones: of the moments, the
+/// shape and the correlation. With its variance preserved a point keeps its mean and deviation however much of it is left.
 fn from_noise(Standardisation { mean, std }: &Standardisation, shape: f64, left: f64) -> f64 {
     let moments = mean.iter().map(|m| m.abs()).chain(std.iter().map(|s| (s - 1.0).abs()));
     moments.chain([(shape - 2.0).abs() / 4.0, left.abs()]).fold(0.0, f64::max)
