@@ -271,6 +271,13 @@ impl Machine {
         match self.options.run {
             Run::Late => {}
             Run::Early => self.run_all_of(stream),
+            Run::Ahead(n) => {
+                // Handles count up. The legacy stream, which has its context's, is not counted.
+                let mut made = self.streams.iter().filter(|(handle, stream)| **handle != stream.context);
+                if made.nth(n - 1).is_some_and(|(&handle, _)| handle == stream) {
+                    self.run_all_of(stream);
+                }
+            }
             Run::Coin(state) => {
                 // A linear congruential generator (Knuth's MMIX): its high bits choose a stream and how much of it runs.
                 let state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
