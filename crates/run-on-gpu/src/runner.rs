@@ -33,10 +33,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     }
     let mut failures = 0;
     for stage in stages::due(&args.only, |name| results.is_finished(name)) {
-        let left = match args.budget_seconds {
-            Some(seconds) => Duration::from_secs(seconds).saturating_sub(begin.elapsed()),
-            None => Duration::MAX,
-        };
+        let left = stages::left(args.budget_seconds, begin.elapsed());
         let limit = stage.limit(args.device, args.few);
         let Some(allowed) = stages::allowance(left, limit, stage.takes_what_is_left) else {
             println!("{}: not begun, {} s are left and it may take {}", stage.name, left.as_secs(), limit.as_secs());
@@ -83,7 +80,7 @@ fn run_stage(
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].iter().for_each(|line| println!("{line}"));
     }
-    if outcome != Outcome::Cut {
+    if outcome.is_recorded() {
         results.record(stage.name, outcome, took)?;
     }
     results.publish()?;
