@@ -13,6 +13,8 @@ pub struct Stream {
     pub context: u64,
     /// It and the legacy stream wait for each other.
     is_blocking: bool,
+    /// How many the program had made before; none for a legacy stream.
+    nth: Option<u64>,
     queue: VecDeque<Op>,
     /// How many have been enqueued, and have run.
     issued: u64,
@@ -21,8 +23,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(context: u64, is_blocking: bool) -> Stream {
-        Stream { context, is_blocking, queue: VecDeque::new(), issued: 0, done: 0, capture: None }
+    pub fn new(context: u64, is_blocking: bool, nth: Option<u64>) -> Stream {
+        Stream { context, is_blocking, nth, queue: VecDeque::new(), issued: 0, done: 0, capture: None }
     }
 }
 
@@ -121,7 +123,8 @@ impl Machine {
             return Err(Code::ERROR_INVALID_VALUE);
         }
         let handle = self.handle();
-        self.streams.insert(handle, Stream::new(context, flags == 0));
+        self.streams.insert(handle, Stream::new(context, flags == 0, Some(self.streams_made)));
+        self.streams_made += 1;
         Ok(handle)
     }
 
@@ -271,10 +274,8 @@ impl Machine {
         match self.options.run {
             Run::Late => {}
             Run::Early => self.run_all_of(stream),
-            Run::Ahead(n) => {
-                // Handles count up. The legacy stream, which has its context's, is not counted.
-                let mut made = self.streams.iter().filter(|(handle, stream)| **handle != stream.context);
-                if made.nth(n - 1).is_some_and(|(&handle, _)| handle == stream) {
+            Run::Ahead(of_two) => {
+                if self.streams[&stream].nth.is_some_and(|nth| nth % 2 == of_two) {
                     self.run_all_of(stream);
                 }
             }
