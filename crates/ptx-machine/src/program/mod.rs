@@ -5,10 +5,12 @@
 
 mod class;
 mod op;
+mod slots;
 mod types;
 
 pub use class::Class;
 pub(crate) use op::{Hopper, Op, Product, ProductA};
+pub(crate) use slots::slots_of;
 pub(crate) use types::{
     Access, Address, AtomicOp, BinaryOp, Comparison, Fragment, Kind, Logic, Mode, Predicate, Round, ShuffleOp, Slot,
     Special, TernaryOp, UnaryOp, VoteOp, Where,
