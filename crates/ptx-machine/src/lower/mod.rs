@@ -151,6 +151,7 @@ impl<'m> Lowering<'m> {
             opcode: statement.opcode.clone(),
             ptx_line: statement.line,
             source: statement.source,
+            caller: statement.caller,
         };
         Program {
             name: kernel.name.clone(),

@@ -112,7 +112,12 @@ impl Module {
 
     /// File and line of the source of a statement.
     fn source(&self, program: &Program, statement: u32) -> Option<(String, u32)> {
-        let (file, line) = program.statements.get(statement as usize)?.source?;
+        self.place(program.statements.get(statement as usize)?.source)
+    }
+
+    /// A line with the name of its file.
+    fn place(&self, line: Option<(u32, u32)>) -> Option<(String, u32)> {
+        let (file, line) = line?;
         Some((self.sources.get(&file)?.clone(), line))
     }
 }

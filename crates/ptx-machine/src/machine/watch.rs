@@ -271,7 +271,8 @@ impl Cluster<'_> {
             block: std::array::from_fn(|axis| first[axis] * launch.cluster[axis] + inside[axis]),
             warp,
             lane: (access.lane < 32).then_some(access.lane.into()),
-            source: self.run.module.source(program, access.statement),
+            source: self.run.module.place(origin.source),
+            caller: self.run.module.place(origin.caller),
             ptx_line: origin.ptx_line,
             opcode: origin.opcode.clone(),
         }

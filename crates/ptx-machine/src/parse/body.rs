@@ -115,7 +115,9 @@ pub(super) fn kernel(tokens: &mut Tokens) -> Result<Kernel> {
         }
     }
     tokens.next()?;
-    Body { tokens, kernel, scopes: vec![Scope::default()], open: vec![0], source: None, scope_of: Vec::new() }.read()
+    let scopes = vec![Scope::default()];
+    let calls = HashMap::new();
+    Body { tokens, kernel, scopes, open: vec![0], source: None, caller: None, calls, scope_of: Vec::new() }.read()
 }
 
 /// Names between `{` and `}`: inner ones hide outer ones.
@@ -135,6 +137,10 @@ struct Body<'a, 't> {
     /// The scopes that are open, by their number.
     open: Vec<usize>,
     source: Option<(u32, u32)>,
+    /// Where the kernel calls what has been inlined here.
+    caller: Option<(u32, u32)>,
+    /// The calls at which places of the source were inlined last: file, line and column of each.
+    calls: HashMap<[u32; 3], [u32; 3]>,
     /// The scope of each statement.
     scope_of: Vec<usize>,
 }
@@ -183,6 +189,40 @@ impl Body<'_, '_> {
         *self.open.last().expect("a statement stands in a scope")
     }
 
+    /// File, line and column.
+    fn place(&mut self) -> Result<[u32; 3]> {
+        let mut next = || Ok(self.tokens.integer()? as u32);
+        Ok([next()?, next()?, next()?])
+    }
+
+    /// `.loc file line column`, and the call that it was inlined at.
+    fn location(&mut self) -> Result<()> {
+        let at = self.place()?;
+        let mut call = None;
+        if self.tokens.accept(b',')? {
+            while self.tokens.word()? != "inlined_at" {
+                self.tokens.accept(b',')?;
+                self.tokens.accept(b'+')?;
+            }
+            call = Some(self.place()?);
+        }
+        match call {
+            Some(call) => self.calls.insert(at, call),
+            None => self.calls.remove(&at),
+        };
+        // Line 0: the compiler knows none. What is inlined keeps the line of its own file.
+        if at[1] > 0 {
+            self.source = Some((at[0], at[1]));
+            // The call may have been inlined itself: where, its own line has told before.
+            let mut outermost = call;
+            for _ in 0..100 {
+                outermost = outermost.and_then(|call| self.calls.get(&call)).copied().or(outermost);
+            }
+            self.caller = outermost.map(|[file, line, _]| (file, line));
+        }
+        Ok(())
+    }
+
     fn directive(&mut self, word: &str) -> Result<()> {
         if let Some(space) = space(word) {
             let variable = variable(space, self.tokens)?;
@@ -191,22 +231,7 @@ impl Body<'_, '_> {
         }
         match word {
             ".reg" => self.registers(),
-            ".loc" => {
-                let (file, line) = (self.tokens.integer()? as u32, self.tokens.integer()? as u32);
-                self.tokens.integer()?;
-                // Line 0: the compiler knows none. What is inlined keeps the line of its own file.
-                self.source = if line > 0 { Some((file, line)) } else { self.source };
-                if self.tokens.accept(b',')? {
-                    while self.tokens.word()? != "inlined_at" {
-                        self.tokens.accept(b',')?;
-                        self.tokens.accept(b'+')?;
-                    }
-                    for _ in 0..3 {
-                        self.tokens.integer()?;
-                    }
-                }
-                Ok(())
-            }
+            ".loc" => self.location(),
             ".pragma" => {
                 self.tokens.next()?;
                 self.tokens.expect(b';')
@@ -280,6 +305,7 @@ impl Body<'_, '_> {
         self.kernel.statements.push(Statement {
             line,
             source: self.source,
+            caller: self.caller,
             guard,
             opcode: opcode.to_owned(),
             operands,

@@ -67,6 +67,8 @@ pub struct Statement {
     pub line: u32,
     /// File and line of the CUDA source.
     pub source: Option<(u32, u32)>,
+    /// Where the kernel calls the function that the source line belongs to, if that has been inlined.
+    pub caller: Option<(u32, u32)>,
     pub guard: Option<Guard>,
     pub opcode: String,
     pub operands: Vec<Operand>,

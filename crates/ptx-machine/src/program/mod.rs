@@ -53,6 +53,8 @@ pub(crate) struct Origin {
     pub opcode: String,
     pub ptx_line: u32,
     pub source: Option<(u32, u32)>,
+    /// Where the kernel calls the function that the source line belongs to, if that has been inlined.
+    pub caller: Option<(u32, u32)>,
 }
 
 /// A parameter of a kernel: where it lies among the bytes of all.

@@ -22,6 +22,9 @@ pub struct Party {
     pub lane: Option<u32>,
     /// File and line of the CUDA source, where the text has been compiled with `-lineinfo`.
     pub source: Option<(String, u32)>,
+    /// File and line at which the kernel calls the function that the source line belongs to, if that has been inlined. The
+    /// text does not always tell several calls of one function apart: then it is the last of them.
+    pub caller: Option<(String, u32)>,
     pub ptx_line: u32,
     pub opcode: String,
 }
@@ -33,10 +36,14 @@ impl fmt::Display for Party {
         if let Some(lane) = self.lane {
             write!(f, ", lane {lane}")?;
         }
-        match &self.source {
-            Some((file, line)) => write!(f, " ({file}:{line}, PTX line {})", self.ptx_line),
-            None => write!(f, " (PTX line {})", self.ptx_line),
+        f.write_str(" (")?;
+        if let Some((file, line)) = &self.source {
+            write!(f, "{file}:{line}, ")?;
         }
+        if let Some((file, line)) = &self.caller {
+            write!(f, "called at {file}:{line}, ")?;
+        }
+        write!(f, "PTX line {})", self.ptx_line)
     }
 }
 

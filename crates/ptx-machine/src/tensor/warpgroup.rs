@@ -129,8 +129,8 @@ pub(crate) fn product(warp: &mut Warp, shared: &[u8], product: &Product) -> Resu
     Ok(())
 }
 
-/// Calls `read(address)` for each 16 bytes of shared memory that a warp's part of a product reads: its 16 rows of a, and all
-/// of b.
+/// Calls `read(address)` for each 16 bytes of shared memory that a product reads. The manual does not say which warp reads
+/// which rows of a: each may read all of them.
 ///
 /// # Errors
 /// As [`product`].
@@ -140,7 +140,6 @@ pub(crate) fn product_reads(
     product: &Product,
     mut read: impl FnMut(u32),
 ) -> Result<(), String> {
-    let rank = warp.number % 4;
     let first = warp.live.trailing_zeros() as usize;
     let mut all = |operand: &Operand, blocks: std::ops::Range<u32>| {
         for (i, j) in blocks.flat_map(|i| (0..2).map(move |j| (i, j))) {
@@ -149,7 +148,7 @@ pub(crate) fn product_reads(
     };
     if let ProductA::Descriptor(slot) = &product.a {
         let operand = Operand::new(shared, warp.get_wide(*slot)[first], product.a_mn_major, 64, "a")?;
-        all(&operand, 2 * rank..2 * rank + 2);
+        all(&operand, 0..8);
     }
     let operand = Operand::new(shared, warp.get_wide(product.b)[first], product.b_mn_major, product.n, "b")?;
     all(&operand, 0..product.n / 8);
