@@ -55,8 +55,11 @@
 //!
 //! With [`Options::races`] a launch also fails where a result depends on how fast warps, copies and products run, though
 //! it always comes out the same here. A [`Race`] names both accesses: block, warp, lane, line of the PTX and of the source.
+//! It takes time and memory: a convolution of sm_80 runs 4 times as long on one thread, attention of sm_90 6 times, and
+//! each word of memory that is accessed takes 72 bytes more. Blocks run one after the other. The same race is reported in
+//! every run.
 //!
-//! - Products run until the `wgmma.wait_group` that covers their group. Until then their accumulators belong to products of
+//! - Products run until the `wgmma.wait_group` that covers their group, whichever warp of the group reads which rows. Until then their accumulators belong to products of
 //!   the same shape alone, fragments of a are not overwritten, nor are operands in shared memory. `wgmma.fence` stands
 //!   before the first product, and after every write to the registers of one.
 //! - `cp.async` writes shared memory until its group is waited for, a tensor load until the phase of its barrier is; a

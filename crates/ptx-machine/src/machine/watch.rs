@@ -272,7 +272,7 @@ impl Cluster<'_> {
             warp,
             lane: (access.lane < 32).then_some(access.lane.into()),
             source: self.run.module.place(origin.source),
-            caller: self.run.module.place(origin.caller),
+            caller: self.run.module.place(program.caller(origin)),
             ptx_line: origin.ptx_line,
             opcode: origin.opcode.clone(),
         }

@@ -116,8 +116,7 @@ pub(super) fn kernel(tokens: &mut Tokens) -> Result<Kernel> {
     }
     tokens.next()?;
     let scopes = vec![Scope::default()];
-    let calls = HashMap::new();
-    Body { tokens, kernel, scopes, open: vec![0], source: None, caller: None, calls, scope_of: Vec::new() }.read()
+    Body { tokens, kernel, scopes, open: vec![0], source: None, call: None, scope_of: Vec::new() }.read()
 }
 
 /// Names between `{` and `}`: inner ones hide outer ones.
@@ -137,10 +136,8 @@ struct Body<'a, 't> {
     /// The scopes that are open, by their number.
     open: Vec<usize>,
     source: Option<(u32, u32)>,
-    /// Where the kernel calls what has been inlined here.
-    caller: Option<(u32, u32)>,
-    /// The calls at which places of the source were inlined last: file, line and column of each.
-    calls: HashMap<[u32; 3], [u32; 3]>,
+    /// The call, of those that have been read, at which the source line was inlined.
+    call: Option<u32>,
     /// The scope of each statement.
     scope_of: Vec<usize>,
 }
@@ -206,20 +203,12 @@ impl Body<'_, '_> {
             }
             call = Some(self.place()?);
         }
-        match call {
-            Some(call) => self.calls.insert(at, call),
-            None => self.calls.remove(&at),
-        };
         // Line 0: the compiler knows none. What is inlined keeps the line of its own file.
         if at[1] > 0 {
             self.source = Some((at[0], at[1]));
-            // The call may have been inlined itself: where, its own line has told before.
-            let mut outermost = call;
-            for _ in 0..100 {
-                outermost = outermost.and_then(|call| self.calls.get(&call)).copied().or(outermost);
-            }
-            self.caller = outermost.map(|[file, line, _]| (file, line));
+            self.call = call.map(|_| self.kernel.calls.len() as u32);
         }
+        self.kernel.calls.extend(call.map(|call| (at, call)));
         Ok(())
     }
 
@@ -305,7 +294,7 @@ impl Body<'_, '_> {
         self.kernel.statements.push(Statement {
             line,
             source: self.source,
-            caller: self.caller,
+            call: self.call,
             guard,
             opcode: opcode.to_owned(),
             operands,

@@ -16,6 +16,8 @@ pub(crate) use types::{
     Special, TernaryOp, UnaryOp, VoteOp, Where,
 };
 
+use crate::parse::Call;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Instruction {
     pub guard: Option<Predicate>,
@@ -32,6 +34,8 @@ pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
     /// Opcode, PTX line, and file and line of the source, of each statement.
     pub statements: Vec<Origin>,
+    /// Calls at which parts of the source were inlined, in the order of the text.
+    pub calls: Vec<Call>,
     pub slots: u32,
     pub predicates: u32,
     /// Slots that are set before a warp starts, and their value in every lane.
@@ -47,14 +51,27 @@ pub(crate) struct Program {
     pub cluster: Option<[u32; 3]>,
 }
 
+impl Program {
+    /// File and line at which the kernel calls the function that a statement has been inlined from.
+    pub fn caller(&self, statement: &Origin) -> Option<(u32, u32)> {
+        let mut number = statement.call? as usize;
+        let (_, mut call) = self.calls[number];
+        // The call may have been inlined itself: where, its own line has told before.
+        while let Some(before) = self.calls[..number].iter().rposition(|(at, _)| *at == call) {
+            (number, call) = (before, self.calls[before].1);
+        }
+        Some((call[0], call[1]))
+    }
+}
+
 /// Where an instruction comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub opcode: String,
     pub ptx_line: u32,
     pub source: Option<(u32, u32)>,
-    /// Where the kernel calls the function that the source line belongs to, if that has been inlined.
-    pub caller: Option<(u32, u32)>,
+    /// The number of the call at which the source line was inlined.
+    pub call: Option<u32>,
 }
 
 /// A parameter of a kernel: where it lies among the bytes of all.
