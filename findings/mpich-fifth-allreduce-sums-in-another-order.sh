@@ -5,9 +5,10 @@
 # Expected: the order of the additions is the library's choice, but one call repeated in one run gives the same bits each time,
 # as the standard recommends.
 # Seen: in Open MPI it does. In MPICH the first four calls give one answer, and the fifth and all later ones another: of 1,000,
-# 10,000 and 100,000 sums about one in seven has other bits, the same ones each time. A copy of the communicator counts anew from
-# one. So a training run that goes on from its checkpoint does not repeat the run that was never stopped: its first four sums
-# of gradients are added in the order that the other left behind long before. With 2 and with 3 processes there is no difference.
+# 10,000 and 100,000 sums about one in seven has other bits, as many each time. A copy of the communicator counts anew from
+# one. So a training run that goes on from its checkpoint does not repeat the run that was never stopped: its first four
+# sums of gradients are added in the order that the other left behind long before. With 2 and with 3 processes all calls
+# agree.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
