@@ -11,7 +11,7 @@ use support::beds::{
 
 type Change = Box<dyn Fn(&str) -> String>;
 
-/// What a report must say: its reason, and a part of each party's opcode and line of the kernel.
+/// Contents of a report: its reason, and a part of each party's opcode and line of the kernel.
 type Expected = (&'static str, [(&'static str, &'static str); 2]);
 
 fn options() -> Options {

@@ -1,4 +1,4 @@
-//! What runs beside a warp: copies and tensor stores in groups, and products with their registers.
+//! Work that runs beside a warp: copies and tensor stores in groups, and products with their registers.
 
 use super::registers::Misuse;
 use super::{Access, Checked, Means, Pair, Races, Spot, Who};

@@ -22,15 +22,15 @@ use registers::Registers;
 use shadow::{Conflict, Shadow, View};
 use std::collections::BTreeMap;
 
-/// What is known of global memory: it outlives the clusters that run one after the other.
+/// Knowledge of global memory: it outlives the clusters that run one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Global {
     shadow: Shadow,
-    /// What has been released through each word that atomics, and strong loads and stores, access.
+    /// Everything released through each word that atomics, and strong loads and stores, access.
     places: BTreeMap<u64, Place>,
 }
 
-/// What has been released through a word: to the same cluster, and to the others.
+/// Everything released through a word: to the same cluster, and to the others.
 #[derive(Debug, Default)]
 struct Place {
     cluster: u32,
@@ -67,7 +67,7 @@ pub(crate) enum Spot {
 /// A fence, as far as the order of memory is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
-    /// Of memory, for the block alone or for all.
+    /// Orders memory, for the block alone or for all.
     Block,
     All,
     /// Makes ordinary stores visible to tensor copies and products.
@@ -98,7 +98,7 @@ pub(crate) struct Races<'g> {
     /// Barriers of the blocks, by block and number.
     named: BTreeMap<(usize, u32), Clock>,
     transactions: BTreeMap<(usize, u32), Transaction>,
-    /// What those have released that arrived at the cluster's barrier, and at its last phase.
+    /// Released by those that arrived at the cluster's barrier, and at its last phase.
     arriving: Clock,
     arrived: Clock,
     /// A fault that was found while something completed.
@@ -107,7 +107,7 @@ pub(crate) struct Races<'g> {
     unwritten: Option<Box<Pair>>,
 }
 
-/// What runs beside a warp, or is under way in it.
+/// Work that runs beside a warp, or is under way in it.
 #[derive(Debug, Default)]
 struct Beside {
     /// Groups that have been closed.
@@ -118,7 +118,7 @@ struct Beside {
     registers: Option<Registers>,
     /// The warp's clock at its last fence: for the block, and for all.
     fenced: [Clock; 2],
-    /// What atomics have read since the last fence.
+    /// Released through the words that atomics have read since the last fence.
     acquired: Clock,
 }
 
@@ -170,7 +170,7 @@ impl<'g> Races<'g> {
         self.access(who, actor, self.clocks[who.warp].time(actor), means)
     }
 
-    /// What the warp does from now on comes after what it has released.
+    /// Sets off all that the warp does from now on from what it has released.
     fn tick(&mut self, warp: usize) {
         let next = self.clocks[warp].time(warp as u32) + 1;
         self.clocks[warp].raise(warp as u32, next);
