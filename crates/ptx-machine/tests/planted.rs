@@ -10,15 +10,7 @@ const KERNEL: &str = "_Z7productILi64ELb0ELb0ELb0ELi0EEvPf9TensorMapS1_PK13__nv_
 
 /// Removes the instructions whose text begins so, up to their semicolon.
 fn without(text: &str, instruction: &str) -> String {
-    let mut parts = text.split(instruction);
-    let mut out = parts.next().unwrap().to_owned();
-    let mut removed = 0;
-    for part in parts {
-        out += part.split_once(';').unwrap().1;
-        removed += 1;
-    }
-    assert!(removed > 0, "{instruction}");
-    out
+    support::beds::without(text, instruction, None)
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> String {

@@ -5,12 +5,13 @@ mod support;
 
 use ptx_machine::{Error, Options, Party};
 use support::beds::{
-    ATTENTION, Bed, CLUSTER, CONVOLUTION, DOUBLED, FRAGMENTS, NORM, PRODUCT, STORES, changed, without,
+    ATTENTION, Bed, CLUSTER, CONVOLUTION, DOUBLED, FRAGMENTS, KEYS, NORM, PRODUCT, QUERIES, QUERIES_AGAIN, STORES,
+    changed, without,
 };
 
 type Change = Box<dyn Fn(&str) -> String>;
 
-/// What a report must say: its reason, and a part of each party's opcode and line of the kernel.
+/// Contents of a report: its reason, and a part of each party's opcode and line of the kernel.
 type Expected = (&'static str, [(&'static str, &'static str); 2]);
 
 fn options() -> Options {
@@ -404,4 +405,45 @@ fn a_sum_over_blocks() {
             ),
         ],
     );
+}
+
+#[test]
+fn gradients_of_attention() {
+    let (values, upstream) = ("multiply_scores<D, BOX>(s, values.buffer()", "tma_load_3d(upstream.buffer()");
+    let (write, store) = ("write_slabs<BOX>(shared->ds", "tma_store_3d(&ds");
+    check(
+        &KEYS,
+        vec![
+            (
+                "no wait for scores",
+                out("wgmma.wait_group", 1),
+                ("is written while a product reads it", [("wgmma", values), ("cp.async.bulk.tensor", upstream)]),
+            ),
+            (
+                "no wait for the store of ds",
+                out("cp.async.bulk.wait_group", 0),
+                ("is written while a tensor store reads it", [("cp.async.bulk.tensor", store), ("stmatrix", write)]),
+            ),
+            (
+                "no proxy fence before the store of ds",
+                out("fence.proxy.async", 1),
+                ("without fence.proxy.async after a store", [("stmatrix", write), ("cp.async.bulk.tensor", store)]),
+            ),
+            (
+                "no fence before fragments are multiplied",
+                out("wgmma.fence", 1),
+                (
+                    "no wgmma.fence stands between a write of a product's register and the product",
+                    [("cvt", "pack<BOX>(a, s)"), ("wgmma", "multiply_tokens<D, BOX>(d[head]")],
+                ),
+            ),
+        ],
+    );
+    let product = "wgmma_m64k16_bf16<D, true, true>(d, a + k";
+    let overwritten = (
+        "is written while a product reads it",
+        [("wgmma", product), ("cp.async.bulk.tensor", "tma_load_3d(ring.buffer()")],
+    );
+    check(&QUERIES, vec![("no wait for the product before", out("wgmma.wait_group", 1), overwritten)]);
+    check(&QUERIES_AGAIN, vec![]);
 }

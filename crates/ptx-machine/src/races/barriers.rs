@@ -12,11 +12,11 @@ pub(super) struct Transaction {
     /// The actor that its tensor loads are; its time is the phase, from 1 on.
     actor: u32,
     phase: u32,
-    /// What arrivals of this phase have released.
+    /// Released by the arrivals of this phase.
     arriving: Clock,
     /// Everything without which this phase would not be complete.
     cause: Clock,
-    /// What one knows who has seen the last phase complete.
+    /// Known to those who have seen the last phase complete.
     complete: Clock,
     /// The last access that this phase needs.
     last: Option<Access>,

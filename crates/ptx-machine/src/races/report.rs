@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Race {
     pub kernel: String,
-    /// What is wrong, and where.
+    /// Says what is wrong, and where.
     pub reason: String,
     /// The access that came first here; none where memory is read that nobody wrote.
     pub first: Option<Party>,

@@ -71,7 +71,7 @@ pub(super) struct View<'c> {
     pub shared: bool,
 }
 
-/// What is known of a word, or of a byte.
+/// Accesses of a word, or of a byte, that are remembered.
 #[derive(Clone, Debug)]
 struct Cell {
     write: Access,

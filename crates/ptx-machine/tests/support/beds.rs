@@ -165,3 +165,68 @@ pub fn changed(text: &str, instruction: &str, which: Option<usize>, change: impl
     assert!(found > 0, "{instruction}");
     out
 }
+
+/// Shapes of the gradients of attention: images, tokens, heads. Keys are split among two blocks.
+const GRADIENT: [u32; 3] = [1, 200, 2];
+
+/// Arguments that the gradients share: dqkv, ds, dout, qkv; then the rows of dout and of out, and lse.
+fn gradient(bench: &mut Bench) -> ([Argument; 4], [Argument; 3]) {
+    let [n, l, heads] = GRADIENT;
+    let width = 64 * heads;
+    let count = (n * l * width) as usize;
+    let qkv = bench.upload(Type::Bf16, &random(7, 3 * count));
+    let (dout, out) = (bench.upload(Type::Bf16, &random(8, count)), bench.upload(Type::Bf16, &random(9, count)));
+    let lse = bench.upload(Type::F32, &random(10, (n * heads * l) as usize));
+    let ds = bench.upload(Type::Bf16, &random(11, (n * heads * l * l) as usize));
+    let dqkv = bench.empty(Type::Bf16, 3 * count);
+    let qkv_dims = [width, 3, l, n];
+    let maps = [
+        map(dqkv, Type::Bf16, &qkv_dims, &[64, 1, 64, 1], true),
+        map(ds, Type::Bf16, &[l, l, n * heads], &[64, 64, 1], true),
+        map(dout, Type::Bf16, &[width, l, n], &[64, 64, 1], true),
+        map(qkv, Type::Bf16, &qkv_dims, &[64, 1, 64, 1], true),
+    ];
+    (maps, [dout, out, lse].map(Argument::from))
+}
+
+fn hopper(blocks: u32, arguments: Vec<Argument>) -> Launch {
+    Launch { dynamic_shared_bytes: 160 << 10, ..Launch::new(blocks, 384, arguments) }
+}
+
+/// The gradient of keys and values: two warpgroups that hand tiles to each other.
+pub const KEYS: Bed = Bed {
+    file: "attention/backward_sm90.cu",
+    kernel: "_Z22attention_bwd_dkv_sm90ILi64EE",
+    launch: |bench| {
+        let (maps, rows) = gradient(bench);
+        let [_, l, heads] = GRADIENT.map(|dim| Argument::from(dim as i32));
+        let mut arguments = [&maps[..], &rows[..]].concat();
+        arguments.extend([l, heads, 1i32.into(), 2i32.into(), 2i32.into()]);
+        hopper(4, arguments)
+    },
+};
+
+/// The gradient of queries from what the one of keys has left.
+pub const QUERIES: Bed = Bed {
+    kernel: "_Z21attention_bwd_dq_sm90ILi64EE",
+    launch: |bench| {
+        let ([dqkv, ds, _, qkv], _) = gradient(bench);
+        let [n, l, heads] = GRADIENT.map(|dim| Argument::from(dim as i32));
+        hopper(2, vec![dqkv, ds, qkv, n, l, heads, 3i32.into()])
+    },
+    ..KEYS
+};
+
+/// The same, with scores computed again.
+pub const QUERIES_AGAIN: Bed = Bed {
+    file: "attention/dq_sm90.cu",
+    kernel: "_Z26attention_bwd_dq_long_sm90ILi64EE",
+    launch: |bench| {
+        let ([dqkv, _, dout, qkv], rows) = gradient(bench);
+        let [_, l, heads] = GRADIENT.map(|dim| Argument::from(dim as i32));
+        let mut arguments = vec![dqkv, dout, qkv];
+        arguments.extend(rows);
+        arguments.extend([l, heads, 2i32.into()]);
+        hopper(4, arguments)
+    },
+};
