@@ -17,6 +17,7 @@ case ${1:-} in
   '')
     # One op of each way to call a kernel: plain, in parts, with structs, with tensor maps and clusters.
     on_gpu cc=8.0 --lib -- device:: ops::silu ops::adam ops::concat ops::sum_parts
+    for stream in 1 2; do on_gpu "cc=8.0 run=ahead:$stream" --lib -- device::cuda --test-threads=1; done
     on_gpu "cc=9.0 multiprocessors=40 run=coin:1" --lib -- device::cuda ops::conv2d::hopper::tests::kernels
     DDPM_DRIVER_FUNCTIONS=cuEventSynchronize,cuFuncGetParamInfo,cuGraphLaunch,cuMemcpyDtoH_v2,cuMemcpyHtoDAsync_v2,cuModuleLoadData \
       cargo test --release --test driver_stand_in -- --ignored

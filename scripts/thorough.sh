@@ -8,4 +8,5 @@ scripts/driver-check.sh --all
 scripts/mpi-check.sh 25 3
 scripts/torture.sh
 cargo test --release --lib -- --ignored damaged --nocapture
+scripts/sanitize.sh address --lib ops::
 scripts/sanitize.sh thread --lib -- ops::conv2d --skip cpu::tests --skip threads --skip benchmark_layers

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! so the table above is the whole definition of a prediction target. The determinants stand in it, rather than
-//! being computed, because the one of `mu` would lose four digits to cancellation.
+//! being computed, because the one of `mu` would lose two digits to cancellation.
 
 use super::level::NoiseLevel;
 use super::posterior::Posterior;

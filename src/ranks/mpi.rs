@@ -1,9 +1,10 @@
 //! Ranks that MPI connects.
 //!
 //! No rank waits for ever on one that does not live any more. A process that dies is noticed by its launcher, which ends the
-//! others; one that hangs, by its neighbour: a thread of every rank sends a sign of life to the next one each second, also
-//! while the rank computes, draws samples or writes. Silence beyond the limit ends the job. Time in which the listener itself
-//! stood still does not count, so a job that is suspended as a whole goes on afterwards.
+//! others; one that is stopped, or whose machine stands still, by its neighbour: a thread of every rank sends a sign of life
+//! to the next one each second, also while the rank computes, draws samples or writes. Silence beyond the limit ends the job.
+//! Time in which the listener itself stood still does not count, so a job that is suspended as a whole goes on afterwards.
+//! A computation that does not return is not noticed, as the thread that sends the signs lives on.
 
 use super::Ranks;
 use super::launcher::Launched;

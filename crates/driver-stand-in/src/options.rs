@@ -11,7 +11,7 @@ use kernel_emulator::Options as Emulator;
 /// | `multiprocessors=N`, `devices=N`, `version=13000` | as they say |
 /// | `memory=8G` | bytes of each device, with `K`, `M` or `G`; without it, what the machine has free |
 /// | `fail=NAME:N:CODE` | the N-th call of this function (of any function: `*`) does nothing and returns this number, 999 if there is none. May stand several times |
-/// | `run=late`, `early` or `coin:SEED` | the moment at which enqueued work runs: as late as is allowed, at once, or as a coin decides |
+/// | `run=late`, `early`, `ahead:1`, `ahead:2` or `coin:SEED` | the moment at which enqueued work runs: as late as is allowed, at once, at once on the first or second of each two streams and late on the other, or as a coin decides |
 /// | `emulator=skew,async=late` | options of the emulator that runs the kernels |
 /// | `counts=FILE` | where the number of calls of each function is written when the process ends |
 /// | `trace=FILE` | the same calls in their order, one a line, written as they are made |
@@ -44,6 +44,8 @@ pub struct Failure {
 pub enum Run {
     Late,
     Early,
+    /// At once on the first (0) or second (1) of each two streams, in the order in which they were made, and late on all others.
+    Ahead(u64),
     /// A random part of it after each call; the state of the generator.
     Coin(u64),
 }
@@ -96,6 +98,8 @@ impl Options {
                 self.run = match value.split_once(':').unwrap_or((value, "")) {
                     ("late", "") => Run::Late,
                     ("early", "") => Run::Early,
+                    ("ahead", "1") => Run::Ahead(0),
+                    ("ahead", "2") => Run::Ahead(1),
                     ("coin", seed) => Run::Coin(seed.parse().ok()?),
                     _ => return None,
                 }
@@ -131,10 +135,21 @@ mod tests {
         let options = Options::read(text).unwrap();
         assert_eq!((options.capability, options.emulator.compute_capability), ((8, 6), (8, 0)));
         assert_eq!((options.devices, options.version, options.run), (2, 12_040, Run::Coin(7)));
+        assert_eq!(Options::read("run=ahead:2").unwrap().run, Run::Ahead(1));
         assert_eq!((options.emulator.multiprocessors, options.emulator.memory_bytes), (40, Some(3 << 30)));
         let failures: Vec<_> = options.failures.iter().map(|f| (f.function.as_str(), f.call, f.code.0)).collect();
         assert_eq!(failures, [("cuMemAlloc_v2", 7, 2), ("*", 9, 999)]);
-        for word in ["cc=9", "devices", "fast=1", "fail=cuInit", "fail=cuInit:0", "memory=much", "run=often"] {
+        for word in [
+            "cc=9",
+            "devices",
+            "fast=1",
+            "fail=cuInit",
+            "fail=cuInit:0",
+            "memory=much",
+            "run=often",
+            "run=ahead",
+            "run=ahead:3",
+        ] {
             assert!(Options::read(word).unwrap_err().contains(word), "{word}");
         }
     }

@@ -1,5 +1,6 @@
 //! Errors of a text that is not understood, and faults of a kernel that runs.
 
+use crate::races::Race;
 use std::fmt;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -13,6 +14,8 @@ pub enum Error {
     Launch(String),
     /// A kernel did what ends it on hardware as well.
     Fault(Box<Fault>),
+    /// Nothing orders two accesses of a kernel; found where [`crate::Options::races`] asks for it.
+    Race(Box<Race>),
 }
 
 /// Describes where a kernel failed, and how.
@@ -36,6 +39,7 @@ impl fmt::Display for Error {
             Error::Text { file, line, reason } => write!(f, "{file}:{line}: {reason}"),
             Error::Launch(reason) => f.write_str(reason),
             Error::Fault(fault) => fault.fmt(f),
+            Error::Race(race) => race.fmt(f),
         }
     }
 }

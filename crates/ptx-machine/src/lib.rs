@@ -51,14 +51,45 @@
 //! lanes run, shuffles from lanes that do not, shared memory of a block that has ended, and deadlocks, with who waits where.
 //! New memory is NaN, and shared memory as well.
 //!
+//! # Races
+//!
+//! With [`Options::races`] a launch also fails where a result depends on how fast warps, copies and products run, though
+//! it always comes out the same here. A [`Race`] names both accesses: block, warp, lane, line of the PTX and of the source.
+//! It takes time and memory: a convolution of sm_80 runs 4 times as long on one thread, attention of sm_90 6 times, and
+//! each word of memory that is accessed takes 72 bytes more. Blocks run one after the other. The same race is reported in
+//! every run.
+//!
+//! - Products run until the `wgmma.wait_group` that covers their group, whichever warp of the group reads which rows. Until then their accumulators belong to products of
+//!   the same shape alone, fragments of a are not overwritten, nor are operands in shared memory. `wgmma.fence` stands
+//!   before the first product, and after every write to the registers of one.
+//! - `cp.async` writes shared memory until its group is waited for, a tensor load until the phase of its barrier is; a
+//!   tensor store reads it until its group is waited for.
+//! - Accesses of the same byte by different warps, one of which writes, are ordered: by barriers of the block and of the
+//!   cluster, by transaction barriers, in global memory also by fences together with atomics or with volatile, relaxed,
+//!   acquire and release accesses. This goes by vector clocks, not by the order in which warps happen to run.
+//! - `fence.proxy.async` stands between ordinary stores to shared memory and the tensor copies or products that read them
+//!   or write there; between making a transaction barrier and the first tensor load that completes on it as well.
+//! - A phase of a transaction barrier does not complete before those that wait for the phase before have seen that.
+//! - Shared memory is written before it is read.
+//!
+//! Where this is not exact:
+//!
+//! - The lanes of a warp are ordered as they run here: a missing `bar.warp.sync` is not noticed, nor are two lanes that
+//!   write the same byte at once, nor a proxy fence that another lane runs than the one that stored.
+//! - An edge between blocks is one that was seen: where a block goes on whatever its atomic returns, the order of this run
+//!   is taken for one that always holds. Scopes are told apart for fences alone (`.cta` orders nothing between blocks).
+//! - Proxies are told apart in shared memory alone, and for reads followed by a tensor load a barrier is enough.
+//! - Registers of products: that they are not read before a fence, and predicates, are not checked.
+//! - Of the reads of a byte since its last write 64 are remembered, those of one warp that follow each other as one.
+//!
 //! # What it does not know
 //!
 //! - Time: counts are counts. What ptxas makes of the text (registers, fused multiplications, the order of instructions)
 //!   is not seen.
-//! - Races. Copies by `cp.async` and tensor copies take effect as late as they may: when they are waited for, so that a
-//!   missing wait gives stale data. Products of warpgroups are complete when they are issued: a missing wait for them, a
-//!   missing fence and a missing proxy fence are not noticed. Warps of a block run one after the other, each until it
-//!   waits, always in the same order.
+//! - Any other order than its own. Copies by `cp.async` and tensor copies take effect as late as they may: when they are
+//!   waited for, so that a missing wait gives stale data. Products of warpgroups are complete when they are issued. Warps of
+//!   a block run one after the other, each until it waits, always in the same order. Unless races are looked for, a missing
+//!   barrier, fence or wait for a product changes nothing.
 //! - Lanes of one warp that wait for each other in a loop: they part for good here, as before Volta.
 //! - A `mul` and an `add` without rounding stay two operations; ptxas may fuse them.
 #![deny(unsafe_code)]
@@ -71,6 +102,7 @@ mod machine;
 mod memory;
 mod parse;
 mod program;
+mod races;
 mod tensor;
 
 pub use counters::{Counters, Counts, Traffic, Wavefronts};
@@ -78,4 +110,5 @@ pub use error::{Error, Fault, Result};
 pub use machine::{Argument, Launch, Machine, Module, Options};
 pub use memory::Memory;
 pub use program::{Class, Parameter};
+pub use races::{Party, Race};
 pub use tensor::TensorMap;

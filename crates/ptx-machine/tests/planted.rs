@@ -1,5 +1,5 @@
 //! Faults planted in the PTX that nvcc emits: in strings of assembly, in the layout of parameters, in launch bounds. Each is
-//! noticed, by a message or by a wrong result; those that this machine cannot notice are listed as well.
+//! noticed, by a message or by a wrong result. Races are planted in `planted_races.rs`.
 
 mod support;
 
@@ -10,15 +10,7 @@ const KERNEL: &str = "_Z7productILi64ELb0ELb0ELb0ELi0EEvPf9TensorMapS1_PK13__nv_
 
 /// Removes the instructions whose text begins so, up to their semicolon.
 fn without(text: &str, instruction: &str) -> String {
-    let mut parts = text.split(instruction);
-    let mut out = parts.next().unwrap().to_owned();
-    let mut removed = 0;
-    for part in parts {
-        out += part.split_once(';').unwrap().1;
-        removed += 1;
-    }
-    assert!(removed > 0, "{instruction}");
-    out
+    support::beds::without(text, instruction, None)
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> String {
@@ -28,7 +20,7 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
 
 /// Runs the two-stage pipeline of tensor copies and products after a change of its text: what it says, or `right`, or
 /// `wrong`.
-fn run(change: &dyn Fn(&str) -> String) -> Option<String> {
+fn run(change: &dyn Fn(&str) -> String, races: bool) -> Option<String> {
     let mut bench = Bench::changed("self_test/hopper_sm90.cu", |text| {
         let start = text.find(&format!(".visible .entry {KERNEL}(")).expect("the kernel");
         let end = text[start + 1..].find(".visible .entry").expect("a kernel after it") + start + 1;
@@ -55,7 +47,7 @@ fn run(change: &dyn Fn(&str) -> String) -> Option<String> {
     let arguments =
         vec![Argument::from(c_at), tensor(a_at), tensor(b_at), Argument::from(a_at), Argument::from(k as i32 / 64)];
     let launch = Launch { dynamic_shared_bytes: 40 << 10, ..Launch::new(1, 160, arguments) };
-    let options = Options { warp_instructions: 200_000, ..Options::default() };
+    let options = Options { warp_instructions: 200_000, races, ..Options::default() };
     if let Err(error) = bench.machine.launch(&bench.module, KERNEL, &launch, &options) {
         return Some(error.to_string());
     }
@@ -126,7 +118,7 @@ fn faults_in_assembly_parameters_and_launch_bounds_are_noticed() {
     ];
     let mut noticed = 0;
     for (name, change, expected) in cases {
-        let Some(found) = run(&*change) else { skip!("no nvcc (scripts/cuda-toolkit.sh)") };
+        let Some(found) = run(&*change, false) else { skip!("no nvcc (scripts/cuda-toolkit.sh)") };
         assert!(found.contains(expected), "{name}: {found}");
         assert!((found == "right") == (name == "nothing"), "{name}: {found}");
         noticed += usize::from(found != "right");
@@ -135,17 +127,17 @@ fn faults_in_assembly_parameters_and_launch_bounds_are_noticed() {
 }
 
 #[test]
-fn what_the_machine_cannot_notice() {
+fn what_the_machine_notices_only_where_races_are_looked_for() {
     // Products are complete when they are issued, nothing orders proxies, and warps run in the order of their numbers.
-    for instruction in [
-        "wgmma.wait_group",
-        "wgmma.fence",
-        "wgmma.commit_group",
-        "fence.proxy.async",
-        "fence.mbarrier_init",
-        "bar.sync",
-    ] {
-        let Some(found) = run(&|text| without(text, instruction)) else { skip!("no nvcc (scripts/cuda-toolkit.sh)") };
+    for instruction in ["wgmma.wait_group", "wgmma.fence", "wgmma.commit_group", "bar.sync"] {
+        let runs = |races| run(&|text| without(text, instruction), races);
+        let (Some(found), Some(race)) = (runs(false), runs(true)) else { skip!("no nvcc (scripts/cuda-toolkit.sh)") };
         assert_eq!(found, "right", "{instruction}");
+        assert!(race.contains("race in _Z7product"), "{instruction}: {race}");
+    }
+    // Each of the two makes barriers visible to tensor copies: together they are one too many.
+    for instruction in ["fence.proxy.async", "fence.mbarrier_init"] {
+        let found = run(&|text| without(text, instruction), true);
+        assert_eq!(found.as_deref(), Some("right"), "{instruction}");
     }
 }

@@ -181,7 +181,7 @@ fn product(half: Half, n: usize, a_kind: usize, b_mn: bool, accumulate: bool) {
         body += &format!("st.global.f32 [%own+{}], %d{r};\n", 4 * (d_at + 128 * r));
     }
     let launch = Launch { dynamic_shared_bytes: image_bytes as u32, ..Launch::new(1, 128, vec![]) };
-    let options = Options { counters: true, ..Options::default() };
+    let options = Options { counters: true, races: true, ..Options::default() };
     let (out, counters) = run_text(&text(&body), "test", &launch, &input, input.len(), options)
         .unwrap_or_else(|error| panic!("n{n} a{a_kind} b{b_mn}: {error}"));
     assert_eq!(counters.total.tensor_flops, 2 * 64 * 16 * n as u64);

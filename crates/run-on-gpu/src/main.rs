@@ -25,6 +25,9 @@ struct Args {
     /// Device to run on; emu and cpu run the same stages with less work in each
     #[arg(long, default_value = "cuda")]
     device: Device,
+    /// Do as little in each stage as on emu: to see within minutes whether all stages run
+    #[arg(long)]
+    few: bool,
     /// Run these stages alone, finished or not
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',', value_parser = stages::find)]
     only: Vec<&'static stages::Stage>,
@@ -60,7 +63,7 @@ impl Device {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.stage {
-        Some(stage) => work::run(stage, args.device, args.budget_seconds),
+        Some(stage) => work::run(stage, &args),
         None => runner::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -147,7 +147,6 @@ impl Results {
     pub fn publish(&self) -> io::Result<()> {
         const LOG_BYTES: u64 = 1_500_000;
         const ARTIFACT_BYTES: u64 = 3_000 << 10;
-        const FILE_BYTES: u64 = 16_000 << 10;
         fs::write(self.folder.join("summary.txt"), self.summary())?;
         let date = Command::new("date").args(["-u", "+%F"]).output()?;
         let bench = self.bench(String::from_utf8_lossy(&date.stdout).trim());
@@ -163,10 +162,17 @@ impl Results {
         archive("-czf", &self.folder.join("logs.tar.gz"), &self.part("tails"))?;
         archive("-cf", &self.folder.join("artifacts.tar"), &self.part("artifacts"))?;
         if let Some(out) = std::env::var_os("OUT").filter(|out| !out.is_empty()) {
-            for file in files(&self.folder)? {
-                if file.metadata()?.len() <= FILE_BYTES {
-                    fs::copy(&file, Path::new(&out).join(file.file_name().unwrap_or_default()))?;
-                }
+            self.copy_to(Path::new(&out))?;
+        }
+        Ok(())
+    }
+
+    /// Copies what is not too large to leave the machine.
+    fn copy_to(&self, folder: &Path) -> io::Result<()> {
+        const FILE_BYTES: u64 = 16_000 << 10;
+        for file in files(&self.folder)? {
+            if file.metadata()?.len() <= FILE_BYTES {
+                fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))?;
             }
         }
         Ok(())
@@ -222,6 +228,13 @@ mod tests {
         again.clear("ops").unwrap();
         assert_eq!(again.note("ops"), "");
         assert_eq!(again.facts("ops"), json!({}));
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        Results::open(elsewhere.path(), Device::Emu)
+            .unwrap()
+            .continue_from(&again.folder.join("stages.jsonl"))
+            .unwrap();
+        assert!(Results::open(elsewhere.path(), Device::Emu).unwrap().is_finished("ops"));
     }
 
     #[test]
@@ -259,5 +272,15 @@ mod tests {
         names.sort();
         let names: Vec<_> = names.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["artifacts.tar", "bench.json", "logs.tar.gz", "stages.jsonl", "summary.txt"]);
+    }
+
+    #[test]
+    fn files_that_are_not_large_are_copied_to_another_folder() {
+        let (bundle, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let results = Results::open(bundle.path(), Device::Cuda).unwrap();
+        fs::write(results.folder.join("large"), vec![0; 17 << 20]).unwrap();
+        fs::write(results.folder.join("small"), "1").unwrap();
+        results.copy_to(out.path()).unwrap();
+        assert_eq!(files(out.path()).unwrap(), [out.path().join("small")]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::results::Results;
 use crate::stages::{self, Outcome, Stage};
-use crate::{Args, Device, process};
+use crate::{Args, process};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,16 +33,13 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     }
     let mut failures = 0;
     for stage in stages::due(&args.only, |name| results.is_finished(name)) {
-        let left = match args.budget_seconds {
-            Some(seconds) => Duration::from_secs(seconds).saturating_sub(begin.elapsed()),
-            None => Duration::MAX,
-        };
-        let limit = stage.limit(args.device);
+        let left = stages::left(args.budget_seconds, begin.elapsed());
+        let limit = stage.limit(args.device, args.few);
         let Some(allowed) = stages::allowance(left, limit, stage.takes_what_is_left) else {
             println!("{}: not begun, {} s are left and it may take {}", stage.name, left.as_secs(), limit.as_secs());
             break;
         };
-        let outcome = run_stage(&mut results, stage, args.device, allowed, &interrupted)?;
+        let outcome = run_stage(&mut results, stage, args, allowed, &interrupted)?;
         if interrupted.load(Ordering::Relaxed) {
             return Ok(ExitCode::from(143));
         }
@@ -56,7 +53,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
 fn run_stage(
     results: &mut Results,
     stage: &Stage,
-    device: Device,
+    args: &Args,
     allowed: Duration,
     interrupted: &AtomicBool,
 ) -> io::Result<Outcome> {
@@ -67,13 +64,14 @@ fn run_stage(
     let log_path = results.part("logs").join(format!("{}.log", stage.name));
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--device", device.name(), "--stage", stage.name, &allowed.as_secs().to_string()]);
+    command.args(["--device", args.device.name(), "--stage", stage.name, &allowed.as_secs().to_string()]);
+    command.args(args.few.then_some("--few"));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let ending = process::run_group(&mut command, allowed, || interrupted.load(Ordering::Relaxed))?;
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Outcome::Cut);
     }
-    let outcome = Outcome::of(ending, allowed, stage.limit(device));
+    let outcome = Outcome::of(ending, allowed, stage.limit(args.device, args.few));
     let took = begin.elapsed();
     println!("{:<8} {:>4} s  {}", outcome.name(), took.as_secs(), results.note(stage.name));
     if outcome.is_failure() {
@@ -82,7 +80,7 @@ fn run_stage(
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].iter().for_each(|line| println!("{line}"));
     }
-    if outcome != Outcome::Cut {
+    if outcome.is_recorded() {
         results.record(stage.name, outcome, took)?;
     }
     results.publish()?;

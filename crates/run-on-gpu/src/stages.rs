@@ -25,9 +25,9 @@ const fn training(name: &'static str, limit_seconds: u64, description: &'static 
 }
 
 impl Stage {
-    /// Time that it may take: on processors, which have tests that a GPU has not, four times as long.
-    pub fn limit(&self, device: Device) -> Duration {
-        Duration::from_secs(self.limit_seconds * if device == Device::Cuda { 1 } else { 4 })
+    /// Time that it may take: where processors compute, or may, four times as long as on a GPU.
+    pub fn limit(&self, device: Device, few: bool) -> Duration {
+        Duration::from_secs(self.limit_seconds * if device == Device::Cuda && !few { 1 } else { 4 })
     }
 }
 
@@ -106,10 +106,20 @@ impl Outcome {
         }
     }
 
+    /// Returns true where the stage is finished, and is not run again.
+    pub fn is_recorded(self) -> bool {
+        self != Outcome::Cut
+    }
+
     /// Returns true where the whole run has failed.
     pub fn is_failure(self) -> bool {
         matches!(self, Outcome::Failed | Outcome::Timeout)
     }
+}
+
+/// The time that is left of a whole call of so many seconds; without a limit, all there is.
+pub fn left(budget_seconds: Option<u64>, elapsed: Duration) -> Duration {
+    budget_seconds.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds).saturating_sub(elapsed))
 }
 
 /// The time that a stage with this limit is allowed when so much is left of the whole call; none if that is not enough, or
@@ -167,6 +177,20 @@ mod tests {
         assert_eq!(allowance(seconds(3), seconds(1), false), None);
     }
 
+    #[test]
+    fn time_that_has_passed_is_not_left() {
+        assert_eq!(left(Some(60), seconds(20)), seconds(40));
+        assert_eq!(left(Some(60), seconds(70)), seconds(0));
+        assert_eq!(left(None, seconds(70)), Duration::MAX);
+    }
+
+    #[test]
+    fn stages_have_more_time_where_processors_compute() {
+        let ops = find("ops").unwrap();
+        let limits = [(Device::Cuda, false), (Device::Cuda, true), (Device::Emu, false), (Device::Cpu, false)];
+        assert_eq!(limits.map(|(device, few)| ops.limit(device, few).as_secs()), [80, 320, 320, 320]);
+    }
+
     /// The table of docs/GPU.md: two minutes until the machine has started, five of a first call, eight of a second.
     #[test]
     fn two_calls_fit_fifteen_minutes() {
@@ -175,7 +199,9 @@ mod tests {
         let call = |budget: u64, finished: &[&str]| {
             let (mut left, mut names) = (seconds(budget), Vec::new());
             for stage in due(&[], |name| finished.contains(&name)) {
-                let Some(allowed) = allowance(left, stage.limit(Device::Cuda), stage.takes_what_is_left) else { break };
+                let Some(allowed) = allowance(left, stage.limit(Device::Cuda, false), stage.takes_what_is_left) else {
+                    break;
+                };
                 left -= allowed;
                 names.push((stage.name, allowed.as_secs()));
             }
@@ -197,5 +223,8 @@ mod tests {
         assert_eq!(of(Ending::Exit(None), 60), Outcome::Failed, "a signal");
         assert_eq!(of(Ending::OutOfTime, 60), Outcome::Timeout);
         assert_eq!(of(Ending::OutOfTime, 59), Outcome::Cut);
+        let all = [Outcome::Passed, Outcome::Skipped, Outcome::Failed, Outcome::Timeout, Outcome::Cut];
+        assert_eq!(all.map(Outcome::is_failure), [false, false, true, true, false]);
+        assert_eq!(all.map(Outcome::is_recorded), [true, true, true, true, false]);
     }
 }

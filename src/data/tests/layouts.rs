@@ -314,3 +314,16 @@ fn names_give_classes_where_that_is_asked_for() {
     let message = complaint_with(mnist(false).path(), Split::Train, &prefix);
     assert_says(&message, &["no labels called \"prefix\""]);
 }
+
+#[test]
+fn sets_that_differ_have_other_fingerprints() {
+    let of = |set: &TempDir| load(set.path()).fingerprint().unwrap();
+    let set = || folders(&[("bus", 3), ("car", 4)]);
+    let first = of(&set());
+    assert_eq!(of(&set()), first);
+    let other_pixel = set();
+    write_grey(other_pixel.path().join("car/2.png"), 4, 77);
+    for other in [other_pixel, folders(&[("bus", 4), ("car", 3)]), folders(&[("bus", 3), ("van", 4)])] {
+        assert_ne!(of(&other), first);
+    }
+}

@@ -67,6 +67,33 @@ fn what_stays_on_the_disk_is_what_would_be_in_memory() {
 }
 
 #[test]
+fn the_share_of_a_process_is_that_part_of_each_batch() {
+    let folder = parquet();
+    let dataset = streamed(&folder);
+    let (image, share) = (12 * 16 * 3, 6..18);
+    let mut shares = Batches::new(
+        &dataset,
+        Division::new(&dataset, 0, 0.0, 5).loader(&dataset, 24, 5, true).of_share(share.clone()),
+    );
+    for (step, (images, labels)) in collect(&mut batches(&dataset, 0.0), 0..110).into_iter().enumerate() {
+        let (mut some, mut their_labels) = (vec![0.0; share.len() * image], vec![0; share.len()]);
+        shares.fill(step as u64, &mut some, Some(&mut their_labels)).unwrap();
+        assert!(some == images[share.start * image..share.end * image], "step {step}");
+        assert_eq!(their_labels, labels[share.clone()], "step {step}");
+    }
+}
+
+#[test]
+fn what_stays_on_the_disk_has_a_fingerprint_too() {
+    let (folder, other) = (parquet(), parquet());
+    let first = streamed(&folder).fingerprint().unwrap();
+    assert_eq!(streamed(&other).fingerprint().unwrap(), first);
+    let rows = fs::read(other.path().join("train-0.parquet")).unwrap();
+    fs::write(other.path().join("train-1.parquet"), rows).unwrap();
+    assert_ne!(open_train(other.path(), &options(1)).unwrap().fingerprint().unwrap(), first);
+}
+
+#[test]
 fn batches_are_the_same_after_a_resume_and_at_any_number_of_threads() {
     let folder = parquet();
     let dataset = streamed(&folder);

@@ -29,6 +29,7 @@ pub struct Machine {
     is_initialized: bool,
     devices: Vec<Device>,
     streams: Table<Stream>,
+    streams_made: u64,
     events: Table<Event>,
     graphs: Table<Arc<[Work]>>,
     executables: Table<Executable>,
@@ -74,6 +75,7 @@ impl Machine {
             devices: (0..options.devices).map(device).collect(),
             is_initialized: false,
             streams: Table::new(),
+            streams_made: 0,
             events: Table::new(),
             graphs: Table::new(),
             executables: Table::new(),
@@ -185,7 +187,7 @@ impl Machine {
             Some(context) => context.retained += 1,
             none => {
                 *none = Some(Context { retained: 1, broken: None });
-                self.streams.insert(handle, Stream::new(handle, true));
+                self.streams.insert(handle, Stream::new(handle, true, None));
             }
         }
         Ok(handle)

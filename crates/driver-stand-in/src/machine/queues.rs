@@ -13,6 +13,8 @@ pub struct Stream {
     pub context: u64,
     /// It and the legacy stream wait for each other.
     is_blocking: bool,
+    /// How many the program had made before; none for a legacy stream.
+    nth: Option<u64>,
     queue: VecDeque<Op>,
     /// How many have been enqueued, and have run.
     issued: u64,
@@ -21,8 +23,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(context: u64, is_blocking: bool) -> Stream {
-        Stream { context, is_blocking, queue: VecDeque::new(), issued: 0, done: 0, capture: None }
+    pub fn new(context: u64, is_blocking: bool, nth: Option<u64>) -> Stream {
+        Stream { context, is_blocking, nth, queue: VecDeque::new(), issued: 0, done: 0, capture: None }
     }
 }
 
@@ -121,7 +123,8 @@ impl Machine {
             return Err(Code::ERROR_INVALID_VALUE);
         }
         let handle = self.handle();
-        self.streams.insert(handle, Stream::new(context, flags == 0));
+        self.streams.insert(handle, Stream::new(context, flags == 0, Some(self.streams_made)));
+        self.streams_made += 1;
         Ok(handle)
     }
 
@@ -271,6 +274,11 @@ impl Machine {
         match self.options.run {
             Run::Late => {}
             Run::Early => self.run_all_of(stream),
+            Run::Ahead(of_two) => {
+                if self.streams[&stream].nth.is_some_and(|nth| nth % 2 == of_two) {
+                    self.run_all_of(stream);
+                }
+            }
             Run::Coin(state) => {
                 // A linear congruential generator (Knuth's MMIX): its high bits choose a stream and how much of it runs.
                 let state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

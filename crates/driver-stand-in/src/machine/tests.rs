@@ -49,6 +49,20 @@ fn launch(machine: &mut Machine, function: u64, stream: u64, pointers: [u64; 2])
 }
 
 #[test]
+fn one_stream_may_run_ahead_of_the_others_but_not_of_what_it_waits_for() {
+    let (mut machine, first) = machine("run=ahead:2");
+    let second = machine.create_stream(1).unwrap();
+    let memory = machine.allocate(2).unwrap();
+    machine.fill(memory, 1, 1, first).unwrap();
+    machine.fill(memory + 1, 2, 1, second).unwrap();
+    assert_eq!(bytes(&mut machine, memory, 2), [255, 2]);
+    let event = machine.create_event(0).unwrap();
+    machine.record(event, first).unwrap();
+    machine.wait(second, event, 0).unwrap();
+    assert_eq!(bytes(&mut machine, memory, 2), [1, 2]);
+}
+
+#[test]
 fn a_copy_reads_pinned_memory_when_it_must_and_pageable_memory_at_once() {
     let (mut machine, stream) = machine("");
     let (device, host) = (machine.allocate(16).unwrap(), pinned(&mut machine, 1));

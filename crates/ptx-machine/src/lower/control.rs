@@ -6,6 +6,7 @@ use super::opcode::Opcode;
 use crate::error::Result;
 use crate::parse::Operand;
 use crate::program::{Class, Hopper, Kind, Op, ShuffleOp, VoteOp};
+use crate::races::Fence;
 
 impl Lowering<'_> {
     pub(super) fn control(&mut self, opcode: &Opcode, operands: &[Operand]) -> Result<()> {
@@ -18,7 +19,7 @@ impl Lowering<'_> {
             ("ret" | "exit", []) => (Class::Control, Op::Return),
             ("trap", []) => (Class::Control, Op::Trap),
             ("brkpt", []) | ("nanosleep", _) => (Class::Control, Op::Nothing),
-            ("membar", _) => (Class::Fence, Op::Nothing),
+            ("membar", _) => (Class::Fence, Op::Fence(if opcode.has("cta") { Fence::Block } else { Fence::All })),
             ("bar" | "barrier", operands) => (Class::Barrier, self.barrier(opcode, operands)?),
             ("shfl", [d, a, b, c, members]) => (Class::Exchange, self.shuffle(opcode, d, [a, b, c, members])?),
             ("vote", [d, p, members]) if opcode.has("sync") => (Class::Exchange, self.vote(opcode, d, p, members)?),
@@ -32,7 +33,9 @@ impl Lowering<'_> {
     fn barrier(&mut self, opcode: &Opcode, operands: &[Operand]) -> Result<Op> {
         match (&opcode.parts[1..], operands) {
             (["warp", "sync"], [members]) => Ok(Op::WarpBarrier { members: self.source(members, Kind::U32)? }),
-            (["cluster", "arrive", ..], []) => Ok(Op::Hopper(Box::new(Hopper::ClusterArrive))),
+            (["cluster", "arrive", ..], []) => {
+                Ok(Op::Hopper(Box::new(Hopper::ClusterArrive { releases: !opcode.has("relaxed") })))
+            }
             (["cluster", "wait", ..], []) => Ok(Op::Hopper(Box::new(Hopper::ClusterWait))),
             (parts, [id, threads @ ..]) if threads.len() < 2 => {
                 let parts: Vec<&str> = parts.iter().copied().filter(|part| *part != "cta").collect();

@@ -5,11 +5,12 @@ use super::opcode::Opcode;
 use crate::error::Result;
 use crate::parse::Operand;
 use crate::program::{Class, Hopper, Kind, Op};
+use crate::races::Fence;
 
 impl Lowering<'_> {
     pub(super) fn hopper(&mut self, opcode: &Opcode, operands: &[Operand]) -> Result<()> {
         let (class, op) = match (opcode.name(), operands) {
-            ("fence", _) => (Class::Fence, Op::Nothing),
+            ("fence", _) => (Class::Fence, fence(opcode)),
             ("griddepcontrol", _) => (Class::Control, Op::Nothing),
             ("setmaxnreg", _) => (Class::Control, Op::Aligned),
             ("elect", [d, members]) => {
@@ -41,6 +42,7 @@ impl Lowering<'_> {
         if !opcode.parts.iter().any(|part| part.starts_with("shared")) {
             return Err(self.unknown());
         }
+        let releases = !opcode.has("relaxed");
         Ok(match (&parts[..], operands) {
             (["init"], [address, arrivals]) => {
                 Hopper::BarrierInit { address: self.address(address)?, arrivals: self.source(arrivals, Kind::U32)? }
@@ -50,18 +52,21 @@ impl Lowering<'_> {
                 count: count.first().map(|count| self.source(count, Kind::U32)).transpose()?,
                 bytes: None,
                 arrives: true,
+                releases,
             },
             (["arrive", "expect_tx"], [Operand::Sink, address, bytes]) => Hopper::BarrierArrive {
                 address: self.address(address)?,
                 count: None,
                 bytes: Some(self.source(bytes, Kind::U32)?),
                 arrives: true,
+                releases,
             },
             (["expect_tx"], [address, bytes]) => Hopper::BarrierArrive {
                 address: self.address(address)?,
                 count: None,
                 bytes: Some(self.source(bytes, Kind::U32)?),
                 arrives: false,
+                releases: false,
             },
             (["try_wait" | "test_wait", "parity"], [d, address, parity, ..]) => Hopper::BarrierTry {
                 address: self.address(address)?,
@@ -72,4 +77,15 @@ impl Lowering<'_> {
             _ => return Err(self.unknown()),
         })
     }
+}
+
+fn fence(opcode: &Opcode) -> Op {
+    Op::Fence(match opcode.parts[1..] {
+        ["mbarrier_init", ..] => Fence::BarrierInit,
+        ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"] => Fence::Proxy,
+        // Of global memory, or of addresses: proxies are told apart in shared memory alone.
+        ["proxy", ..] => return Op::Nothing,
+        _ if opcode.has("cta") => Fence::Block,
+        _ => Fence::All,
+    })
 }

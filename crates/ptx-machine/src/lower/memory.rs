@@ -5,6 +5,7 @@ use super::opcode::Opcode;
 use crate::error::Result;
 use crate::parse::{Operand, Space, Width};
 use crate::program::{Access, AtomicOp, Class, Hopper, Kind, Op, Slot, Where};
+use crate::races::Order;
 
 impl Lowering<'_> {
     pub(super) fn memory(&mut self, opcode: &Opcode, operands: &[Operand]) -> Result<()> {
@@ -125,6 +126,7 @@ impl Lowering<'_> {
             count: wanted as u8,
             registers: slots,
             register_slots: register_slots as u8,
+            order: order(opcode, false),
             address: self.address(address)?,
         };
         if store {
@@ -169,7 +171,8 @@ impl Lowering<'_> {
             _ => return Err(self.unknown()),
         };
         let (space, address) = (self.space(opcode, address), self.address(address)?);
-        self.emit(Class::Atomic, Op::Atomic { op, kind, space, d, address, a, b });
+        let order = order(opcode, true);
+        self.emit(Class::Atomic, Op::Atomic { op, kind, space, order, d, address, a, b });
         Ok(())
     }
 
@@ -206,11 +209,14 @@ impl Lowering<'_> {
             (["async", "bulk", "commit_group"], []) => Op::Hopper(Box::new(Hopper::StoreCommit)),
             (["async", "bulk", "wait_group"] | ["async", "bulk", "wait_group", "read"], [n]) => {
                 let pending = pending(n).ok_or_else(|| self.unknown())?;
-                Op::Hopper(Box::new(Hopper::StoreWait { pending }))
+                Op::Hopper(Box::new(Hopper::StoreWait { pending, read: opcode.has("read") }))
             }
             (["async", "commit_group"], []) => Op::CopyAsyncCommit,
             (["async", "wait_group"], [n]) => Op::CopyAsyncWait { pending: pending(n).ok_or_else(|| self.unknown())? },
-            (["async", "wait_all"], []) => Op::CopyAsyncWait { pending: 0 },
+            (["async", "wait_all"], []) => {
+                self.emit(Class::AsyncCopy, Op::CopyAsyncCommit);
+                Op::CopyAsyncWait { pending: 0 }
+            }
             (["async", "ca" | "cg", "shared" | "shared::cta", "global", ..], [to, from, bytes, rest @ ..]) => {
                 let bytes = pending(bytes).filter(|n| [4, 8, 16].contains(n)).ok_or_else(|| self.unknown())?;
                 let read = rest.first().map(|read| self.source(read, Kind::U32)).transpose()?;
@@ -273,4 +279,11 @@ impl Lowering<'_> {
     pub(super) fn is_predicate(&self, operand: &Operand) -> bool {
         matches!(operand, Operand::Register(register) if self.width(*register) == Width::Predicate)
     }
+}
+
+fn order(opcode: &Opcode, atomic: bool) -> Order {
+    let both = opcode.has("acq_rel");
+    let (acquire, release) = (both || opcode.has("acquire"), both || opcode.has("release"));
+    let strong = atomic || acquire || release || opcode.has("relaxed") || opcode.has("volatile");
+    Order { strong, acquire, release }
 }

@@ -151,11 +151,13 @@ impl<'m> Lowering<'m> {
             opcode: statement.opcode.clone(),
             ptx_line: statement.line,
             source: statement.source,
+            call: statement.call,
         };
         Program {
             name: kernel.name.clone(),
             instructions: self.instructions,
             statements: kernel.statements.iter().map(origin).collect(),
+            calls: kernel.calls.clone(),
             slots: self.slots,
             predicates: self.predicates,
             constants: self.constant_values,

@@ -12,8 +12,11 @@ impl Lowering<'_> {
             (["sync", "aligned", shape, "row", "col", "f32", a, b, "f32"], [_, _, _, _]) if a == b => {
                 self.warp_product(shape, a, operands)?
             }
-            (["fence" | "commit_group", "sync", "aligned"], [])
-            | (["wait_group", "sync", "aligned"], [Operand::Integer(_)]) => Op::Hopper(Box::new(Hopper::ProductOrder)),
+            (["fence", "sync", "aligned"], []) => Op::Hopper(Box::new(Hopper::ProductFence)),
+            (["commit_group", "sync", "aligned"], []) => Op::Hopper(Box::new(Hopper::ProductCommit)),
+            (["wait_group", "sync", "aligned"], [Operand::Integer(pending)]) => {
+                Op::Hopper(Box::new(Hopper::ProductWait { pending: *pending as u32 }))
+            }
             (["mma_async", "sync", "aligned", shape, "f32", a, b], _) if a == b => {
                 self.warpgroup_product(shape, a, operands)?
             }

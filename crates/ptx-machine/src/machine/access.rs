@@ -60,6 +60,9 @@ impl Cluster<'_> {
                 continue;
             }
             self.count_access(space, &addresses, mask, bytes, statement, false);
+            if self.races.is_some() {
+                self.watch(warp, mask, space, &addresses, (bytes, false, access.order), statement)?;
+            }
             for lane in lanes_of(mask) {
                 let mut values = [0; 8];
                 self.fetch(warp, lane, space, addresses[lane], bytes, &mut values)?;
@@ -115,6 +118,9 @@ impl Cluster<'_> {
                     }
                 }
                 self.put(warp, lane, space, addresses[lane], bytes, &values)?;
+            }
+            if self.races.is_some() {
+                self.watch(warp, mask, space, &addresses, (bytes, true, access.order), statement)?;
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ impl Cluster<'_> {
             let (a, b) = (barrier.expected, threads);
             return Err(Wrong::new(format!("barrier {id} is waited for with {a:?} and {b:?} threads")));
         }
+        let first = barrier.arrived == 0;
         barrier.expected = threads;
         barrier.arrived += 32;
         if let Some(n) = threads
@@ -42,6 +43,7 @@ impl Cluster<'_> {
         {
             return Err(Wrong::new(format!("{} threads arrive at barrier {id} of {n}", barrier.arrived)));
         }
+        self.watch_barrier(warp, id, first);
         if waits {
             warp.state = State::Barrier { id };
             self.count(statement, |counts| counts.barrier_waits += 1);

@@ -67,8 +67,9 @@ impl Block {
         }
     }
 
-    /// Lets the warps on whose barrier all have arrived go on. Hardware counts whole warps.
-    pub fn release(&mut self) {
+    /// Lets the warps on whose barrier all have arrived go on, and calls `passes(barrier, warp)` for each. Hardware counts
+    /// whole warps.
+    pub fn release(&mut self, mut passes: impl FnMut(u32, u32)) {
         let live = self.warps.iter().flatten().filter(|warp| warp.state != State::Done).count() as u32 * 32;
         for (id, barrier) in self.barriers.iter_mut().enumerate() {
             let expected = barrier.expected.unwrap_or(live);
@@ -79,6 +80,7 @@ impl Block {
             for warp in self.warps.iter_mut().flatten() {
                 if warp.state == (State::Barrier { id: id as u32 }) {
                     warp.state = State::Ready;
+                    passes(id as u32, warp.number);
                 }
             }
         }

@@ -5,6 +5,7 @@ use super::block::Block;
 use super::warp::{State, Warp};
 use crate::counters::Counts;
 use crate::error::{Error, Fault, Result};
+use crate::races::{Pair, Races};
 
 /// Instructions after which another warp has its turn.
 const TURN: u32 = 20_000;
@@ -24,6 +25,8 @@ pub(crate) struct Cluster<'a> {
     pub counts: &'a mut [Counts],
     /// Where memory was last found.
     pub hint: usize,
+    /// The order of all accesses, where races are looked for.
+    pub races: Option<Box<Races<'a>>>,
 }
 
 /// A tensor load that has been issued: it arrives when somebody cannot go on without it, no earlier.
@@ -35,19 +38,26 @@ pub(crate) struct PendingLoad {
     pub chunks: Vec<(u32, [u8; 16])>,
 }
 
-/// An instruction's fault: in one lane, or in the warp.
+/// An instruction's fault: in one lane, or in the warp; or a race.
 pub(crate) struct Wrong {
     pub lane: Option<u32>,
     pub reason: String,
+    pub race: Option<Box<Pair>>,
+}
+
+impl From<Box<Pair>> for Wrong {
+    fn from(pair: Box<Pair>) -> Wrong {
+        Wrong { lane: None, reason: String::new(), race: Some(pair) }
+    }
 }
 
 impl Wrong {
     pub fn new(reason: impl Into<String>) -> Wrong {
-        Wrong { lane: None, reason: reason.into() }
+        Wrong { lane: None, reason: reason.into(), race: None }
     }
 
     pub fn in_lane(lane: usize, reason: impl Into<String>) -> Wrong {
-        Wrong { lane: Some(lane as u32), reason: reason.into() }
+        Wrong { lane: Some(lane as u32), reason: reason.into(), race: None }
     }
 }
 
@@ -60,7 +70,7 @@ enum Turn {
 }
 
 impl<'a> Cluster<'a> {
-    pub fn new(run: Run<'a>, first: [u32; 3], counts: &'a mut [Counts]) -> Cluster<'a> {
+    pub fn new(run: Run<'a>, first: [u32; 3], counts: &'a mut [Counts], races: Option<Box<Races<'a>>>) -> Cluster<'a> {
         let [x, y, z] = run.launch.cluster;
         let program = run.program;
         let dynamic = program.shared_end.next_multiple_of(program.dynamic_align_bytes);
@@ -74,7 +84,8 @@ impl<'a> Cluster<'a> {
             let index = [first[0] + rank % x, first[1] + rank / x % y, first[2] + rank / (x * y)];
             Block::new(program, index, threads, bytes)
         });
-        Cluster { run, blocks: blocks.collect(), rank: 0, loads: Vec::new(), arrived: 0, phase: 0, counts, hint: 0 }
+        let blocks = blocks.collect();
+        Cluster { run, blocks, rank: 0, loads: Vec::new(), arrived: 0, phase: 0, counts, hint: 0, races }
     }
 
     pub fn run(mut self) -> Result<()> {
@@ -106,7 +117,7 @@ impl<'a> Cluster<'a> {
                     }
                     self.blocks[rank].warps[i] = Some(warp);
                     if turn != Turn::Over {
-                        self.blocks[rank].release();
+                        self.release_block(rank);
                     }
                 }
                 let warps = self.blocks[rank].warps.iter().flatten();
@@ -114,7 +125,7 @@ impl<'a> Cluster<'a> {
             }
             self.release();
             if self.blocks.iter().all(|block| block.done) {
-                return Ok(());
+                return self.end_watch();
             }
             if !moved && !self.any_ready() {
                 return Err(self.deadlock());
@@ -129,6 +140,9 @@ impl<'a> Cluster<'a> {
         if self.arrived > 0 && self.arrived >= live {
             self.arrived = 0;
             self.phase += 1;
+            if let Some(races) = &mut self.races {
+                races.complete_cluster();
+            }
         }
     }
 
@@ -150,6 +164,9 @@ impl<'a> Cluster<'a> {
     fn is_ready(&mut self, warp: &mut Warp) -> bool {
         let passes = self.passes(warp.state);
         if passes {
+            if matches!(warp.state, State::Cluster { .. }) {
+                self.watch_cluster(warp);
+            }
             warp.state = State::Ready;
         }
         passes
@@ -170,8 +187,13 @@ impl<'a> Cluster<'a> {
         &mut self.blocks[self.rank]
     }
 
-    fn fault(&self, warp: &Warp, wrong: Wrong) -> Error {
+    fn fault(&mut self, warp: &Warp, wrong: Wrong) -> Error {
         let program = self.run.program;
+        // Memory that nobody wrote may well be the reason.
+        let race = wrong.race.or_else(|| self.races.as_mut()?.unwritten());
+        if let Some(pair) = race {
+            return self.race(*pair);
+        }
         let statement = program.instructions[warp.at as usize].statement;
         let origin = program.statements.get(statement as usize);
         Error::Fault(Box::new(Fault {
@@ -188,6 +210,9 @@ impl<'a> Cluster<'a> {
 
     /// Nobody can go on: says who waits where.
     fn deadlock(&mut self) -> Error {
+        if let Some(race) = self.watch_deadlock() {
+            return race;
+        }
         let mut waits = Vec::new();
         let mut first = None;
         for (rank, block) in self.blocks.iter().enumerate() {

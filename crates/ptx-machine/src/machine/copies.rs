@@ -4,6 +4,7 @@ use super::access::words_to;
 use super::cluster::{Cluster, Wrong};
 use super::warp::{PendingCopy, Warp, lanes_of};
 use crate::program::{Address, Slot, Where};
+use crate::races::Order;
 
 impl Cluster<'_> {
     #[expect(clippy::too_many_arguments, reason = "an instruction's fields")]
@@ -37,6 +38,10 @@ impl Cluster<'_> {
             let mut words = [values[0], values[1], values[2], values[3]];
             for byte in wanted..bytes {
                 words[byte as usize / 4] &= !(0xff << (8 * (byte % 4)));
+            }
+            if self.races.is_some() {
+                let source = (wanted > 0).then_some(from[lane]);
+                self.watch_copy(warp, lane, source, to[lane], size, statement)?;
             }
             warp.open_copies.push(PendingCopy { lane: lane as u32, address: to[lane] as u32, words, bytes });
         }
@@ -76,6 +81,10 @@ impl Cluster<'_> {
                 wavefronts.count_matrix(&std::array::from_fn(|row| addresses[8 * i + row]));
             }
         });
+        if self.races.is_some() {
+            let order = Order::default();
+            self.watch(warp, rows, Where::Shared, &addresses, (16, store, order), statement)?;
+        }
         for (i, &register) in registers.iter().enumerate() {
             let mut values = *warp.get(register);
             for row in 0..8 {

@@ -7,10 +7,15 @@ use super::step::aligned;
 use super::warp::{PendingStore, State, Warp, lanes_of};
 use crate::lower::{PARAMETER_WINDOW, RESERVED_SHARED_BYTES};
 use crate::program::{Address, Hopper, Slot};
+use crate::races::Who;
 use crate::tensor::{self, TensorMap};
 
 impl Cluster<'_> {
     pub(super) fn hopper(&mut self, warp: &mut Warp, mask: u32, op: &Hopper, statement: u32) -> Result<(), Wrong> {
+        let watched = self.watched(warp);
+        if let Some(races) = &mut self.races {
+            races.found()?;
+        }
         match op {
             Hopper::BarrierInit { address, arrivals } => {
                 let (addresses, arrivals) = (warp.addresses(address), *warp.get(*arrivals));
@@ -22,14 +27,22 @@ impl Cluster<'_> {
                     }
                     let barrier = Transaction { arrivals: n, missing: n.into(), bytes: 0, phase: 0 };
                     self.blocks[rank].transactions.insert(at, barrier);
+                    if let Some(races) = &mut self.races {
+                        races.init(Who { warp: watched, lane, statement }, rank, at)?;
+                    }
                 }
             }
-            Hopper::BarrierArrive { address, count, bytes, arrives } => {
+            Hopper::BarrierArrive { address, count, bytes, arrives, releases } => {
                 let addresses = warp.addresses(address);
                 let count = count.map(|count| *warp.get(count));
                 let bytes = bytes.map(|bytes| *warp.get(bytes));
                 for lane in lanes_of(mask) {
+                    if self.races.is_some() {
+                        let (rank, at) = self.barrier_address(lane, addresses[lane])?;
+                        self.watch_arrival(Who { warp: watched, lane, statement }, rank, at, *releases)?;
+                    }
                     let barrier = self.transaction(lane, addresses[lane])?;
+                    let phase = barrier.phase;
                     barrier.bytes += bytes.map_or(0, |bytes| i64::from(bytes[lane]));
                     if *arrives {
                         barrier.missing -= count.map_or(1, |count| i64::from(count[lane]));
@@ -38,6 +51,10 @@ impl Cluster<'_> {
                             return Err(Wrong::in_lane(lane, format!("more than {n} arrivals in a phase")));
                         }
                         barrier.settle();
+                    }
+                    if self.races.is_some() && self.transaction(lane, addresses[lane])?.phase != phase {
+                        let (rank, at) = self.barrier_address(lane, addresses[lane])?;
+                        self.watch_phase(rank, at)?;
                     }
                 }
             }
@@ -58,13 +75,14 @@ impl Cluster<'_> {
             }
             Hopper::TensorLoad { destination, map, coordinates, barrier, ranks } => {
                 for lane in lanes_of(mask) {
-                    let loaded = self.tensor_load(warp, lane, (destination, map, barrier), coordinates, *ranks)?;
+                    let loaded =
+                        self.tensor_load(warp, lane, (destination, map, barrier), coordinates, *ranks, statement)?;
                     self.count(statement, |counts| counts.tensor_copy_bytes += loaded);
                 }
             }
             Hopper::TensorStore { map, coordinates, source } => {
                 for lane in lanes_of(mask) {
-                    let stored = self.tensor_store(warp, lane, map, coordinates, source)?;
+                    let stored = self.tensor_store(warp, lane, map, coordinates, source, statement)?;
                     self.count(statement, |counts| counts.tensor_copy_bytes += stored);
                 }
             }
@@ -73,8 +91,18 @@ impl Cluster<'_> {
                     warp.store_groups[lane] += 1;
                 }
             }
-            Hopper::StoreWait { pending } => self.wait_stores(warp, mask, *pending)?,
-            Hopper::ClusterArrive => {
+            Hopper::StoreWait { pending, read } => {
+                self.wait_stores(warp, mask, *pending)?;
+                if let Some(races) = &mut self.races {
+                    for lane in lanes_of(mask) {
+                        races.wait_stores(watched, lane, warp.store_groups[lane], *pending, *read);
+                    }
+                }
+            }
+            Hopper::ClusterArrive { releases } => {
+                if let Some(races) = &mut self.races {
+                    races.arrive_cluster(watched, *releases);
+                }
                 warp.cluster_phase = self.phase;
                 self.arrived += mask.count_ones();
             }
@@ -82,6 +110,8 @@ impl Cluster<'_> {
                 if self.phase == warp.cluster_phase {
                     warp.state = State::Cluster { phase: warp.cluster_phase };
                     self.count(statement, |counts| counts.cluster_waits += 1);
+                } else {
+                    self.watch_cluster(warp);
                 }
             }
             Hopper::Product(product) => {
@@ -89,12 +119,18 @@ impl Cluster<'_> {
                 if mask != u32::MAX {
                     return Err(Wrong::new("a warpgroup's product by a warp that lacks lanes"));
                 }
+                if self.races.is_some() {
+                    self.watch_product(warp, product, statement)?;
+                }
                 let shared = &self.blocks[self.rank].shared;
                 tensor::product(warp, shared, product).map_err(Wrong::new)?;
                 // A warp's quarter of the 64 rows.
                 self.count(statement, |counts| counts.tensor_flops += 2 * 16 * 16 * u64::from(product.n));
             }
-            Hopper::ProductOrder => aligned(warp, mask)?,
+            Hopper::ProductFence | Hopper::ProductCommit | Hopper::ProductWait { .. } => {
+                aligned(warp, mask)?;
+                self.watch_product_order(warp, op);
+            }
         }
         Ok(())
     }
@@ -133,6 +169,9 @@ impl Cluster<'_> {
             let (rank, at) = self.barrier_address(lane, addresses[lane])?;
             let passes = self.passes_transaction(rank, at, parity[lane]);
             passed |= u32::from(passes) << lane;
+            if self.races.is_some() {
+                self.watch_try(warp, lane, (rank, at, parity[lane]), passes, statement)?;
+            }
         }
         if passed == 0 && waits {
             // The warp sleeps until the first lane's barrier is passed, and then tries again.
@@ -172,6 +211,7 @@ impl Cluster<'_> {
         (destination, map, barrier): (&Address, &Address, &Address),
         coordinates: &[Slot],
         ranks: Option<Slot>,
+        statement: u32,
     ) -> Result<u64, Wrong> {
         let map = self.tensor_map(warp, lane, map)?;
         let corner: Vec<i32> = coordinates.iter().map(|&c| warp.get(c)[lane] as i32).collect();
@@ -186,8 +226,12 @@ impl Cluster<'_> {
         let bytes = map.box_bytes();
         let (memory, mut hint) = (self.run.memory, self.hint);
         let mut chunks = Vec::with_capacity(bytes as usize / 16);
+        let (watches, mut sources) = (self.races.is_some(), Vec::new());
         let read = map.chunks(&corner, at as u32, |to, from, begin, end| {
             let mut chunk = [0; 16];
+            if watches {
+                sources.push((begin < end).then(|| (from + begin as u64, (end - begin) as u64)));
+            }
             if begin < end {
                 memory.read_bytes(from + begin as u64, &mut chunk[begin..end], &mut hint)?;
             }
@@ -199,6 +243,11 @@ impl Cluster<'_> {
             let of_rank = (rank as u64 + 1) << RANK_SHIFT;
             self.shared(lane, at | of_rank, bytes.into())?;
             self.transaction(lane, u64::from(barrier) | of_rank)?;
+            let who = Who { warp: self.watched(warp), lane, statement };
+            if let Some(races) = &mut self.races {
+                let places = chunks.iter().map(|(to, _)| u64::from(*to));
+                races.tensor_load(who, (rank, barrier), places.zip(sources.iter().copied()))?;
+            }
             self.loads.push(PendingLoad { rank, barrier, chunks: chunks.clone() });
         }
         Ok(u64::from(bytes) * u64::from(ranks.count_ones()))
@@ -220,8 +269,14 @@ impl Cluster<'_> {
                 block.shared[*to as usize..*to as usize + 16].copy_from_slice(chunk);
             }
             if let Some(barrier) = block.transactions.get_mut(&address) {
+                let phase = barrier.phase;
                 barrier.bytes -= 16 * load.chunks.len() as i64;
                 barrier.settle();
+                if barrier.phase != phase
+                    && let Some(races) = &mut self.races
+                {
+                    races.complete(rank, address);
+                }
             }
         }
         passes(self)
@@ -234,6 +289,7 @@ impl Cluster<'_> {
         map: &Address,
         coordinates: &[Slot],
         source: &Address,
+        statement: u32,
     ) -> Result<u64, Wrong> {
         let map = self.tensor_map(warp, lane, map)?;
         let corner: Vec<i32> = coordinates.iter().map(|&c| warp.get(c)[lane] as i32).collect();
@@ -247,6 +303,9 @@ impl Cluster<'_> {
             false => Ok(()),
         });
         inside.map_err(in_lane)?;
+        if self.races.is_some() {
+            self.watch_store(warp, lane, (&map, &corner), (rank, at as u32), statement)?;
+        }
         let bytes = map.box_bytes().into();
         let group = warp.store_groups[lane];
         warp.stores.push(PendingStore { lane, group, map, corner, rank, address: at as u32 });

@@ -11,6 +11,7 @@ mod exchange;
 mod hopper;
 mod step;
 mod warp;
+mod watch;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use warp::Warp;
@@ -20,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::lower::lower;
 use crate::memory::Memory;
 use crate::parse::{Module as Text, Space, parse};
-use crate::program::{Parameter, Program};
+use crate::program::{Hopper, Instruction, Op, Parameter, Program};
+use crate::races::{Global, Races};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,13 +80,16 @@ pub struct Options {
     /// Threads of the host that run blocks; 0: as many as it has cores. With 1, blocks run in the order of their numbers.
     pub threads: usize,
     pub counters: bool,
+    /// Report the first [`crate::Race`]. Blocks then run one after the other, in the order of their numbers, whatever
+    /// `threads` says.
+    pub races: bool,
     /// A warp that executes so many instructions is taken for one that never ends.
     pub warp_instructions: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: 0, counters: false, warp_instructions: 1 << 32 }
+        Options { threads: 0, counters: false, races: false, warp_instructions: 1 << 32 }
     }
 }
 
@@ -107,7 +112,12 @@ impl Module {
 
     /// File and line of the source of a statement.
     fn source(&self, program: &Program, statement: u32) -> Option<(String, u32)> {
-        let (file, line) = program.statements.get(statement as usize)?.source?;
+        self.place(program.statements.get(statement as usize)?.source)
+    }
+
+    /// A line with the name of its file.
+    fn place(&self, line: Option<(u32, u32)>) -> Option<(String, u32)> {
+        let (file, line) = line?;
         Some((self.sources.get(&file)?.clone(), line))
     }
 }
@@ -145,7 +155,7 @@ impl Machine {
     /// Runs a kernel to its end.
     ///
     /// # Errors
-    /// A launch that does not fit the kernel, or a fault. Of several blocks that fail, the one of the lowest number that
+    /// A launch that does not fit the kernel, a fault, or a race where these are looked for. Of several blocks that fail, the one of the lowest number that
     /// was run is reported.
     pub fn launch(&mut self, module: &Module, kernel: &str, launch: &Launch, options: &Options) -> Result<Counters> {
         let program = module.programs.get(kernel);
@@ -203,12 +213,13 @@ impl Run<'_> {
         let [x, y, z] = std::array::from_fn(|i| (self.launch.grid[i] / self.launch.cluster[i]) as usize);
         let clusters = x * y * z;
         let threads = match self.options.threads {
+            _ if self.options.races => 1,
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None::<(usize, Error)>);
-        let work = || {
+        let work = |mut global: Option<Global>| {
             let mut counts = vec![Counts::default(); self.program.statements.len()];
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +228,8 @@ impl Run<'_> {
                 }
                 let first = [i % x, i / x % y, i / (x * y)];
                 let first = std::array::from_fn(|axis| first[axis] as u32 * self.launch.cluster[axis]);
-                if let Err(error) = Cluster::new(*self, first, &mut counts).run() {
+                let races = global.as_mut().map(|global| self.races(i as u32, global));
+                if let Err(error) = Cluster::new(*self, first, &mut counts, races).run() {
                     // No more begin.
                     next.store(clusters, Ordering::Relaxed);
                     let mut failed = failed.lock().expect("nobody panics with it");
@@ -229,10 +241,10 @@ impl Run<'_> {
         };
         let threads = threads.min(clusters);
         let counts: Vec<Vec<Counts>> = if threads == 1 {
-            vec![work()]
+            vec![work(self.options.races.then(Global::default))]
         } else {
             std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(None))).collect();
                 handles.into_iter().map(|handle| handle.join().expect("a block panicked")).collect()
             })
         };
@@ -240,6 +252,16 @@ impl Run<'_> {
             Some((_, error)) => Err(error),
             None => Ok(self.counters(&counts)),
         }
+    }
+
+    fn races<'g>(&self, cluster: u32, global: &'g mut Global) -> Box<Races<'g>> {
+        let product = |instruction: &Instruction| match &instruction.op {
+            Op::Hopper(hopper) => matches!(**hopper, Hopper::Product(_)),
+            _ => false,
+        };
+        let slots = self.program.instructions.iter().any(product).then_some(self.program.slots);
+        let [blocks, threads] = [self.launch.cluster, self.launch.block].map(|extents| extents.iter().product::<u32>());
+        Races::new(cluster, blocks as usize, threads.div_ceil(32) as usize, slots, global)
     }
 
     /// Adds up what each statement was counted for, in all threads.

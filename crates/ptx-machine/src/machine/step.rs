@@ -26,8 +26,12 @@ impl Cluster<'_> {
         if mask == 0 {
             return Ok(());
         }
+        if self.races.is_some() {
+            self.watch_registers(warp, mask, instruction)?;
+        }
         match &instruction.op {
             Op::Nothing => {}
+            Op::Fence(fence) => self.watch_fence(warp, *fence),
             Op::Aligned => aligned(warp, mask)?,
             Op::Move32 { d, a } => {
                 let a = *warp.get(*a);
@@ -97,7 +101,12 @@ impl Cluster<'_> {
             }
             Op::Load(access) => self.load(warp, mask, access, instruction.statement)?,
             Op::Store(access) => self.store(warp, mask, access, instruction.statement)?,
-            Op::Atomic { op, kind, space, d, address, a, b } => {
+            Op::Atomic { op, kind, space, order, d, address, a, b } => {
+                if self.races.is_some() {
+                    let addresses = warp.addresses(address);
+                    let what = (*space, u64::from(kind.bits() / 8), *order);
+                    self.watch_atomic(warp, mask, &addresses, what, d.is_some(), instruction.statement)?;
+                }
                 self.atomic(warp, mask, (*op, *kind, *space), *d, address, *a, *b)?;
             }
             Op::Branch { target, reconverge, uniform } => {
@@ -143,8 +152,12 @@ impl Cluster<'_> {
             Op::CopyAsyncCommit => {
                 let group = std::mem::take(&mut warp.open_copies);
                 warp.copies.push(group);
+                self.watch_copies(warp, None);
             }
-            Op::CopyAsyncWait { pending } => self.wait_copies(warp, *pending)?,
+            Op::CopyAsyncWait { pending } => {
+                self.wait_copies(warp, *pending)?;
+                self.watch_copies(warp, Some(*pending));
+            }
             Op::Mma { fragment, k, d, a, b, c } => {
                 aligned(warp, mask)?;
                 crate::tensor::mma(warp, *fragment, usize::from(*k), (*d, *a, *b, *c));

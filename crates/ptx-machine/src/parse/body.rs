@@ -115,7 +115,8 @@ pub(super) fn kernel(tokens: &mut Tokens) -> Result<Kernel> {
         }
     }
     tokens.next()?;
-    Body { tokens, kernel, scopes: vec![Scope::default()], open: vec![0], source: None, scope_of: Vec::new() }.read()
+    let scopes = vec![Scope::default()];
+    Body { tokens, kernel, scopes, open: vec![0], source: None, call: None, scope_of: Vec::new() }.read()
 }
 
 /// Names between `{` and `}`: inner ones hide outer ones.
@@ -135,6 +136,8 @@ struct Body<'a, 't> {
     /// The scopes that are open, by their number.
     open: Vec<usize>,
     source: Option<(u32, u32)>,
+    /// The call, of those that have been read, at which the source line was inlined.
+    call: Option<u32>,
     /// The scope of each statement.
     scope_of: Vec<usize>,
 }
@@ -183,6 +186,32 @@ impl Body<'_, '_> {
         *self.open.last().expect("a statement stands in a scope")
     }
 
+    /// File, line and column.
+    fn place(&mut self) -> Result<[u32; 3]> {
+        let mut next = || Ok(self.tokens.integer()? as u32);
+        Ok([next()?, next()?, next()?])
+    }
+
+    /// `.loc file line column`, and the call that it was inlined at.
+    fn location(&mut self) -> Result<()> {
+        let at = self.place()?;
+        let mut call = None;
+        if self.tokens.accept(b',')? {
+            while self.tokens.word()? != "inlined_at" {
+                self.tokens.accept(b',')?;
+                self.tokens.accept(b'+')?;
+            }
+            call = Some(self.place()?);
+        }
+        // Line 0: the compiler knows none. What is inlined keeps the line of its own file.
+        if at[1] > 0 {
+            self.source = Some((at[0], at[1]));
+            self.call = call.map(|_| self.kernel.calls.len() as u32);
+        }
+        self.kernel.calls.extend(call.map(|call| (at, call)));
+        Ok(())
+    }
+
     fn directive(&mut self, word: &str) -> Result<()> {
         if let Some(space) = space(word) {
             let variable = variable(space, self.tokens)?;
@@ -191,22 +220,7 @@ impl Body<'_, '_> {
         }
         match word {
             ".reg" => self.registers(),
-            ".loc" => {
-                let (file, line) = (self.tokens.integer()? as u32, self.tokens.integer()? as u32);
-                self.tokens.integer()?;
-                // Line 0: the compiler knows none. What is inlined keeps the line of its own file.
-                self.source = if line > 0 { Some((file, line)) } else { self.source };
-                if self.tokens.accept(b',')? {
-                    while self.tokens.word()? != "inlined_at" {
-                        self.tokens.accept(b',')?;
-                        self.tokens.accept(b'+')?;
-                    }
-                    for _ in 0..3 {
-                        self.tokens.integer()?;
-                    }
-                }
-                Ok(())
-            }
+            ".loc" => self.location(),
             ".pragma" => {
                 self.tokens.next()?;
                 self.tokens.expect(b';')
@@ -280,6 +294,7 @@ impl Body<'_, '_> {
         self.kernel.statements.push(Statement {
             line,
             source: self.source,
+            call: self.call,
             guard,
             opcode: opcode.to_owned(),
             operands,

@@ -4,7 +4,7 @@ mod body;
 mod module;
 mod tokens;
 
-pub use module::{Kernel, Module, Operand, Space, Statement, Variable, Width};
+pub use module::{Call, Kernel, Module, Operand, Space, Statement, Variable, Width};
 
 use crate::error::Result;
 use tokens::{Token, Tokens};

@@ -58,7 +58,11 @@ pub struct Kernel {
     pub registers: Vec<Width>,
     pub variables: Vec<Variable>,
     pub statements: Vec<Statement>,
+    pub calls: Vec<Call>,
 }
+
+/// A place of the source, and the call at which it was inlined: file, line and column of each.
+pub type Call = ([u32; 3], [u32; 3]);
 
 /// One instruction.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub struct Statement {
     pub line: u32,
     /// File and line of the CUDA source.
     pub source: Option<(u32, u32)>,
+    /// The number of the call at which the source line was inlined.
+    pub call: Option<u32>,
     pub guard: Option<Guard>,
     pub opcode: String,
     pub operands: Vec<Operand>,

@@ -5,14 +5,18 @@
 
 mod class;
 mod op;
+mod slots;
 mod types;
 
 pub use class::Class;
 pub(crate) use op::{Hopper, Op, Product, ProductA};
+pub(crate) use slots::slots_of;
 pub(crate) use types::{
     Access, Address, AtomicOp, BinaryOp, Comparison, Fragment, Kind, Logic, Mode, Predicate, Round, ShuffleOp, Slot,
     Special, TernaryOp, UnaryOp, VoteOp, Where,
 };
+
+use crate::parse::Call;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Instruction {
@@ -30,6 +34,8 @@ pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
     /// Opcode, PTX line, and file and line of the source, of each statement.
     pub statements: Vec<Origin>,
+    /// Calls at which parts of the source were inlined, in the order of the text.
+    pub calls: Vec<Call>,
     pub slots: u32,
     pub predicates: u32,
     /// Slots that are set before a warp starts, and their value in every lane.
@@ -45,12 +51,27 @@ pub(crate) struct Program {
     pub cluster: Option<[u32; 3]>,
 }
 
+impl Program {
+    /// File and line at which the kernel calls the function that a statement has been inlined from.
+    pub fn caller(&self, statement: &Origin) -> Option<(u32, u32)> {
+        let mut number = statement.call? as usize;
+        let (_, mut call) = self.calls[number];
+        // The call may have been inlined itself: where, its own line has told before.
+        while let Some(before) = self.calls[..number].iter().rposition(|(at, _)| *at == call) {
+            (number, call) = (before, self.calls[before].1);
+        }
+        Some((call[0], call[1]))
+    }
+}
+
 /// Where an instruction comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub opcode: String,
     pub ptx_line: u32,
     pub source: Option<(u32, u32)>,
+    /// The number of the call at which the source line was inlined.
+    pub call: Option<u32>,
 }
 
 /// A parameter of a kernel: where it lies among the bytes of all.

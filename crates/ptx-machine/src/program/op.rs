@@ -4,12 +4,14 @@ use super::types::{
     Access, Address, AtomicOp, BinaryOp, Comparison, Fragment, Kind, Logic, Mode, Predicate, ShuffleOp, Slot, Special,
     TernaryOp, UnaryOp, VoteOp, Where,
 };
+use crate::races::{Fence, Order};
 
 /// One instruction.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Has no effect here: fences, prefetches, requests for registers.
+    /// Has no effect here: prefetches, requests for registers.
     Nothing,
+    Fence(Fence),
     /// As `Nothing`, and all lanes of the warp must run it.
     Aligned,
     Move32 {
@@ -110,6 +112,7 @@ pub(crate) enum Op {
         op: AtomicOp,
         kind: Kind,
         space: Where,
+        order: Order,
         /// `None` for `red`, which has no result.
         d: Option<Slot>,
         address: Address,
@@ -197,6 +200,7 @@ pub(crate) enum Hopper {
         count: Option<Slot>,
         bytes: Option<Slot>,
         arrives: bool,
+        releases: bool,
     },
     BarrierTry {
         address: Address,
@@ -226,12 +230,20 @@ pub(crate) enum Hopper {
     StoreCommit,
     StoreWait {
         pending: u32,
+        /// Until shared memory has been read, no longer.
+        read: bool,
     },
-    ClusterArrive,
+    ClusterArrive {
+        releases: bool,
+    },
     ClusterWait,
     Product(Product),
-    /// Fence, commit or wait: products are complete when they are issued.
-    ProductOrder,
+    ProductFence,
+    /// Closes the group of the warp's products.
+    ProductCommit,
+    ProductWait {
+        pending: u32,
+    },
 }
 
 /// A product of a warpgroup: d [64, n] += a [64, 16] b [16, n] of bf16 or f16.

@@ -1,5 +1,7 @@
 //! Parts of instructions: slots, predicates, types of operands, modifiers, operations.
 
+use crate::races::Order;
+
 /// A slot of registers: of 64 bits it names the first of two.
 pub(crate) type Slot = u32;
 
@@ -219,6 +221,7 @@ pub(crate) struct Access {
     pub registers: [Slot; 8],
     /// Slots of one register: wider than the element where a load extends it.
     pub register_slots: u8,
+    pub order: Order,
     pub address: Address,
 }
 

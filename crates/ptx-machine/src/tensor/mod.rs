@@ -10,7 +10,7 @@ mod warpgroup;
 
 pub use map::TensorMap;
 pub(crate) use warp::mma;
-pub(crate) use warpgroup::product;
+pub(crate) use warpgroup::{product, product_reads};
 
 use crate::arith;
 use crate::program::Fragment;

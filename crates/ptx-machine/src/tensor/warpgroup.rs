@@ -40,15 +40,21 @@ impl<'s> Operand<'s> {
         Ok(Operand { shared, start, leading, stride, mn_major })
     }
 
-    /// Row r of a block: 8 elements along k (K-major), or along m or n (MN-major).
+    /// The address of row r of a block.
     #[inline(always)]
-    fn row(&self, fragment: Fragment, i: u32, j: u32, r: u32) -> [f32; 8] {
+    fn address(&self, i: u32, j: u32, r: u32) -> u32 {
         let address = if self.mn_major {
             self.start + i / 8 * self.leading + j * self.stride + r * 128 + i % 8 * 16
         } else {
             self.start + i * self.stride + r * 128 + j * 16
         };
-        let address = (address ^ (address >> 7 & 7) << 4) as usize;
+        address ^ (address >> 7 & 7) << 4
+    }
+
+    /// Row r of a block: 8 elements along k (K-major), or along m or n (MN-major).
+    #[inline(always)]
+    fn row(&self, fragment: Fragment, i: u32, j: u32, r: u32) -> [f32; 8] {
+        let address = self.address(i, j, r) as usize;
         let bytes = &self.shared[address..address + 16];
         std::array::from_fn(|e| element(fragment, u16::from_le_bytes([bytes[2 * e], bytes[2 * e + 1]])))
     }
@@ -120,6 +126,32 @@ pub(crate) fn product(warp: &mut Warp, shared: &[u8], product: &Product) -> Resu
         });
         warp.set(slot, u32::MAX, &out);
     }
+    Ok(())
+}
+
+/// Calls `read(address)` for each 16 bytes of shared memory that a product reads. The manual does not say which warp reads
+/// which rows of a: each may read all of them.
+///
+/// # Errors
+/// As [`product`].
+pub(crate) fn product_reads(
+    warp: &Warp,
+    shared: &[u8],
+    product: &Product,
+    mut read: impl FnMut(u32),
+) -> Result<(), String> {
+    let first = warp.live.trailing_zeros() as usize;
+    let mut all = |operand: &Operand, blocks: std::ops::Range<u32>| {
+        for (i, j) in blocks.flat_map(|i| (0..2).map(move |j| (i, j))) {
+            (0..8).for_each(|r| read(operand.address(i, j, r)));
+        }
+    };
+    if let ProductA::Descriptor(slot) = &product.a {
+        let operand = Operand::new(shared, warp.get_wide(*slot)[first], product.a_mn_major, 64, "a")?;
+        all(&operand, 0..8);
+    }
+    let operand = Operand::new(shared, warp.get_wide(product.b)[first], product.b_mn_major, product.n, "b")?;
+    all(&operand, 0..product.n / 8);
     Ok(())
 }
 

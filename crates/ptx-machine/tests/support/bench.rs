@@ -98,7 +98,7 @@ impl Bench {
     pub fn launch(&mut self, part: &str, launch: &Launch) -> Counters {
         let names: Vec<String> = self.module.kernels().filter(|name| name.contains(part)).map(str::to_owned).collect();
         let [name] = &names[..] else { panic!("{part}: {names:?}") };
-        let options = Options { counters: true, ..Options::default() };
+        let options = Options { counters: true, races: true, ..Options::default() };
         let result = self.machine.launch(&self.module, name, launch, &options);
         result.unwrap_or_else(|error| panic!("{error}"))
     }

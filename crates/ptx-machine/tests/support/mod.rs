@@ -1,6 +1,7 @@
 //! PTX of the kernels of the tree, as nvcc compiles it.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod beds;
 pub mod bench;
 pub mod program;
 

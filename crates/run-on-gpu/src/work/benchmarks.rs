@@ -42,7 +42,7 @@ pub fn bench(work: &Work) -> Done {
         }
         measure()?;
     }
-    let (preset, batch) = models(work.device)[0];
+    let (preset, batch) = models(work.amount())[0];
     let step: Value = serde_json::from_str(&work.fact_text(&format!("{preset}-{batch}"))?)?;
     let one_step_ms = work.fact_text("run_of_one_step_ms").unwrap_or_else(|_| "?".into());
     let mut note = format!("{preset}: {} ms a step; a run of one step: {one_step_ms} ms", step["ms_per_step"]);
@@ -54,20 +54,20 @@ pub fn bench(work: &Work) -> Done {
 
 fn measurements(work: &Work) -> Vec<Measurement<'_>> {
     let mut list: Vec<Measurement> = Vec::new();
-    for &(preset, batch) in models(work.device) {
+    for &(preset, batch) in models(work.amount()) {
         list.push((format!("{preset}-{batch}"), Box::new(move || train(work, preset, batch))));
     }
     list.push(("run_of_one_step_ms".into(), Box::new(|| run_of_one_step(work))));
-    if work.on_gpu() {
+    if work.amount() == Device::Cuda {
         list.push(("convolutions".into(), Box::new(|| convolutions(work))));
     }
-    if work.device != Device::Emu {
-        let (preset, batch) = models(work.device)[0];
+    if work.amount() != Device::Emu {
+        let (preset, batch) = models(work.amount())[0];
         list.push((format!("kernels of {preset}-{batch}"), Box::new(move || kernels(work, preset, batch))));
     }
-    if work.on_gpu() {
+    if work.amount() == Device::Cuda {
         list.push(("samples".into(), Box::new(|| samples(work))));
-        for &(preset, batch) in &models(work.device)[1..] {
+        for &(preset, batch) in &models(work.amount())[1..] {
             list.push((format!("kernels of {preset}-{batch}"), Box::new(move || kernels(work, preset, batch))));
         }
     }
@@ -76,7 +76,7 @@ fn measurements(work: &Work) -> Vec<Measurement<'_>> {
 
 /// Training steps of a model.
 fn train(work: &Work, preset: &str, batch: u32) -> Done {
-    let (steps, warmup) = match work.device {
+    let (steps, warmup) = match work.amount() {
         Device::Cuda => ("30", "10"),
         Device::Cpu => ("2", "1"),
         Device::Emu => ("1", "0"),

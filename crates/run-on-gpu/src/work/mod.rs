@@ -7,10 +7,10 @@ mod profilers;
 mod tests;
 mod training;
 
-use crate::Device;
 use crate::process::{Streams, run_read};
 use crate::runner::bundle;
 use crate::stages::{SKIPPED, Stage};
+use crate::{Args, Device};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ fn require(holds: bool, why: &str) -> Done {
 struct Work {
     stage: &'static Stage,
     device: Device,
+    /// With as little work as on emu.
+    few: bool,
     /// Folder of the bundle.
     bundle: PathBuf,
     results: PathBuf,
@@ -60,14 +62,15 @@ struct Work {
 }
 
 /// Runs a stage, which is ended after so many seconds.
-pub fn run(stage: &'static Stage, device: Device, seconds: Option<u64>) -> io::Result<ExitCode> {
-    let end = Instant::now() + seconds.map_or(stage.limit(device), Duration::from_secs);
+pub fn run(stage: &'static Stage, args: &Args) -> io::Result<ExitCode> {
+    let Args { device, few, budget_seconds, .. } = *args;
+    let end = Instant::now() + budget_seconds.map_or(stage.limit(device, few), Duration::from_secs);
     let bundle = bundle()?;
     let scratch = bundle.join("scratch").join(device.name()).join(stage.name);
     fs::create_dir_all(&scratch)?;
     std::env::set_current_dir(&scratch)?;
     let results = bundle.join("results").join(device.name());
-    let work = Work { stage, device, bundle, results, end };
+    let work = Work { stage, device, few, bundle, results, end };
     Ok(match work.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Skip(why)) => {
@@ -109,6 +112,11 @@ impl Work {
         self.device == Device::Cuda
     }
 
+    /// The device whose amount of work is done.
+    fn amount(&self) -> Device {
+        if self.few { Device::Emu } else { self.device }
+    }
+
     /// Time until this stage is ended.
     fn left(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
@@ -144,10 +152,11 @@ impl Work {
         // Where the tests look for the program.
         command.env("CARGO_BIN_EXE_ddpm", self.program()).env("DDPM_TEST_DEVICES", self.device.name());
         if self.on_gpu() {
-            command.env("DDPM_REQUIRE_GPU", "1")
-        } else {
-            command.env("DDPM_TEST_SHAPES", "few")
-        };
+            command.env("DDPM_REQUIRE_GPU", "1");
+        }
+        if self.amount() != Device::Cuda {
+            command.env("DDPM_TEST_SHAPES", "few");
+        }
         command
     }
 
@@ -211,7 +220,14 @@ mod all_stages {
         let bundle = tempfile::tempdir().unwrap();
         for stage in &STAGES {
             let results = bundle.path().join("results");
-            let work = Work { stage, device: Device::Emu, bundle: bundle.path().into(), results, end: Instant::now() };
+            let work = Work {
+                stage,
+                device: Device::Emu,
+                few: false,
+                bundle: bundle.path().into(),
+                results,
+                end: Instant::now(),
+            };
             if let Err(Stop::Fail(why)) = work.run() {
                 assert!(!why.starts_with(NO_WORK), "{why}");
             }

@@ -1,6 +1,7 @@
 //! Stages that train.
 
 use super::{Done, TINY, Work, output, require, skip};
+use crate::Device;
 use crate::process::run_interrupted;
 use std::path::Path;
 use std::process::Command;
@@ -43,7 +44,7 @@ fn last_sheets(folder: &Path, n: usize) -> io::Result<Vec<String>> {
 }
 
 pub fn mnist(work: &Work) -> Done {
-    if !work.on_gpu() {
+    if work.amount() != Device::Cuda {
         let few = ["--set", "train.steps=3", "--set", "sample.n=4", "--set", "sample.steps=2"];
         return train(work, &[&TINY[..], &few].concat());
     }
@@ -57,7 +58,7 @@ pub fn mnist(work: &Work) -> Done {
 }
 
 pub fn cifar10(work: &Work) -> Done {
-    if !work.on_gpu() {
+    if work.amount() != Device::Cuda {
         return Err(skip("takes a GPU"));
     }
     let data = work.bundle.join("data/cifar10");

@@ -1,4 +1,5 @@
-// Exercise 9.2: works for 64, 128, 192, ... numbers, and is an error for all others.
+// Exercise 9.2: works for 64, 128, 192, ... numbers, and is an error for all others. `block_sum` is a `block_sums` (chapter 8)
+// of one sum, and returns it.
 //
 // y[0] = sum of x, by one block of 64 threads.
 #include "common/common.cuh"

@@ -7,7 +7,7 @@ pub fn holder(row: usize, column: usize) -> (usize, usize) {
     todo!("exercise 10.1")
 }
 
-/// How many times shared memory is asked when 8 threads read 16 bytes each, from these byte addresses, which are
+/// How many turns shared memory takes when 8 threads read 16 bytes each, from these byte addresses, which are
 /// multiples of 16. Bank b holds the words of 4 bytes whose number has the remainder b by 32; in one turn each bank gives
 /// one word, however many threads read that word.
 pub fn turns(addresses: [usize; 8]) -> usize {

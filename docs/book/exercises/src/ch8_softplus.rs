@@ -16,7 +16,7 @@ impl Unary for Softplus {
     const SAVED: Saved = Saved::Operand;
 
     /// `ln(1 + e^x)`. For large x, `e^x` is too large for an f32 long before y is: find a form in which no exponential is
-    /// above 1.
+    /// above 1. Methods of numbers: `x.exp()`, `x.ln_1p()`, which is ln(1 + x), `x.abs()`, `x.max(0.0)`.
     #[inline(always)]
     fn value(x: f32) -> f32 {
         let _ = x;

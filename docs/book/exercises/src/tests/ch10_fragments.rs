@@ -9,6 +9,7 @@ fn lanes_hold_what_the_instruction_gives_them() {
     for row in 0..16 {
         for column in 0..8 {
             let (lane, value) = holder(row, column);
+            assert!(lane < 32 && value < 4, "row {row}, column {column}: no value {value} of a lane {lane}");
             assert_eq!(held[lane * 4 + value], (8 * row + column) as f32, "row {row}, column {column}");
         }
     }

@@ -16,7 +16,12 @@ pub enum Operand<'a> {
     Int(i32),
 }
 
-/// Runs a kernel once; returns the array that is written.
+/// Bytes behind each array that a kernel must leave as they are, and their value: no NaN, which a kernel could read and write
+/// there unseen.
+const GUARD_BYTES: usize = 4096;
+const GUARD: u8 = 0x55;
+
+/// Runs a kernel once; returns the array that is written. Panics if the kernel has written behind the end of an array.
 ///
 /// # Errors
 /// What the emulator finds wrong.
@@ -54,9 +59,10 @@ pub fn launch_with_shared(
             }
         };
         let bytes = dtype.bytes() * len;
-        let memory = driver.alloc(bytes)?;
+        let memory = driver.alloc(bytes + GUARD_BYTES)?;
         let address = memory.address;
         driver.fill(address, bytes, 0xff)?;
+        driver.fill(address + bytes as u64, GUARD_BYTES, GUARD)?;
         driver.upload(address, &stored(values, dtype))?;
         args.push(match *operand {
             Operand::Boxes(_, map) => KernelArg::TensorMap { address, bytes, map },
@@ -75,6 +81,12 @@ pub fn launch_with_shared(
         smem_bytes: shared_bytes as u32,
         args,
     })?;
+    for memory in &allocations {
+        let (end, mut guard) = (memory.bytes - GUARD_BYTES, [0; GUARD_BYTES]);
+        driver.download(memory.address + end as u64, &mut guard)?;
+        let touched = guard.iter().position(|&byte| byte != GUARD);
+        assert!(touched.is_none(), "{kernel} writes behind an array of {end} bytes: byte {}", end + touched.unwrap());
+    }
     let (address, mut bytes, dtype) = written;
     driver.download(address, &mut bytes)?;
     allocations.into_iter().for_each(|memory| driver.free(memory));
