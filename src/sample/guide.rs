@@ -262,8 +262,8 @@ mod tests {
         }
     }
 
-    /// Of images in f32: differences of fourth order, which `h` = 1/32 makes good to 3 h^4 / 30 of the fifth derivative, and
-    /// to 3 * 1.5 / h, 144, times the rounding of a log-probability, some 1e-6.
+    /// Differences of fourth order in f32, which `h` = 1/32 makes good to 3 h^4 / 30 of the fifth derivative, and to
+    /// 3 * 1.5 / h, 144, times the rounding of a log-probability, some 1e-6.
     #[test]
     fn the_shift_of_images_is_the_gradient_of_the_log_probability() {
         let (mut rig, n, h) = (Rig::new(&IMAGES, Device::Cpu, 4), 4, 1.0 / 32.0);
