@@ -1,7 +1,7 @@
 // One reverse diffusion step, for any linear prediction target and any sampler whose step is linear in z, in the current
 // and the previous estimate of x_0 and in the network's output:
 //
-//   out = w_class out_class + w_none out_none                           where guided, else the network's output itself
+//   out = w_class out_class + w_none out_none + shift                   where guided, else the network's output itself
 //   x_0 = clip(p_z z + p_out out, -limit, limit)
 //   z'  = m_z z + m_x x_0 + m_previous x_0' + m_out out + rho xi,       xi ~ N(0, I), x_0' the step's before
 //
@@ -9,9 +9,9 @@
 //
 //   ln variance = f log_max + (1 - f) log_min,   f = (v + 1) / 2        (Nichol and Dhariwal 2021, eq. 15)
 //
-// The coefficients change from step to step and lie in device memory, so that one recorded step replays for all. An
-// infinite limit does not clip. xi of sample i depends on the seed, the step and i alone,
-// or on the first two where the samples share it.
+// A classifier's guidance is the shift of the output. The coefficients change from step to step and lie in device memory,
+// so that one recorded step replays for all. An infinite limit does not clip. xi of sample i depends on the seed, the
+// step and i alone, or on the first two where the samples share it.
 //
 // A thread owns four elements, whose xi is one counter's. z is replaced in place. grid.y = image; a guided network has
 // evaluated 2 n images, the conditional half first.
@@ -35,6 +35,7 @@ __global__ void __launch_bounds__(256) sampler_step(
     T* __restrict__ input,                     // [n or 2 n, d], z' as the next network input; may be null
     float* __restrict__ x0,                    // [n, d], x_0' in, x_0 out
     const T* __restrict__ out,                 // [n or 2 n, d / c, c or 2 c], the network's output for z
+    const float* __restrict__ shift,           // [n, d], added to the output; may be null
     const SamplerRecord* __restrict__ record,  // [1]
     const uint32_t* __restrict__ rng,          // [4]
     int d, int c, int guided, int learned, int shared, uint32_t stream) {
@@ -51,6 +52,12 @@ __global__ void __launch_bounds__(256) sampler_step(
     load_channels(without, out + unconditional * image, first, d, c, stride, 0);
 #pragma unroll
     for (int k = 0; k < 4; k++) predicted[k] = by.w_class * predicted[k] + by.w_none * without[k];
+  }
+  if (shift != nullptr) {
+    float by_classifier[4];
+    load_up_to<4>(by_classifier, shift + at, first, d);
+#pragma unroll
+    for (int k = 0; k < 4; k++) predicted[k] += by_classifier[k];
   }
   if (by.m_previous != 0.0f) load_up_to<4>(previous, x0 + at, first, d);
   if (by.rho != 0.0f) {

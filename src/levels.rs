@@ -21,6 +21,16 @@ pub fn binarise(value: f32) -> f32 {
     if position(value) >= 128.0 { 1.0 } else { -1.0 }
 }
 
+/// Stretches the values of one image to its own extremes, black and white, as some programs write their pictures; an image
+/// of one value stays.
+pub fn stretch(image: &mut [f32]) {
+    let [low, high] = [f32::INFINITY, f32::NEG_INFINITY];
+    let (low, high) = image.iter().fold((low, high), |(low, high), &v| (low.min(v), high.max(v)));
+    if low < high {
+        image.iter_mut().for_each(|v| *v = (*v - low) / (high - low) * 2.0 - 1.0);
+    }
+}
+
 /// The number of the nearest level.
 fn position(value: f32) -> f32 {
     (value.clamp(-1.0, 1.0) * 127.5 + 127.5).round()
@@ -38,6 +48,18 @@ mod tests {
         }
         assert_eq!([-7.0, 7.0, f32::NAN, f32::INFINITY].map(level), [0, 255, 0, 255]);
         assert!(quantise(f32::NAN).is_nan());
+    }
+
+    /// Ink that overshoots and paper that does not reach white: the paper becomes grey.
+    #[test]
+    fn an_image_is_stretched_to_its_own_extremes() {
+        let mut image = [-1.5, -1.0, 0.0, 0.5];
+        stretch(&mut image);
+        assert_eq!(image, [-1.0, -0.5, 0.5, 1.0]);
+        let (mut grey, mut clean) = ([0.3; 4], [-1.0, 0.25, 1.0]);
+        stretch(&mut grey);
+        stretch(&mut clean);
+        assert_eq!((grey, clean), ([0.3; 4], [-1.0, 0.25, 1.0]));
     }
 
     #[test]

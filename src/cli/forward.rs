@@ -70,13 +70,7 @@ fn evaluate(model: &ModelFile, input: &Input, device: Device, dtype: DType) -> R
     }
     let out = model.network.forward(&mut Forward::evaluate(&mut tape, &weights), x, t, y);
     tape.keep(out);
-    let dx = dout.map_or(Tensor::EMPTY, |dout| {
-        tape.seed_grad(out, dout);
-        tape.backward();
-        let dx = tape.grad(x);
-        tape.keep(dx);
-        dx
-    });
+    let dx = dout.map_or(Tensor::EMPTY, |dout| tape.pull_back(x, out, dout));
     let mut program = session.load(tape)?;
 
     weights.write(&mut session, &model.values)?;

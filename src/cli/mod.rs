@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_text;
+mod classifier;
 mod config;
 mod data;
 mod devices;
@@ -71,6 +72,8 @@ enum Command {
     Interpolate(interpolate::Args),
     /// Draw a part of an image anew, so that it fits the rest
     Inpaint(inpaint::Args),
+    /// Train a classifier of noisy samples, which guides samples to a class
+    Classifier(classifier::Args),
     /// Measure how good samples are
     Eval(eval::Args),
     /// List, describe or look at data sets
@@ -137,6 +140,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sample(args) => sample::run(args, device)?,
         Command::Interpolate(args) => interpolate::run(args, device)?,
         Command::Inpaint(args) => inpaint::run(args, device)?,
+        Command::Classifier(args) => classifier::run(args, device)?,
         Command::Eval(args) => eval::run(args, device)?,
         Command::Data(args) => data::run(args)?,
         Command::Devices(args) => devices::run(args),

@@ -1,8 +1,10 @@
 //! `ddpm sample`
 
+use super::classifier::{Chosen, GuideArgs};
 use super::sampling::{SamplingArgs, class_number, default_path, drawn_class};
 use super::terminal::{bar, open_device, say};
 use crate::diffusion::SamplePlan;
+use crate::eval::set::stretch;
 use crate::files::check_writable;
 use crate::report::{ClassedSamples, SampleFile};
 use crate::sample::{Request, Samples, StageView};
@@ -20,6 +22,7 @@ Examples:
   ddpm sample runs/quickstart-001 -n 5000 --out samples/      single images; samples.npz: for evaluation elsewhere
   ddpm sample path/to/ddpm-cifar10-32 --n 4 --steps 100 --strip denoising.png
   ddpm sample runs/quickstart-001 -n 4 --strip way.png --strip-times 1000,750,500,250,100,0 --strip-of z,x0
+  ddpm sample runs/mnist-123-001 --classifier runs/mnist-123-001/classifier.safetensors --class 3 --classifier-scale 2
   ddpm sample runs/quickstart-001 --sampler langevin --langevin-levels 20 --langevin-steps 50";
 
 #[derive(clap::Args)]
@@ -30,16 +33,22 @@ pub struct Args {
     /// Number of samples [default: that of the run]
     #[arg(short, long)]
     n: Option<usize>,
-    /// The class to draw, of a conditional model: its name, or else its number from 0, or "none"; otherwise the classes take
-    /// turns
+    /// The class to draw, of a conditional model or of a classifier: its name, or else its number from 0, or "none";
+    /// otherwise the classes take turns
     #[arg(long)]
     class: Option<String>,
+    #[command(flatten)]
+    guide: GuideArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// The output: a sheet .png (of points a plot .svg), arrays .npz (8 bits) or .npy (as drawn), points .csv, or a folder/ of single images
     /// [default: sample-001.png in the run, or the next free number]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Stretch each image to its own extremes instead of clamping it, as some programs write theirs; for comparison with
+    /// those
+    #[arg(long)]
+    stretched: bool,
     /// Also write the way of the first samples from noise to image
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
@@ -59,12 +68,20 @@ enum View {
 
 pub fn run(args: Args, device: &str) -> Result<()> {
     let n = args.n.map(|n| format!("sample.n={n}"));
-    let model = args.sampling.open(&args.model, n.as_slice())?;
+    let further: Vec<String> = n.into_iter().chain(args.guide.settings()).collect();
+    let model = args.sampling.open(&args.model, &further)?;
     if model.config.sample.n == 0 {
         bail!(Error::Config("sample.n = 0: at least one sample is needed; give --n".into()));
     }
-    let class = args.class.as_deref().map(|class| class_number(&model.config, class)).transpose()?;
+    let classifier = args.guide.open(&model, args.class.as_deref())?;
+    let class = match &classifier {
+        Some(chosen) => class_beside(&model.config, chosen.by.class),
+        None => args.class.as_deref().map(|class| class_number(&model.config, class)).transpose()?,
+    };
     let kind = SampleKind::of(model.config.model.sample_dims());
+    if args.stretched && kind == SampleKind::Points {
+        bail!(Error::Config("--stretched: points of the plane have no black and white".into()));
+    }
     let out = args.out.clone().unwrap_or_else(|| default_path(&args.model, "sample", kind));
     let file = SampleFile::at(&out, kind)?;
     let stages = match &args.strip {
@@ -75,11 +92,21 @@ pub fn run(args: Args, device: &str) -> Result<()> {
         None => Vec::new(),
     };
     let views: Vec<StageView> = args.strip_of.iter().map(|view| view.shown()).collect();
-    let samples = draw(&model, Draw { class, stages: &stages, views: &views }, device)?;
-    let classes = classes_of(&model.config, samples.dims[0], class);
+    let drawing = Draw { class, stages: &stages, views: &views, classifier: classifier.as_ref() };
+    let mut samples = draw(&model, drawing, device)?;
+    if args.stretched {
+        stretch(&mut samples.images, samples.dims[1..].iter().product());
+    }
+    let classes = match &classifier {
+        Some(chosen) => classes_in_turn(samples.dims[0], chosen.class_names.len(), chosen.by.class),
+        None => classes_in_turn(samples.dims[0], model.config.model.classes(), class),
+    };
     let classed = ClassedSamples { values: &samples.images, dims: samples.dims, classes: &classes, columns: None };
     file.write(&out, classed)?;
-    let of = drawn_class(&model.config, class);
+    let of = match &classifier {
+        Some(chosen) => chosen.in_words(),
+        None => drawn_class(&model.config, class),
+    };
     say(format!("{}: {} samples{of}, {}", out.display(), samples.dims[0], model.origin));
     if let Some(strip) = &args.strip {
         samples.strip().write_png(strip)?;
@@ -113,11 +140,18 @@ fn stages(plan: &SamplePlan, times: &[f64]) -> Result<Vec<usize>> {
     Ok(stages)
 }
 
-/// The class of every sample, as they are drawn: one, or all in turn; none of a model without classes.
-fn classes_of(config: &Config, n: usize, class: Option<usize>) -> Vec<usize> {
+/// The class of every sample, as they are drawn: one, or all in turn; none without classes.
+fn classes_in_turn(n: usize, classes: usize, class: Option<usize>) -> Vec<usize> {
+    let count = if classes == 0 { 0 } else { n };
+    (0..count).map(|i| class.unwrap_or_else(|| i % classes)).collect()
+}
+
+/// The class that the model is asked for where a classifier guides: none, or the classifier's if it knows no lack of one.
+fn class_beside(config: &Config, of_classifier: Option<usize>) -> Option<usize> {
     match config.model.classes() {
-        0 => Vec::new(),
-        classes => (0..n).map(|i| class.unwrap_or(i % classes)).collect(),
+        0 => None,
+        classes if config.model.has_null_class() => Some(classes),
+        _ => of_classifier,
     }
 }
 
@@ -141,18 +175,31 @@ pub(super) struct Draw<'a> {
     pub stages: &'a [usize],
     /// Views of each sample on the strip; empty: the sample itself.
     pub views: &'a [StageView],
+    /// A classifier that guides.
+    pub classifier: Option<&'a Chosen>,
 }
 
 /// Draws samples as the `sample` section of the model's configuration describes.
 pub(super) fn draw(model: &ModelFile, draw: Draw, device: &str) -> Result<Samples> {
     let settings = &model.config.sample;
     let plan = model.config.sample_plan()?;
-    let mut loaded = LoadedModel::new(model, open_device(device)?)?;
+    let device = open_device(device)?;
+    let mut loaded = match draw.classifier {
+        Some(chosen) => LoadedModel::with_classifier(model, device, &chosen.guide)?,
+        None => LoadedModel::new(model, device)?,
+    };
 
     let bar = bar("evaluations");
     let from_noise = Request::new(&plan, settings.n, settings.seed);
     let views = if draw.views.is_empty() { from_noise.views } else { draw.views };
-    let request = Request { class: draw.class, guidance: settings.guidance, stages: draw.stages, views, ..from_noise };
+    let request = Request {
+        class: draw.class,
+        guidance: settings.guidance,
+        classifier: draw.classifier.map(|chosen| chosen.by),
+        stages: draw.stages,
+        views,
+        ..from_noise
+    };
     let samples = loaded.sample(request, &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);

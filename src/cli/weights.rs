@@ -4,7 +4,7 @@ use crate::train::{ModelFile, RunDir, Which};
 use crate::{Error, Result};
 use std::path::Path;
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct WeightsArgs {
     /// The checkpoint of a run: best (by the samples measured in training, else by validation), last, or a step
     /// [default: that of the best validation where the run stops early, else the last]

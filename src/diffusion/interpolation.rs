@@ -31,6 +31,12 @@ mod tests {
         let (one, other) = (noised(-1.0), noised(1.0));
         assert_eq!(decode(&interpolate(&one, &other, 0.0)), decode(&one));
         assert_eq!(decode(&interpolate(&one, &other, 1.0)), decode(&other));
+        // Off the middle each has its own share.
+        for (kappa, want) in [(0.25, [0.75, 0.25]), (0.9, [0.1, 0.9])] {
+            let values = interpolate(&[1.0, 0.0, 4.0], &[0.0, 1.0, 8.0], kappa);
+            let wanted = [want[0], want[1], 4.0 * want[0] + 8.0 * want[1]];
+            assert!(values.iter().zip(wanted).all(|(value, want)| (value - want).abs() <= 1e-6), "{kappa}: {values:?}");
+        }
         let middle = interpolate(&one, &other, 0.5);
         for (k, z) in middle.iter().enumerate() {
             assert!((f64::from(*z) - level.sigma * noise[k]).abs() <= 1e-6, "value {k}: {z}");

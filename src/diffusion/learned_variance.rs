@@ -123,6 +123,20 @@ mod tests {
             let (bits, gradient) = learned_variance_term(&step, x0, predicted, 0.0);
             assert!((bits - 1e12f64.log2()).abs() <= 1e-9 && gradient == 0.0, "{bits}, {gradient}");
         }
+        // Seven and eight deviations beyond the cell: there the slope of the probability is not yet lost to rounding, and
+        // would be divided by the floor.
+        let deviation = (0.5 * log_variance(step.log_variance, 0.0)).exp();
+        for away in [7.5, 8.0, -8.0] {
+            let predicted = 0.2 + f64::signum(away) / 255.0 + away * deviation;
+            let cell = cell(0.2, predicted, deviation);
+            let slope = cell.map(|u| u * density(u));
+            assert!((slope[1] - slope[0]).abs() / LEAST_PROBABILITY >= 1e-3, "{away}: the slope is lost anyhow");
+            let (bits, gradient) = learned_variance_term(&step, 0.2, predicted, 0.0);
+            assert!((bits - 1e12f64.log2()).abs() <= 1e-9 && gradient == 0.0, "{away}: {bits}, {gradient}");
+        }
+        // Within the floor there is one.
+        let (bits, gradient) = learned_variance_term(&step, 0.2, 0.2 + 1.0 / 255.0 + 5.0 * deviation, 0.0);
+        assert!(bits < 1e12f64.log2() && gradient != 0.0, "{bits}, {gradient}");
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl PredictionTarget {
         self.estimate(PredictionTarget::Score, at)
     }
 
+    /// Change of the output by which the score that it implies changes by 1: `-sigma` for the noise.
+    pub fn out_per_score(self, at: &TimePoint) -> f64 {
+        1.0 / self.score(at).out
+    }
+
     /// The mean of the step to the level before that the output implies.
     pub fn mu(self, at: &TimePoint) -> Estimate {
         self.estimate(PredictionTarget::Mu, at)

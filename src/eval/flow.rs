@@ -106,10 +106,7 @@ impl Flow {
         tape.watch(z);
         let out = model.network.forward(&mut Forward::evaluate(&mut tape, &weights), z, time, labels);
         tape.keep(out);
-        tape.seed_grad(out, dout);
-        tape.backward();
-        let dz = tape.grad(z);
-        tape.keep(dz);
+        let dz = tape.pull_back(z, out, dout);
         let program = session.load(tape)?;
         let (process, target) = (config.diffusion.process()?, config.diffusion.target);
         Ok(Flow { session, program, z, time, labels, out, dout, dz, process, target })

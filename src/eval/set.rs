@@ -152,6 +152,12 @@ impl<'a> Set<'a> {
     }
 }
 
+/// Stretches each image of so many values to its own extremes, without clamping it before: as the program of Ambilduke et
+/// al. writes its pictures.
+pub fn stretch(images: &mut [f32], values: usize) {
+    images.chunks_exact_mut(values).for_each(levels::stretch);
+}
+
 /// Turns images in [-1, 1] to black (-1) and white (1).
 pub fn binarise(images: &mut [f32]) {
     images.iter_mut().for_each(|v| *v = levels::binarise(*v));

@@ -29,9 +29,15 @@ pub(super) fn load(context: &mut Context, config: &Config) -> Result<LoadedModel
 
 /// Loads a run or a checkpoint of `config`, as [`load`].
 pub(super) fn open(context: &Context, path: &Path, config: &Config) -> Result<LoadedModel> {
+    let model = model_file(path, config)?;
+    LoadedModel::new(&model, context.device()?).with_context(|| format!("loading {}", path.display()))
+}
+
+/// A run or a checkpoint of `config`, which samples by `config.sample`.
+pub(super) fn model_file(path: &Path, config: &Config) -> Result<ModelFile> {
     let mut model = ModelFile::open(path, &Which::new(config.train.ema_decay == 0.0))?;
     model.config.sample = config.sample.clone();
-    LoadedModel::new(&model, context.device()?).with_context(|| format!("loading {}", path.display()))
+    Ok(model)
 }
 
 /// Draws from a model, with progress.

@@ -8,7 +8,7 @@ use crate::eval::classifier::Classifier;
 use crate::eval::frechet::frechet_distance;
 use crate::eval::moments::Moments;
 use crate::eval::predictions::Predictions;
-use crate::eval::set::binarise;
+use crate::eval::set::{binarise, stretch};
 use crate::sample::Samples;
 use crate::train::Config;
 use anyhow::{Context as _, Result};
@@ -37,6 +37,8 @@ pub(super) struct Judgement {
     pub frechet: f64,
     /// The same with both sets thresholded at mid-grey.
     pub frechet_binarised: f64,
+    /// The same with each drawn image stretched to its own extremes instead of clamped.
+    pub frechet_stretched: f64,
     /// Share of images of some class with a probability above 0.9.
     pub valid: f64,
     /// Share of images that look like the requested class.
@@ -98,11 +100,15 @@ impl Judge {
         let grey = self.classifier.evaluate(&images)?;
         binarise(&mut images);
         let binarised = self.classifier.evaluate(&images)?;
+        let mut images = samples.images.clone();
+        stretch(&mut images, samples.dims[1..].iter().product());
+        let stretched = self.classifier.evaluate(&images)?;
         let requested: Option<Vec<usize>> = classes.map(|k| (0..grey.len()).map(|i| i % k).collect());
         let looks_like = grey.classes();
         Ok(Judgement {
             frechet: frechet_distance(&self.grey, &Moments::of(grey.features(), self.dims)?)?,
             frechet_binarised: frechet_distance(&self.binarised, &Moments::of(binarised.features(), self.dims)?)?,
+            frechet_stretched: frechet_distance(&self.grey, &Moments::of(stretched.features(), self.dims)?)?,
             valid: grey.valid_share(),
             as_asked: requested.as_ref().map(|requested| grey.accuracy(requested)),
             diversity: grey.diversity(requested.as_ref().unwrap_or(&looks_like)),

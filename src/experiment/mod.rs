@@ -46,6 +46,7 @@ pub const ALL: &[Experiment] = &[
     ambilduke::table_1::TABLE_1,
     ambilduke::figures::FIGURES,
     ambilduke::figures::STRIP,
+    ambilduke::guidance::GUIDANCE,
     kumar::table_4_1::TABLE_4_1,
     kumar::epochs::LOSS_CURVES,
     kumar::epochs::NELBO_CURVES,

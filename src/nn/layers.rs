@@ -201,7 +201,7 @@ impl GroupNorm {
     }
 
     /// The same with what each image brings, and dropout after it.
-    fn forward_with(
+    pub(super) fn forward_with(
         &self,
         cx: &mut Forward,
         x: impl Into<Joined>,
@@ -237,7 +237,7 @@ pub(crate) struct TimeProjections {
 
 impl TimeProjections {
     /// Adds the map of a block to so many columns. Returns the first of them in the result of all maps.
-    fn add(&mut self, block: &str, columns: usize) -> usize {
+    pub(super) fn add(&mut self, block: &str, columns: usize) -> usize {
         let first = self.maps.iter().map(|map| map.1).sum();
         self.maps.push((format!("{block}.time_emb_proj"), columns));
         first

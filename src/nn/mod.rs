@@ -4,6 +4,7 @@ pub mod advice;
 mod architecture;
 mod attention;
 mod checks;
+mod classifier;
 mod config;
 mod ddpm_unet;
 pub mod diffusers;
@@ -29,6 +30,7 @@ mod unet;
 pub mod weight_file;
 
 pub use architecture::{Architecture, Module, Samples};
+pub use classifier::{Classifier, ClassifierShape};
 pub use config::{Downsample, Layout, Shortcut, UNetConfig, Upsample};
 pub use image_size::ImageSize;
 pub use layers::Forward;

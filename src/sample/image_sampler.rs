@@ -1,5 +1,6 @@
 //! The step of a sampler, recorded for as many samples as go through it together, and the way of samples through it.
 
+use super::guide::{Guide, GuidingClassifier};
 use super::request::{Request, Samples, StageView};
 use crate::diffusion::{SamplerStep, guidance};
 use crate::engine::ops::philox::state_tensor;
@@ -72,6 +73,7 @@ pub struct ImageSampler {
     /// The classes, and no class where the model has a label for it.
     class_rows: usize,
     loaded: Option<(Network, Weights)>,
+    guide: Option<Guide>,
     /// By the number of samples.
     programs: HashMap<usize, Program>,
 }
@@ -98,6 +100,7 @@ impl ImageSampler {
             classes: model.classes(),
             class_rows: model.class_rows(),
             loaded: None,
+            guide: None,
             programs: HashMap::new(),
         }
     }
@@ -106,6 +109,27 @@ impl ImageSampler {
     #[must_use]
     pub fn with_noise(self, noise: StepNoise) -> ImageSampler {
         ImageSampler { noise, ..self }
+    }
+
+    /// The same sampler, guided by a classifier where a request says so: to be said before [`ImageSampler::load`].
+    ///
+    /// # Panics
+    /// If the largest chunk is no power of two.
+    #[must_use]
+    pub fn with_classifier(self, store: &mut Store, classifier: &GuidingClassifier) -> ImageSampler {
+        let guide = Guide::reserve(store, classifier, self.tensors.z);
+        ImageSampler { guide: Some(guide), ..self }
+    }
+
+    /// Takes the values of a classifier's parameters.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    ///
+    /// # Panics
+    /// If none was reserved.
+    pub fn load_classifier(&self, session: &mut Session, values: &[f32]) -> Result<()> {
+        self.guide.as_ref().expect("a classifier was reserved").load(session, values)
     }
 
     /// Takes a network with these weights.
@@ -125,7 +149,10 @@ impl ImageSampler {
     pub fn prepare(&mut self, session: &mut Session, n: usize) -> Result<()> {
         let most = self.tensors.z.dim(0);
         let sizes = [most.min(n), n % most].into_iter().filter(|&size| size > 0);
-        sizes.into_iter().try_for_each(|size| self.record(session, size))
+        sizes.into_iter().try_for_each(|size| {
+            self.guide.as_mut().map_or(Ok(()), |guide| guide.record(session, size))?;
+            self.record(session, size)
+        })
     }
 
     fn record(&mut self, session: &mut Session, n: usize) -> Result<()> {
@@ -135,7 +162,8 @@ impl ImageSampler {
         let mut tape = Tape::new(session.backend(), input.dtype());
         let out = network.forward(&mut Forward::evaluate(&mut tape, weights), input, time, labels);
         let next_input = if input == z { Tensor::EMPTY } else { input };
-        sampler_step(&mut tape, [z, next_input, x0], out, self.coefficients, self.rng, self.noise);
+        let shift = self.guide.as_ref().map_or(Tensor::EMPTY, |guide| guide.shift(n));
+        sampler_step(&mut tape, [z, next_input, x0], [out, shift], self.coefficients, self.rng, self.noise);
         entry.insert(session.load(tape)?);
         Ok(())
     }
@@ -212,7 +240,13 @@ impl ImageSampler {
             Some(class) if class >= self.class_rows => {
                 Err(Error::Config(format!("class {class}: the model knows {} classes", self.classes)))
             }
-            _ => Ok(()),
+            _ => match (&self.guide, request.classifier) {
+                (Some(guide), Some(by)) => guide.check_class(by),
+                (None, Some(_)) => {
+                    Err(Error::Config("guidance by a classifier: there is none beside the model".into()))
+                }
+                (_, None) => Ok(()),
+            },
         }
     }
 
@@ -234,6 +268,9 @@ impl ImageSampler {
             }
         };
         self.set(session, &z)?;
+        if let (Some(guide), Some(by)) = (&mut self.guide, request.classifier) {
+            guide.start(session, by, samples)?;
+        }
         if let Some(labels) = labels {
             let class = |i: usize| match i < n {
                 true => request.class.unwrap_or((first + i) % self.classes) as i32,
@@ -275,6 +312,12 @@ impl ImageSampler {
         let first_image = if self.noise == StepNoise::Shared { 0 } else { samples.start as u32 };
         let rng = RngState { seed: request.seed, step: k as u32, first_image };
         session.write_i32(self.rng, &rng.words())?;
+        if let Some(guide) = &mut self.guide {
+            match request.classifier {
+                Some(by) => guide.run(session, by, samples.len(), step)?,
+                None => guide.rest(session, samples.len())?,
+            }
+        }
         session.run(self.programs.get_mut(&samples.len()).expect("it was recorded"))
     }
 }
@@ -310,9 +353,12 @@ mod tests {
     use super::*;
     use crate::engine::device::{Device, EmuOptions};
     use crate::engine::ops::check::emulated;
+    use crate::nn::{Classifier, ClassifierShape, ParamSet};
+    use crate::sample::ByClassifier;
     use crate::train::Config;
     use crate::train::model_file::network;
     use crate::train::random::initial_weights;
+    use std::sync::Arc;
 
     #[test]
     fn a_network_of_zero_output_leaves_the_arithmetic_of_the_steps() {
@@ -338,6 +384,28 @@ mod tests {
             for (z, got) in z.iter().zip(image) {
                 let want = plan.steps.iter().fold(f64::from(*z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
                 assert!((f64::from(*got) - want).abs() <= 1e-5, "sample {i}: {got} is not {want}");
+            }
+        }
+
+        // Chosen stages: the sample after so many steps, and the estimate that the next one makes of it; of the end itself.
+        let (stages, views) = ([0, 2, 3, 7], [StageView::Estimate, StageView::Sample]);
+        let request = Request { stages: &stages, views: &views, ..request };
+        let samples = sampler.draw(&mut session, request, &mut |_, _| {}).unwrap();
+        assert_eq!(samples.stage_grid, [2 * 2, 4]);
+        let cells: Vec<&[f32]> = samples.stages.chunks(48).collect();
+        for (i, row) in cells.chunks(8).enumerate() {
+            let mut start = [0.0; 48];
+            let state = RngState { seed: 1, step: 0, first_image: 0 };
+            Philox::new(state, START).fill_normal(i as u32, 0, &mut start);
+            for (column, done) in stages.into_iter().enumerate() {
+                let way = |z: f32| plan.steps[..done].iter().fold(f64::from(z), |z, step| step.apply(z, 0.0, 0.0, 0.0));
+                for (k, z) in start.iter().enumerate() {
+                    let z = way(*z);
+                    let estimate = plan.steps.get(done).map_or(z, |step| step.x0(z, 0.0));
+                    let found = [row[column][k], row[4 + column][k]].map(f64::from);
+                    let is_right = found.iter().zip([estimate, z]).all(|(found, want)| (found - want).abs() <= 1e-5);
+                    assert!(is_right, "sample {i} after {done} steps: {found:?}, not {estimate} and {z}");
+                }
             }
         }
     }
@@ -399,6 +467,64 @@ mod tests {
             let all = draw(6);
             for n in [1, 3, 4] {
                 assert!(draw(n) == all[..n], "{n} samples as {compute_capability:?}");
+            }
+        }
+    }
+
+    /// A network of zero output, guided: in one step all that moves a sample is the classifier's gradient. Returns the
+    /// samples, where they start, and the shift of the step. Of samples that were guided before nothing is left.
+    fn guided(device: Device, dtype: DType, classifier: Option<ByClassifier>) -> Result<[Vec<f32>; 3]> {
+        let settings = ["model.architecture=mlp", "sample.sampler=ddim", "sample.steps=1", "sample.clip_x0=false"];
+        let config = Config::default().with_settings(&settings.map(String::from)).unwrap();
+        let (network, params) = network(&config).unwrap();
+        let shape =
+            ClassifierShape { dims: [1, 1, 2], classes: 3, channels: 8, most_channels: 8, features: 16, time_dim: 0 };
+        let mut of_classifier = ParamSet::default();
+        let classifier_network = Arc::new(Classifier::new(&mut of_classifier, &shape).unwrap());
+        let values = initial_weights(&of_classifier, 4).iter().map(|w| 3.0 * w).collect();
+        let guide =
+            GuidingClassifier { network: classifier_network, params: of_classifier, values, classes: shape.classes };
+        let mut store = Store::new();
+        let weights = Weights::reserve(&mut store, &params, dtype, false);
+        let sampler = ImageSampler::reserve(&mut store, &config.model, dtype, 4, false);
+        let mut sampler = sampler.with_classifier(&mut store, &guide);
+        let mut session = Session::new(device, &store).unwrap();
+        sampler.load_classifier(&mut session, &guide.values).unwrap();
+        sampler.load(&network, &weights);
+        let plan = config.sample_plan().unwrap();
+        let request = Request { classifier, ..Request::new(&plan, 3, 1) };
+        let before = Request { classifier: Some(ByClassifier { scale: 5.0, class: Some(1) }), ..request };
+        sampler.draw(&mut session, before, &mut |_, _| {})?;
+        let samples = sampler.draw(&mut session, request, &mut |_, _| {})?.images;
+        let mut z = vec![0.0; 6];
+        let philox = Philox::new(RngState { seed: 1, step: 0, first_image: 0 }, START);
+        z.chunks_exact_mut(2).enumerate().for_each(|(i, z)| philox.fill_normal(i as u32, 0, z));
+        let shift = session.read(sampler.guide.as_ref().unwrap().shift(3)).unwrap();
+        for ((sample, z), shift) in samples.iter().zip(&z).zip(&shift) {
+            let want = plan.steps[0].apply(f64::from(*z), f64::from(*shift), 0.0, 0.0);
+            assert!((f64::from(*sample) - want).abs() <= 1e-5 * want.abs().max(1.0), "{sample} is not {want}");
+        }
+        Ok([samples, z, shift])
+    }
+
+    #[test]
+    fn a_classifier_moves_the_output_of_the_network_on_every_device() {
+        let by = |scale| Some(ByClassifier { scale, class: None });
+        let cpu = |by| guided(Device::Cpu, DType::F32, by).unwrap();
+        let ([free, ..], [_, _, shift], [_, _, doubled]) = (cpu(None), cpu(by(1.0)), cpu(by(2.0)));
+        assert!(free == cpu(by(0.0))[0] && shift.iter().all(|shift| shift.abs() > 1e-4), "{shift:?}");
+        for (one, two) in shift.iter().zip(&doubled) {
+            assert!((two - 2.0 * one).abs() <= 1e-5 * one.abs(), "{two} is not twice {one}");
+        }
+        let unknown = Some(ByClassifier { scale: 1.0, class: Some(3) });
+        assert!(guided(Device::Cpu, DType::F32, unknown).unwrap_err().to_string().contains("class 3"));
+        match emulated(EmuOptions::default()) {
+            Err(reason) => crate::skip!("{reason}"),
+            Ok(device) => {
+                let [_, _, emulated] = guided(device, DType::Bf16, by(1.0)).unwrap();
+                for (cpu, emulated) in shift.iter().zip(&emulated) {
+                    assert!((cpu - emulated).abs() <= 1e-4 * cpu.abs(), "{cpu} and {emulated}");
+                }
             }
         }
     }

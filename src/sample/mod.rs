@@ -5,14 +5,16 @@
 //! that nothing is computed that was not asked for.
 //!
 //! [`ImageSampler`] has the programs of a step. [`mixtures`] of images at a noise level are a start for it, and with [`Known`]
-//! pixels it draws the rest of an image.
+//! pixels it draws the rest of an image. A [`GuidingClassifier`] guides its steps.
 
+mod guide;
 mod image_sampler;
 mod inpaint;
 mod interpolate;
 mod request;
 
+pub use guide::GuidingClassifier;
 pub use image_sampler::{ImageSampler, chunk_images};
 pub use inpaint::Known;
 pub use interpolate::{mixtures, noised};
-pub use request::{Request, Samples, StageView};
+pub use request::{ByClassifier, Request, Samples, StageView};

@@ -14,6 +14,15 @@ pub enum StageView {
     Estimate,
 }
 
+/// Guidance by a classifier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ByClassifier {
+    /// The scale gamma of its gradient.
+    pub scale: f64,
+    /// The class of all samples, by the classifier's numbers; `None` cycles through the classes.
+    pub class: Option<usize>,
+}
+
 /// Request for samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -21,6 +30,8 @@ pub struct Request<'a> {
     pub plan: &'a SamplePlan,
     /// Strength w of classifier-free guidance; read where the sampler was reserved for it.
     pub guidance: f64,
+    /// Guidance by the classifier that the sampler was reserved with; without, it guides nothing.
+    pub classifier: Option<ByClassifier>,
     /// Seed of the samples: each is a function of the seed and its own number.
     pub seed: u64,
     /// Number of samples.
@@ -44,6 +55,7 @@ impl<'a> Request<'a> {
         Request {
             plan,
             guidance: 0.0,
+            classifier: None,
             seed,
             n,
             class: None,

@@ -12,7 +12,7 @@ use crate::engine::tape::{Backend, Session};
 use crate::engine::tensor::{DType, Store};
 use crate::nn::Weights;
 use crate::probe::{Answers, Probe, ProbePoint};
-use crate::sample::{ImageSampler, Known, Request, Samples, chunk_images};
+use crate::sample::{GuidingClassifier, ImageSampler, Known, Request, Samples, chunk_images};
 
 /// A trained network on a device, ready to sample and to be evaluated.
 pub struct LoadedModel {
@@ -29,7 +29,15 @@ impl LoadedModel {
     /// # Errors
     /// An impossible configuration, or a device with too little memory.
     pub fn new(model: &ModelFile, device: Device) -> Result<LoadedModel> {
-        LoadedModel::with_noise(model, device, StepNoise::OfEach)
+        LoadedModel::reserve(model, device, StepNoise::OfEach, None)
+    }
+
+    /// As [`LoadedModel::new`], beside a classifier that guides the samples of requests which say so.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_classifier(model: &ModelFile, device: Device, classifier: &GuidingClassifier) -> Result<LoadedModel> {
+        LoadedModel::reserve(model, device, StepNoise::OfEach, Some(classifier))
     }
 
     /// As [`LoadedModel::new`], with this noise in the steps of the sampler.
@@ -37,6 +45,15 @@ impl LoadedModel {
     /// # Errors
     /// As there.
     pub fn with_noise(model: &ModelFile, device: Device, noise: StepNoise) -> Result<LoadedModel> {
+        LoadedModel::reserve(model, device, noise, None)
+    }
+
+    fn reserve(
+        model: &ModelFile,
+        device: Device,
+        noise: StepNoise,
+        classifier: Option<&GuidingClassifier>,
+    ) -> Result<LoadedModel> {
         let config = &model.config;
         config.sample.check_guidance(&config.model)?;
         let (backend, mut store) = (device.backend(), Store::new());
@@ -45,10 +62,16 @@ impl LoadedModel {
         let weights = Weights::reserve(&mut store, &model.params, dtype, false);
         let guided = config.sample.guidance != 0.0;
         let mut sampler = ImageSampler::reserve(&mut store, &config.model, dtype, chunk, guided).with_noise(noise);
+        if let Some(classifier) = classifier {
+            sampler = sampler.with_classifier(&mut store, classifier);
+        }
         let mut probe = Probe::reserve(&mut store, &config.model, chunk);
         let mut session = Session::new(device, &store)?;
         weights.write(&mut session, &model.values)?;
         sampler.load(&model.network, &weights);
+        if let Some(classifier) = classifier {
+            sampler.load_classifier(&mut session, &classifier.values)?;
+        }
         probe.load(&model.network, &weights, dtype);
         Ok(LoadedModel { process: config.diffusion.process()?, config: config.clone(), session, sampler, probe })
     }

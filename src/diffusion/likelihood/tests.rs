@@ -217,3 +217,37 @@ fn impossible_bounds_are_refused() {
     assert!(new(&continuous, &[], Variance::FixedSmall).is_err());
     assert!(new(&process(10, 1e-4), &[11.0], Variance::FixedSmall).is_err());
 }
+
+/// The bound sees the clipped estimate, as sampling does: that of a wild output is that of the output whose estimate lies
+/// on the edge, in the decoder and in a step, and a tame output is left as it is.
+#[test]
+fn the_bound_clips_the_estimate_as_sampling_does() {
+    let process = process(1000, 1e-4);
+    let new = |clip| {
+        let (variance, decoder) = (Variance::FixedSmall, Decoder::Discretised(Cdf::Exact));
+        Bound::new(&process, &all_times(&process), PredictionTarget::X0, variance, decoder, clip).unwrap()
+    };
+    let (clipped, free) = (new(Some(0.9)), new(None));
+    let (x0, z) = ([0.8, -0.6], [0.7, -0.5]);
+    for k in [0, 1, 300] {
+        let term = |bound: &Bound, out: [f64; 2]| bound.term(k, &x0, &z, &out, None);
+        assert_eq!(term(&clipped, [1.7, -30.0]), term(&free, [0.9, -0.9]), "term {k}");
+        assert_eq!(term(&clipped, [0.85, -0.2]), term(&free, [0.85, -0.2]), "term {k}");
+        assert!(term(&free, [1.7, -30.0]).squared_error > 100.0 * term(&clipped, [1.7, -30.0]).squared_error);
+    }
+}
+
+/// Where variance explodes the prior has the size of the noise: `N(0, a^2 + sigma^2)`.
+#[test]
+fn the_prior_of_exploding_variance_has_its_size() {
+    let schedule = crate::diffusion::Continuous::Ve { sigma_min: 0.01, sigma_max: 50.0 };
+    let process = Process::continuous(schedule, 0.0, 1.0).unwrap();
+    let level = process.level(1.0);
+    assert!(level.a == 1.0 && (level.sigma - 50.0).abs() <= 1e-9, "{level:?}");
+    // KL(N(x, 2500) || N(0, 2501)), by hand.
+    for x in [0.0, 1.0, -3.0] {
+        let want = 0.5 * ((2501.0f64 / 2500.0).ln() + (2500.0 + x * x) / 2501.0 - 1.0);
+        let found = prior_kl(&[x, x], level);
+        assert!((found - 2.0 * want).abs() <= 1e-12, "{x}: {found} instead of {}", 2.0 * want);
+    }
+}

@@ -90,7 +90,20 @@ impl<'a> Route<'a> {
     /// The step that evaluates the network at time `t`, which need not be on the route.
     pub(super) fn step_at(&self, t: f64, at: &TimePoint, update: Update) -> SamplerStep {
         let (x0, time) = (self.target.x0(at), self.process.network_time(t));
+        let out_per_score = self.target.out_per_score(at);
         let Update { m_z, m_x, m_previous, m_out, rho, log_variance } = update;
-        SamplerStep { time, p_z: x0.z, p_out: x0.out, clip: self.clip, m_z, m_x, m_previous, m_out, rho, log_variance }
+        SamplerStep {
+            time,
+            p_z: x0.z,
+            p_out: x0.out,
+            out_per_score,
+            clip: self.clip,
+            m_z,
+            m_x,
+            m_previous,
+            m_out,
+            rho,
+            log_variance,
+        }
     }
 }

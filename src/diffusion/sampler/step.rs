@@ -11,6 +11,9 @@ pub struct SamplerStep {
     pub p_z: f64,
     /// Weight of the network's output in the estimate of `x_0`.
     pub p_out: f64,
+    /// Change of the network's output per change of the score: that of a classifier's guidance
+    /// ([`guidance`](crate::diffusion::guidance)).
+    pub out_per_score: f64,
     /// Bound of `|x_0|`; infinite when nothing is clipped.
     pub clip: f64,
     /// Weight of `z` in the new `z`.

@@ -2,7 +2,7 @@
 //! and the previous estimate of x_0 and in the network's output (ancestral, DDIM, DPM-Solver++, Langevin):
 //!
 //! ```text
-//! out = w_class out_class + w_none out_none                           where guided, else the network's output itself
+//! out = w_class out_class + w_none out_none + shift                   where guided, else the network's output itself
 //! x_0 = clip(p_z z + p_out out, -limit, limit)
 //! z'  = m_z z + m_x x_0 + m_previous x_0' + m_out out + rho xi,       xi ~ N(0, I), x_0' the step's before
 //! ```
@@ -38,13 +38,14 @@ pub enum StepNoise {
 /// # Shapes
 /// `z`, `x0 [n, h, w, c]` f32; `out [m, h, w, k]`, the network's output, in the storage type, and `input [m, h, w, c]`.
 /// `m = n`, or `2 n` where guided: the images with their labels first, then the same without. `k = c`, or `2 c` where
-/// the network predicts the variance: means first. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
+/// the network predicts the variance: means first. `shift [n, h, w, c]` f32, the guidance of a classifier, is added to the
+/// output, and [`Tensor::EMPTY`] where nothing is. `coefficients [LEN]` f32, a [`SamplerRecord`], which changes from step
 /// to step without recording anew. `rng` a tensor of [`RngState::words`](crate::engine::random::RngState::words), whose
 /// first image is the number of the first sample.
 pub fn sampler_step(
     tape: &mut Tape,
     [z, input, x0]: [Tensor; 3],
-    out: Tensor,
+    [out, shift]: [Tensor; 2],
     coefficients: Tensor,
     rng: Tensor,
     noise: StepNoise,
@@ -59,7 +60,8 @@ pub fn sampler_step(
     );
     assert!((m == n || m == 2 * n) && (k == c || k == 2 * c), "the network's output {out:?} for {z:?}");
     assert!(input.is_empty() || four(input) == [m, h, w, c], "the network's input {input:?} for {z:?}");
-    tape.push(SamplerStep { z, input, x0, out, coefficients, rng, shared: noise == StepNoise::Shared });
+    assert!(shift.is_empty() || shift.dims() == z.dims() && shift.dtype() == DType::F32, "shift {shift:?} of {z:?}");
+    tape.push(SamplerStep { z, input, x0, out, shift, coefficients, rng, shared: noise == StepNoise::Shared });
 }
 
 fn four(t: Tensor) -> [usize; 4] {
@@ -72,6 +74,7 @@ op! {
         out input,        // [m, h, w, c]; may be absent
         inout x0,         // [n, h, w, c] f32
         in out,           // [m, h, w, k]
+        in shift,         // [n, h, w, c] f32; may be absent
         in coefficients,  // [SamplerRecord::LEN] f32
         in rng,           // [4]
         shared: bool,
@@ -91,15 +94,16 @@ impl Op for SamplerStep {
     fn cpu(&self, mem: &mut Memory) {
         let (n, c) = (self.z.dim(0), self.z.dim(3));
         let (d, d_out) = (image_len(self.z), image_len(self.out));
-        let ([z, input, x0], [out, coefficients, rng]) =
-            mem.views([self.z, self.input, self.x0], [self.out, self.coefficients, self.rng]);
+        let ([z, input, x0], [out, shift, coefficients, rng]) =
+            mem.views([self.z, self.input, self.x0], [self.out, self.shift, self.coefficients, self.rng]);
         let record: &SamplerRecord = from_bytes(cast_slice(coefficients));
         let philox = Philox::from_view(rng, STEP_NOISE);
         let (with, without) = out.split_at(n * d_out);
         z.par_chunks_mut(d).zip(x0.par_chunks_mut(d)).enumerate().for_each(|(image, (z, x0))| {
             let of_image = |out: &'_ [f32]| image * d_out..(image * d_out + d_out).min(out.len());
             let unconditional = if without.is_empty() { without } else { &without[of_image(without)] };
-            let out = NetworkOutput { with: &with[of_image(with)], without: unconditional, channels: c };
+            let shift = if shift.is_empty() { shift } else { &shift[image * d..][..d] };
+            let out = NetworkOutput { with: &with[of_image(with)], without: unconditional, shift, channels: c };
             step_cpu(z, x0, out, *record, philox, if self.shared { 0 } else { image as u32 });
         });
         input.chunks_exact_mut(z.len()).for_each(|half| half.copy_from_slice(z));
@@ -121,12 +125,21 @@ struct NetworkOutput<'a> {
     with: &'a [f32],
     /// The same without the label; empty where not guided.
     without: &'a [f32],
+    /// `[h, w, c]`, added to the prediction; may be empty.
+    shift: &'a [f32],
     channels: usize,
 }
 
 impl NetworkOutput<'_> {
     /// Writes elements `first..` of the output to `pred` and, where the variance is learned, v to `v`.
     fn read(&self, pred: &mut [f32], v: Option<&mut [f32]>, weights: [f32; 2], first: usize) {
+        self.read_network(pred, v, weights, first);
+        if let Some(shift) = self.shift.get(first..) {
+            pred.iter_mut().zip(shift).for_each(|(pred, shift)| *pred += shift);
+        }
+    }
+
+    fn read_network(&self, pred: &mut [f32], v: Option<&mut [f32]>, weights: [f32; 2], first: usize) {
         let Some(v) = v else {
             pred.copy_from_slice(&self.with[first..][..pred.len()]);
             if !self.without.is_empty() {
@@ -193,12 +206,22 @@ mod tests {
 
     const STATE: RngState = RngState { seed: 0x0012_3456_0078_9abc, step: 12, first_image: 3 };
 
-    /// Compares z (0), the next input (1) and x_0 (2) after a step with the equations in float64.
-    fn check(dims: [usize; 4], c12: [f32; 12], guided: bool, learned: bool) {
-        check_noise(dims, c12, guided, learned, StepNoise::OfEach);
+    /// The kinds of a step.
+    #[derive(Clone, Copy, Default)]
+    struct Kind {
+        guided: bool,
+        learned: bool,
+        shifted: bool,
+        noise: StepNoise,
     }
 
-    fn check_noise([n, h, w, c]: [usize; 4], c12: [f32; 12], guided: bool, learned: bool, noise: StepNoise) {
+    fn check(dims: [usize; 4], c12: [f32; 12], guided: bool, learned: bool) {
+        check_kind(dims, c12, Kind { guided, learned, ..Kind::default() });
+    }
+
+    /// Compares z (0), the next input (1) and x_0 (2) after a step with the equations in float64.
+    fn check_kind([n, h, w, c]: [usize; 4], c12: [f32; 12], kind: Kind) {
+        let Kind { guided, learned, shifted, noise } = kind;
         let (dims, d) = ([n, h, w, c], h * w * c);
         let (m, k) = (if guided { 2 * n } else { n }, if learned { 2 * c } else { c });
         let mut xi = vec![0.0; n * d];
@@ -214,13 +237,15 @@ mod tests {
                 Input::constant(&[12], c12.to_vec()),
                 Input::labels(&STATE.words()),
                 Input::constant(&dims, wave(0.3)),
+                Input::constant(&dims, wave(1.9)),
             ];
             let build = |tape: &mut Tape, x: &[Tensor]| {
                 let [z, x0] = [0; 2].map(|_| tape.tensor(&dims, DType::F32));
                 let input = tape.tensor(&[m, h, w, c], tape.dtype());
                 sum_into(tape, z, x[0], x[1]);
                 sum_into(tape, x0, x[5], x[1]);
-                sampler_step(tape, [z, input, x0], x[2], x[3], x[4], noise);
+                let shift = if shifted { x[6] } else { Tensor::EMPTY };
+                sampler_step(tape, [z, input, x0], [x[2], shift], x[3], x[4], noise);
                 [z, input, x0][output]
             };
             Check::default().run(&inputs, build, |x| {
@@ -230,6 +255,7 @@ mod tests {
                     let at = i / c * k + i % c;
                     let without = if guided { x[2][n * d / c * k + at] } else { 0.0 };
                     let out = if guided { w_class * x[2][at] + w_none * without } else { x[2][at] };
+                    let out = if shifted { out + x[6][i] } else { out };
                     let f = if learned { 0.5 * (x[2][at + c] + 1.0) } else { 0.0 };
                     let log_variance = if learned { f * log_max + (1.0 - f) * log_min } else { 0.0 };
                     let x0 = (p_z * x[0][i] + p_out * out).clamp(-limit, limit);
@@ -263,8 +289,20 @@ mod tests {
     #[test]
     fn samples_may_share_their_noise() {
         let ancestral = [1.25, -0.75, 1.0, 0.3, 0.6, 0.0, -0.2, 0.4, 0.0, 0.0, 1.0, 0.0];
-        check_noise([3, 5, 7, 3], ancestral, false, false, StepNoise::Shared);
-        check_noise([2, 4, 4, 4], ancestral, true, false, StepNoise::Shared);
+        let shared = Kind { noise: StepNoise::Shared, ..Kind::default() };
+        check_kind([3, 5, 7, 3], ancestral, shared);
+        check_kind([2, 4, 4, 4], ancestral, Kind { guided: true, ..shared });
+    }
+
+    /// The guidance of a classifier, beside every other choice; an image of 195 values ends within a block and a quad.
+    #[test]
+    fn a_shift_is_added_to_the_output_however_it_came_about() {
+        let by = [1.25, -0.75, 0.9, 0.3, 0.6, 0.1, -0.2, 0.7, -5.0, -0.5, 2.0, -1.0];
+        let shifted = Kind { shifted: true, ..Kind::default() };
+        check_kind([2, 5, 13, 3], by, shifted);
+        check_kind([3, 5, 7, 3], by, Kind { guided: true, ..shifted });
+        check_kind([2, 5, 7, 3], by, Kind { learned: true, ..shifted });
+        check_kind([3, 4, 4, 1], by, Kind { guided: true, learned: true, ..shifted });
     }
 
     #[test]

@@ -134,6 +134,15 @@ impl Tape {
         self.gradients.insert(y.place, Gradient::Sum(vec![dy]));
     }
 
+    /// Records the pass backward from `y`, of gradient `dy`, to a watched input: `J' dy`, which is kept.
+    pub fn pull_back(&mut self, x: Tensor, y: Tensor, dy: Tensor) -> Tensor {
+        self.seed_grad(y, dy);
+        self.backward();
+        let dx = self.grad(x);
+        self.keep(dx);
+        dx
+    }
+
     /// Records the reverse pass over everything recorded so far.
     pub fn backward(&mut self) {
         let forward = std::mem::take(&mut self.nodes);

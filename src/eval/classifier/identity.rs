@@ -1,7 +1,7 @@
 //! The configuration of a classifier, and everything else that its weights are a function of.
 
 use crate::data::Dataset;
-use crate::engine::tensor::{DType, Store, Tensor};
+use crate::nn::ClassifierShape;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,12 @@ impl ClassifierConfig {
             seed: 0,
         }
     }
+
+    /// The size of a network for images of these dimensions, with an embedding of the time of this size.
+    pub(super) fn shape(&self, dims: [usize; 3], classes: usize, time_dim: usize) -> ClassifierShape {
+        let ClassifierConfig { channels, most_channels, features, .. } = *self;
+        ClassifierShape { dims, classes, channels, most_channels, features, time_dim }
+    }
 }
 
 /// Everything that the weights of a classifier are a function of.
@@ -55,24 +61,9 @@ pub(super) struct Identity {
 
 impl Identity {
     pub fn new(config: &ClassifierConfig, train: &Dataset, test: &Dataset) -> Result<Identity> {
-        let image_dims @ [h, w, _] = train.image_dims();
-        let class_names = train.class_names().to_vec();
-        let name = train.name();
-        if class_names.len() < 2 {
-            return Err(Error::Config(match train.labels() {
-                None => format!("{name} has no labels, so no classifier can be trained on it"),
-                Some(_) => format!("{name} has one class only, so there is nothing to classify"),
-            }));
-        }
-        if h.min(w) < 4 {
-            return Err(Error::Config(format!(
-                "{name}: a classifier needs images of at least 4x4 pixels, not {h}x{w}"
-            )));
-        }
-        if test.image_dims() != image_dims || test.class_names() != class_names {
-            return Err(Error::Config(format!("{name}: the test split has other classes than the training split")));
-        }
+        check_data(train, test)?;
         let data = [checksum(train)?, checksum(test)?];
+        let (image_dims, class_names) = (train.image_dims(), train.class_names().to_vec());
         Ok(Identity { config: config.clone(), image_dims, class_names, data })
     }
 
@@ -82,11 +73,28 @@ impl Identity {
         format!("classifier-{:08x}.safetensors", crc32c::crc32c(text.as_bytes()))
     }
 
-    /// Reserves a batch of `n` images.
-    pub fn images(&self, store: &mut Store, n: usize) -> Tensor {
-        let [h, w, c] = self.image_dims;
-        store.tensor(&[n, h, w, c], DType::F32)
+    /// The size of the network.
+    pub fn shape(&self) -> ClassifierShape {
+        self.config.shape(self.image_dims, self.class_names.len(), 0)
     }
+}
+
+/// Refuses data that no classifier can learn from.
+///
+/// # Errors
+/// No labels, fewer than two classes, or test data of other classes.
+pub(super) fn check_data(train: &Dataset, test: &Dataset) -> Result<()> {
+    let (name, class_names) = (train.name(), train.class_names());
+    if class_names.len() < 2 {
+        return Err(Error::Config(match train.labels() {
+            None => format!("{name} has no labels, so no classifier can be trained on it"),
+            Some(_) => format!("{name} has one class only, so there is nothing to classify"),
+        }));
+    }
+    if test.image_dims() != train.image_dims() || test.class_names() != class_names {
+        return Err(Error::Config(format!("{name}: the test split has other classes than the training split")));
+    }
+    Ok(())
 }
 
 /// CRC-32C of images and labels.

@@ -1,17 +1,15 @@
 //! A small classifier of the training data. It predicts the classes of samples, and its features serve to compare
 //! distributions where the Inception network is missing or little informative, as for digits.
 //!
-//! ```text
-//! image -> [3x3 convolution, group norm, SiLU, mean of 2x2 pixels] until it is small -> convolution, norm, SiLU
-//!       -> linear, SiLU = features -> linear = logits
-//! ```
-//! It is trained once per data set, by this program's own engine, and kept as a file; equal seeds give equal weights.
+//! Its layers are those of [`nn::Classifier`](crate::nn::Classifier). It is trained once per data set, by this program's
+//! own engine, and kept as a file; equal seeds give equal weights.
 
 mod identity;
-mod network;
+mod noisy;
 mod training;
 
 pub use identity::ClassifierConfig;
+pub use noisy::NoisyClassifier;
 
 use super::features::Features;
 use super::predictions::Predictions;
@@ -21,11 +19,10 @@ use crate::engine::tape::{Program, Session, Tape};
 use crate::engine::tensor::{DType, Store, Tensor};
 use crate::files::write_whole;
 use crate::nn::tensor_file::{self, TensorFile};
-use crate::nn::{Forward, ParamSet, Weights};
+use crate::nn::{self, Forward, ParamSet, Weights};
 use crate::train::random::initial_weights;
 use crate::{Error, Result};
 use identity::Identity;
-use network::Network;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -85,24 +82,26 @@ impl Classifier {
     ) -> Result<Classifier> {
         let identity = Identity::new(config, train, test)?;
         fs::create_dir_all(cache).map_err(Error::io(cache))?;
-        let (network, params) = Network::new(&identity);
+        let mut params = ParamSet::default();
+        let network = nn::Classifier::new(&mut params, &identity.shape())?;
         let path = cache.join(identity.file_name());
         let cached = read(&path, &identity, &params);
 
         let mut store = Store::new();
         let weights = Weights::reserve(&mut store, &params, DType::F32, cached.is_none());
-        let images = identity.images(&mut store, CHUNK_IMAGES);
-        let training = cached.is_none().then(|| Training::reserve(&mut store, &identity, &params));
+        let [h, w, c] = identity.image_dims;
+        let images = store.tensor(&[CHUNK_IMAGES, h, w, c], DType::F32);
+        let training = cached.is_none().then(|| Training::reserve(&mut store, config, identity.image_dims, &params));
         let mut session = Session::new(device, &store)?;
         let start = cached.as_ref().map_or_else(|| initial_weights(&params, config.seed), |(_, values)| values.clone());
         weights.write(&mut session, &start)?;
         if let Some(training) = training {
-            training.run(&mut session, &network, &weights, train, config, progress)?;
+            training.run(&mut session, (&network, &weights), (train, None), config, progress)?;
         }
 
         let constant = weights.without_gradients();
         let mut tape = Tape::new(session.backend(), DType::F32);
-        let (features, logits) = network.forward(&mut Forward::evaluate(&mut tape, &constant), images);
+        let [features, logits] = network.forward(&mut Forward::evaluate(&mut tape, &constant), images, None);
         tape.keep(features);
         tape.keep(logits);
         let program = session.load(tape)?;

@@ -21,6 +21,7 @@ pub(super) fn judge(results: &Results) -> Result<Vec<Claim>> {
     let guided = |w| results.row(RowKey::guided(w));
     let guidance = Guidance { w0: guided(0.0)?, w1: guided(1.0)?, w5: guided(5.0)? };
     let mut claims = judge_targets(&targets);
+    claims.push(judge_stretching(targets.epsilon));
     claims.extend(judge_variance(targets.epsilon, network(Network::Learned)?)?);
     claims.extend(judge_guidance(&guidance)?);
     Ok(claims)
@@ -88,6 +89,24 @@ fn judge_targets(Targets { x0, epsilon, score, scaled }: &Targets) -> Vec<Claim>
         )
         .tested("ratio of the scaled head's distance to ε's by seed, 95 % interval; confirmed above 2, refuted below"),
     ]
+}
+
+/// Judges a guess at the paper's code, which stretches every picture that it writes.
+fn judge_stretching(epsilon: &Row) -> Claim {
+    let ratio = epsilon.frechet_stretched.zip(&epsilon.frechet, |stretched, clamped| stretched / clamped);
+    Claim::new(
+        "Ambilduke et al., the code of sampling",
+        "The distance in grey is an artefact of pictures that are stretched to their own extremes.",
+        ratio.above(1.5),
+        format!(
+            "ε {} stretched, {} clamped, {} binarised: {} times; the paper: 15.75 in grey, 10.13 binarised",
+            epsilon.frechet_stretched.show(3),
+            epsilon.frechet.show(3),
+            epsilon.frechet_binarised.show(3),
+            ratio.show(3)
+        ),
+    )
+    .tested("ratio of ε's distances, stretched to clamped, by seed, 95 % interval; confirmed above 1.5, refuted below")
 }
 
 fn judge_variance(epsilon: &Row, learned: &Row) -> Result<[Claim; 2]> {
@@ -175,8 +194,8 @@ mod tests {
     /// A row with a grey and a binarised distance; unconditional rows have a likelihood of `bits`.
     fn row(key: RowKey, [frechet, frechet_binarised]: [f64; 2], bits: f64) -> Row {
         let mut row = Row::new(key, Published::default());
-        [row.frechet, row.frechet_binarised, row.valid, row.diversity] =
-            [frechet, frechet_binarised, 1.0, 1.0].map(around);
+        [row.frechet, row.frechet_binarised, row.frechet_stretched, row.valid, row.diversity] =
+            [frechet, frechet_binarised, 2.0 * frechet, 1.0, 1.0].map(around);
         row.as_asked = row.as_asked.map(|_| around(0.99));
         row.likelihood = row.likelihood.map(|_| Likelihood { bits: around(bits), ambilduke: around(bits + 0.5) });
         row
@@ -199,21 +218,23 @@ mod tests {
 
     #[test]
     fn the_paper_s_own_numbers_confirm_it() {
-        assert_eq!(verdicts(&judge(&as_in_the_paper()).unwrap()), [Confirmed; 8]);
+        assert_eq!(verdicts(&judge(&as_in_the_paper()).unwrap()), [Confirmed; 9]);
     }
 
     #[test]
     fn each_claim_has_numbers_that_refute_it() {
         const X0: usize = 0;
+        const EPSILON: usize = 1;
         const SCORE: usize = 2;
         const SCALED: usize = 3;
         const LEARNED: usize = 4;
         const W1: usize = 6;
         const W5: usize = 7;
-        let changes: [fn(&mut [Row]); 8] = [
+        let changes: [fn(&mut [Row]); 9] = [
             |rows| rows[X0].frechet = around(15.0),
             |rows| rows[SCORE].frechet_binarised = around(10.2),
             |rows| rows[SCALED].frechet = around(16.0),
+            |rows| rows[EPSILON].frechet_stretched = around(16.0),
             |rows| rows[LEARNED].likelihood.as_mut().unwrap().bits = around(1.17),
             |rows| rows[LEARNED].frechet = around(58.89),
             |rows| rows[W1].as_asked = Some(around(0.94)),
@@ -223,7 +244,7 @@ mod tests {
         for (claim, change) in changes.into_iter().enumerate() {
             let mut results = as_in_the_paper();
             change(&mut results.rows);
-            let mut want = [Confirmed; 8];
+            let mut want = [Confirmed; 9];
             want[claim] = Refuted;
             assert_eq!(verdicts(&judge(&results).unwrap()), want, "claim {claim}");
         }
@@ -236,13 +257,14 @@ mod tests {
         assert_eq!(verdicts(&judge(&results).unwrap())[0], NotDecided);
         for row in &mut results.rows {
             let one = |seeds: &Measured| -> Measured { [seeds.mean()].into_iter().collect() };
-            let measures = [&mut row.frechet, &mut row.frechet_binarised, &mut row.valid, &mut row.diversity];
-            measures.into_iter().for_each(|measure| *measure = one(measure));
+            let distances = [&mut row.frechet, &mut row.frechet_binarised, &mut row.frechet_stretched];
+            let measures = distances.into_iter().chain([&mut row.valid, &mut row.diversity]);
+            measures.for_each(|measure| *measure = one(measure));
             row.as_asked = row.as_asked.as_ref().map(one);
             row.likelihood =
                 row.likelihood.as_ref().map(|l| Likelihood { bits: one(&l.bits), ambilduke: one(&l.ambilduke) });
         }
-        assert_eq!(verdicts(&judge(&results).unwrap()), [NotDecided; 8]);
+        assert_eq!(verdicts(&judge(&results).unwrap()), [NotDecided; 9]);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(super) struct Row {
     pub frechet: Measured,
     /// The same with both thresholded.
     pub frechet_binarised: Measured,
+    /// The distance in grey with each sample stretched to its own extremes, as the paper's program writes them.
+    pub frechet_stretched: Measured,
     /// Share of valid samples.
     pub valid: Measured,
     /// Share of samples of the requested class, of conditional networks only.
@@ -84,18 +86,20 @@ pub(super) struct Row {
 impl Row {
     /// A row without measures.
     pub fn new(key: RowKey, published: Published) -> Row {
-        let [frechet, frechet_binarised, valid, diversity] = std::array::from_fn(|_| Measured::default());
+        let [frechet, frechet_binarised, frechet_stretched, valid, diversity] =
+            std::array::from_fn(|_| Measured::default());
         let (as_asked, likelihood) = match key.guidance {
             Some(_) => (Some(Measured::default()), None),
             None => (None, Some(Likelihood::default())),
         };
-        Row { key, published, frechet, frechet_binarised, valid, as_asked, diversity, likelihood }
+        Row { key, published, frechet, frechet_binarised, frechet_stretched, valid, as_asked, diversity, likelihood }
     }
 
     /// Adds the samples of a further seed.
     pub fn push(&mut self, judgement: &Judgement) {
         self.frechet.push(judgement.frechet);
         self.frechet_binarised.push(judgement.frechet_binarised);
+        self.frechet_stretched.push(judgement.frechet_stretched);
         self.valid.push(judgement.valid);
         self.diversity.push(judgement.diversity);
         if let (Some(shares), Some(share)) = (&mut self.as_asked, judgement.as_asked) {
