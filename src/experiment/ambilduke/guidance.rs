@@ -145,12 +145,13 @@ fn show(page: &mut Page, results: &Results) {
     }
     page.table("classifiers", "The guiding classifiers at their noise levels. A third is right by chance.", levels);
 
-    let plots: [(&str, fn(&Row) -> f64); 3] = [
+    type Named<'a> = (&'a str, fn(&Row) -> f64);
+    let plots: [Named; 3] = [
         ("share as asked", |row| row.as_asked.mean()),
         ("diversity", |row| row.diversity.mean()),
         ("Fréchet distance", |row| row.frechet.mean()),
     ];
-    let panel = |(name, measure): (&str, fn(&Row) -> f64)| {
+    let panel = |(name, measure): Named| {
         Way::ALL.iter().fold(Plot::new("", "scale γ", name), |plot, way| {
             let of_way = results.rows.iter().filter(|row| row.way == *way);
             plot.beads(way.name(), of_way.map(|row| [row.scale, measure(row)]).collect())
