@@ -30,7 +30,7 @@ __device__ __forceinline__ void load_channels(float (&v)[4], const T* __restrict
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) sampler_step(
+__global__ void __launch_bounds__(256, 4) sampler_step(
     float* __restrict__ z,                     // [n, d], z in, z' out
     T* __restrict__ input,                     // [n or 2 n, d], z' as the next network input; may be null
     float* __restrict__ x0,                    // [n, d], x_0' in, x_0 out
