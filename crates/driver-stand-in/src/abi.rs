@@ -35,7 +35,9 @@ fn lock() -> MutexGuard<'static, Option<Machine>> {
 fn call(name: &'static str, body: impl FnOnce(&mut Machine) -> Result<()>) -> u32 {
     let mut machine = lock();
     let machine = machine.get_or_insert_with(|| {
-        let options = Options::read(&std::env::var("CUDA_STAND_IN").unwrap_or_default());
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        let options = Options::read(&std::env::var("CUDA_STAND_IN").unwrap_or_default())
+            .map(|options| options.seen_through(visible.as_deref()));
         // SAFETY: the function takes no argument and is part of this library, which nothing unloads once it was called.
         unsafe { atexit(at_exit) };
         Machine::new(options.unwrap_or_else(|e| crate::fatal(&e)))

@@ -78,6 +78,15 @@ impl Options {
         Ok(options)
     }
 
+    /// The same machine, as far as `CUDA_VISIBLE_DEVICES` shows its devices: those before the first number that is none.
+    pub fn seen_through(mut self, visible: Option<&str>) -> Options {
+        if let Some(list) = visible {
+            let is_device = |number: &&str| number.trim().parse().is_ok_and(|n: usize| n < self.devices);
+            self.devices = list.split(',').take_while(is_device).count();
+        }
+        self
+    }
+
     fn set(&mut self, word: &str) -> Option<()> {
         let (name, value) = word.split_once('=')?;
         match name {
@@ -137,6 +146,8 @@ mod tests {
         assert_eq!((options.devices, options.version, options.run), (2, 12_040, Run::Coin(7)));
         assert_eq!(Options::read("run=ahead:2").unwrap().run, Run::Ahead(1));
         assert_eq!((options.emulator.multiprocessors, options.emulator.memory_bytes), (40, Some(3 << 30)));
+        let seen = |visible| Options::read("devices=3").unwrap().seen_through(visible).devices;
+        assert_eq!([None, Some("2"), Some("0, 2"), Some("1,7,0"), Some("")].map(seen), [3, 1, 2, 1, 0]);
         let failures: Vec<_> = options.failures.iter().map(|f| (f.function.as_str(), f.call, f.code.0)).collect();
         assert_eq!(failures, [("cuMemAlloc_v2", 7, 2), ("*", 9, 999)]);
         for word in [
