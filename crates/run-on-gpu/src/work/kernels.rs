@@ -26,8 +26,8 @@ impl Launched {
         test
     }
 
-    /// Fails, on a GPU, if a kernel that it can run was not launched by the test that compares its values; of kernels whose
-    /// test is one of these. Adds to the note how many were.
+    /// Fails, on a GPU and with all shapes, if a kernel that it can run was not launched by the test that compares its
+    /// values; of kernels whose test is one of these. Adds to the note how many were.
     pub fn check(&self, work: &Work, is_here: impl Fn(&str) -> bool) -> Done {
         if !work.on_gpu() {
             return Ok(());
@@ -44,7 +44,8 @@ impl Launched {
         println!("{note}; never launched by their tests: {missing:?}");
         let before = fs::read_to_string(work.note_file()).unwrap_or_default();
         work.note(format!("{before}; {note}"))?;
-        require(missing.is_empty(), &format!("never compared on this GPU: {}", missing.join(" ")))
+        // Few shapes do not reach every kernel.
+        require(missing.is_empty() || work.few, &format!("never compared on this GPU: {}", missing.join(" ")))
     }
 }
 
