@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_command_may_end_well_when_it_is_interrupted() {
         let (status, interrupted) = run_interrupted(
-            &mut shell("trap 'exit 3' INT; sleep 0.1; while :; do :; done"),
+            &mut shell("trap 'exit 3' INT; for i in $(seq 200); do sleep 0.1 & wait; done"),
             Duration::from_millis(300),
         )
         .unwrap();
