@@ -1,8 +1,8 @@
 //! A small classifier of the training data. It predicts the classes of samples, and its features serve to compare
 //! distributions where the Inception network is missing or little informative, as for digits.
 //!
-//! Its layers are those of [`nn::Classifier`](crate::nn::Classifier). It is trained once per data set, by this program's
-//! own engine, and kept as a file; equal seeds give equal weights.
+//! Its layers are those of [`nn::Classifier`]. It is trained once per data set, by this program's own engine, and kept as a
+//! file; equal seeds give equal weights.
 
 mod identity;
 mod noisy;

@@ -48,7 +48,7 @@ pub struct Accuracy {
     pub share: f64,
 }
 
-/// See the [module](self) documentation.
+/// A classifier of noisy samples: `ln p(class | z_t)` at all noise levels, whose gradient guides samples to a class.
 pub struct NoisyClassifier {
     header: Header,
     network: Arc<Classifier>,
