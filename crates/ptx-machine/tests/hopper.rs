@@ -2,28 +2,9 @@
 
 mod support;
 
-use ptx_machine::{Argument, Launch, Options, TensorMap};
-use support::bench::{Bench, Type, close, random};
+use ptx_machine::{Argument, Launch, Options};
+use support::bench::{Bench, Type, close, dense, random};
 use support::program::{fault, run, run_text, text};
-
-/// A dense tensor; `dims` and `box_dims` with the innermost dimension first.
-fn map(address: u64, kind: Type, dims: &[u32], box_dims: &[u32], swizzle_128: bool) -> TensorMap {
-    let mut strides_bytes = Vec::new();
-    let mut stride = kind.bytes() as u64;
-    for dim in &dims[..dims.len() - 1] {
-        stride *= u64::from(*dim);
-        strides_bytes.push(stride);
-    }
-    TensorMap {
-        address,
-        element_bytes: kind.bytes() as u32,
-        dims: dims.to_vec(),
-        strides_bytes,
-        box_dims: box_dims.to_vec(),
-        element_strides: vec![1; dims.len()],
-        swizzle_128,
-    }
-}
 
 #[test]
 fn boxes_are_loaded_with_zeros_outside_the_tensor() {
@@ -37,7 +18,7 @@ fn boxes_are_loaded_with_zeros_outside_the_tensor() {
         let words = box_dims.iter().product::<u32>();
         for corner in [[0i32; 5], [12, 3, -1, 2, 1], [-4, -1, 3, -1, -1]] {
             let out = bench.empty(Type::F32, words as usize);
-            let tensor = map(x_at, Type::F32, dims, box_dims, false);
+            let tensor = dense(x_at, Type::F32, dims, box_dims, false);
             let mut arguments = vec![Argument::from(out), Argument(tensor.encode()), Argument::from(words)];
             arguments.extend(corner.map(Argument::from));
             let launch = Launch { dynamic_shared_bytes: 4096, ..Launch::new(1, 64, arguments) };
@@ -74,7 +55,7 @@ fn boxes_are_stored_only_inside_the_tensor() {
         let given: Vec<f64> = (1..=words).map(f64::from).collect();
         let in_at = bench.upload(Type::F32, &given);
         let corner = [12, -1, 3, 1];
-        let tensor = map(y_at, Type::F32, dims, box_dims, false);
+        let tensor = dense(y_at, Type::F32, dims, box_dims, false);
         let mut arguments = vec![Argument(tensor.encode()), Argument::from(in_at), Argument::from(words)];
         arguments.extend(corner.map(Argument::from));
         let launch = Launch { dynamic_shared_bytes: 4096, ..Launch::new(1, 64, arguments) };
@@ -97,7 +78,7 @@ fn boxes_are_stored_only_inside_the_tensor() {
         close("tensor", &bench.read(Type::F32, y_at, size as usize), &exact, 0.0, 0.0);
     }
     let y_at = bench.empty(Type::F32, 256);
-    let tensor = map(y_at, Type::F32, &[32, 8], &[32, 1], false);
+    let tensor = dense(y_at, Type::F32, &[32, 8], &[32, 1], false);
     let launch = Launch { dynamic_shared_bytes: 256, ..Launch::new(1, 32, vec![Argument(tensor.encode())]) };
     bench.launch("store_manyILi0E", &launch);
     close("rows", &bench.read(Type::F32, y_at, 256), &(0..256).map(f64::from).collect::<Vec<_>>(), 0.0, 0.0);
@@ -111,7 +92,7 @@ fn blocks_of_a_cluster_load_for_each_other() {
     let x_at = bench.upload(Type::F32, &x);
     for rank in [3, 4] {
         let dims = [32, 2 * steps as u32, 1, 1];
-        let tensor = map(x_at, Type::F32, &dims[..rank], &[32, 1, 1, 1][..rank], false);
+        let tensor = dense(x_at, Type::F32, &dims[..rank], &[32, 1, 1, 1][..rank], false);
         let out = bench.empty(Type::F32, 32 * blocks);
         let arguments = vec![Argument::from(out), Argument(tensor.encode()), Argument::from(steps as i32)];
         let launch =
@@ -169,7 +150,7 @@ fn product(bench: &mut Bench, name: &str, n: usize, [a_mn, b_mn]: [bool; 2], bug
     let rows_at = bench.upload(Type::Bf16, &a);
     let tensor = |at, rows: u32, mn: bool| {
         let (dims, box_dims) = if mn { ([rows, k as u32], [64, 64]) } else { ([k as u32, rows], [64, rows]) };
-        Argument(map(at, Type::Bf16, &dims, &box_dims, true).encode())
+        Argument(dense(at, Type::Bf16, &dims, &box_dims, true).encode())
     };
     let c_at = bench.empty(Type::F32, 64 * n);
     let arguments = vec![
@@ -332,7 +313,7 @@ fn tensor_copies_take_effect_as_late_as_they_may() {
         let (x, out) = (machine.memory.allocate(128), machine.memory.allocate(128));
         machine.memory.write(x, &(1..=32u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>()).unwrap();
         machine.memory.write(out, &[0; 128]).unwrap();
-        let tensor = map(x, Type::F32, &[32, 1], &[32, 1], false);
+        let tensor = dense(x, Type::F32, &[32, 1], &[32, 1], false);
         let launch = Launch::new(1, 1, vec![Argument::from(out), Argument(tensor.encode())]);
         machine.launch(&module, "test", &launch, &Options::default())?;
         let first = |at| u32::from_le_bytes(machine.memory.read(at, 4).unwrap().try_into().unwrap());
@@ -363,9 +344,9 @@ fn attention_agrees_with_float64() {
     let (out_at, lse_at) = (bench.empty(Type::Bf16, n * l * width), bench.empty(Type::F32, n * heads * l));
     let dims = [width as u32, 3, l as u32, n as u32];
     let arguments = vec![
-        Argument(map(out_at, Type::Bf16, &[dims[0], dims[2], dims[3]], &[64, 64, 1], true).encode()),
+        Argument(dense(out_at, Type::Bf16, &[dims[0], dims[2], dims[3]], &[64, 64, 1], true).encode()),
         Argument::from(lse_at),
-        Argument(map(qkv_at, Type::Bf16, &dims, &[64, 1, 64, 1], true).encode()),
+        Argument(dense(qkv_at, Type::Bf16, &dims, &[64, 1, 64, 1], true).encode()),
         Argument::from(n as i32),
         Argument::from(l as i32),
         Argument::from(heads as i32),

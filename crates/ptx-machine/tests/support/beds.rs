@@ -1,7 +1,7 @@
 //! Kernels of the tree in which faults are planted: each launched after a change of its PTX.
 
-use super::bench::{Bench, Type, random};
-use ptx_machine::{Argument, Counters, Error, Launch, Options, TensorMap};
+use super::bench::{Bench, Type, dense, random};
+use ptx_machine::{Argument, Counters, Error, Launch, Options};
 
 /// A kernel and its launch.
 pub struct Bed {
@@ -31,22 +31,9 @@ impl Bed {
     }
 }
 
-/// A dense tensor with the 128-byte swizzle; the innermost dimension first.
+/// The map of a dense tensor, as an argument.
 fn map(address: u64, kind: Type, dims: &[u32], box_dims: &[u32], swizzle_128: bool) -> Argument {
-    let mut strides_bytes = vec![u64::from(dims[0]) * kind.bytes() as u64];
-    for dim in &dims[1..dims.len() - 1] {
-        strides_bytes.push(strides_bytes[strides_bytes.len() - 1] * u64::from(*dim));
-    }
-    let map = TensorMap {
-        address,
-        element_bytes: kind.bytes() as u32,
-        dims: dims.to_vec(),
-        strides_bytes,
-        box_dims: box_dims.to_vec(),
-        element_strides: vec![1; dims.len()],
-        swizzle_128,
-    };
-    Argument(map.encode())
+    Argument(dense(address, kind, dims, box_dims, swizzle_128).encode())
 }
 
 fn product(bench: &mut Bench) -> Launch {

@@ -1,6 +1,6 @@
 //! Kernels of the tree on a machine, and their tensors.
 
-use ptx_machine::{Counters, Launch, Machine, Module, Options};
+use ptx_machine::{Counters, Launch, Machine, Module, Options, TensorMap};
 use std::path::Path;
 
 /// The storage type of a kernel's tensors.
@@ -58,6 +58,25 @@ pub fn random(seed: u64, count: usize) -> Vec<f64> {
         (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// A dense tensor; `dims` and `box_dims` with the innermost dimension first.
+pub fn dense(address: u64, kind: Type, dims: &[u32], box_dims: &[u32], swizzle_128: bool) -> TensorMap {
+    let mut strides_bytes = Vec::new();
+    let mut stride = kind.bytes() as u64;
+    for dim in &dims[..dims.len() - 1] {
+        stride *= u64::from(*dim);
+        strides_bytes.push(stride);
+    }
+    TensorMap {
+        address,
+        element_bytes: kind.bytes() as u32,
+        dims: dims.to_vec(),
+        strides_bytes,
+        box_dims: box_dims.to_vec(),
+        element_strides: vec![1; dims.len()],
+        swizzle_128,
+    }
 }
 
 /// A machine with one module.
