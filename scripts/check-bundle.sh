@@ -38,8 +38,6 @@ fi
 stand_in=$(scripts/driver-stand-in.sh)
 driver=("LD_LIBRARY_PATH=$stand_in" CUDA_STAND_IN=cc=9.0)
 check cuda --few
-# There is no time on that GPU: what measures runs on the emulator.
-elsewhere --device emu --only bench
 # A call whose time is short ends in it, says what it has not begun, and leaves that to the next.
 rm -r "$folder/ddpm-gpu/results/cuda"
 began=$SECONDS

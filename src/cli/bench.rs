@@ -9,7 +9,7 @@ use crate::engine::ops::conv2d::Conv2dShape;
 use crate::engine::tape::{Backend, Pass};
 use crate::engine::tensor::DType;
 use crate::profile::convolution::{Candidate, compare};
-use crate::profile::{Step, Total, measure, measure_named, random_batch};
+use crate::profile::{Step, Total, measure, measure_or_known, random_batch};
 use crate::sample::Request;
 use crate::train::{Config, LoadedModel, ModelFile, Trainer};
 use anyhow::{Result, bail};
@@ -93,7 +93,8 @@ pub fn run(args: Args, device: &str) -> Result<()> {
             let opened = open_device(device)?;
             let dtype = if opened.backend() == Backend::Cpu { DType::F32 } else { DType::Bf16 };
             let name = opened.name();
-            let measured = measure(opened, dtype)?;
+            drop(opened);
+            let measured = measure(device, dtype)?;
             let known = measured.or_known(&name);
             json!({ "device": name, "ceilings": known.json(dtype), "measured": measured.json(dtype) })
         }
@@ -129,7 +130,7 @@ fn train(from: &ConfigArgs, steps: usize, warmup: usize, device: &str) -> Result
     let (name, parameters, resident) = (trainer.device_name(), trainer.params().count(), peak_resident_bytes());
     let dtype = trainer.config().train.precision.dtype();
     drop(trainer);
-    let ceilings = measure_named(device, dtype)?;
+    let ceilings = measure_or_known(device, dtype)?;
     Ok(json!({
         "what": "training step",
         "model": from.name(),
@@ -168,7 +169,7 @@ fn sample(from: &ConfigArgs, n: Option<usize>, device: &str) -> Result<Value> {
     let ((fixed, activations), resident) = (loaded.memory_bytes(), peak_resident_bytes());
     drop(loaded);
     let dtype = if backend == Backend::Cpu { DType::F32 } else { DType::Bf16 };
-    let ceilings = measure_named(device, dtype)?;
+    let ceilings = measure_or_known(device, dtype)?;
     let flops = n * evaluations as f64 * forward_flops(&config, backend, dtype)? as f64;
     Ok(json!({
         "what": "sampling",

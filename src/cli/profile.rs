@@ -7,7 +7,7 @@ use crate::engine::device::Capability;
 use crate::engine::tape::Backend;
 use crate::engine::tensor::DType;
 use crate::files::check_writable;
-use crate::profile::{Machine, Profile, Row, Step, Total, measure_named, trace};
+use crate::profile::{Machine, Profile, Row, Step, Total, measure_or_known, trace};
 use crate::report::{Table, digits};
 use crate::train::Config;
 use crate::train::config::Precision;
@@ -94,7 +94,7 @@ pub fn measured(config: &Config, device: &str, rounds: usize) -> Result<Profile>
     config.sample.n = 0;
     config.train.validate_every = 0;
     let (step, name) = Step::measure(&config, opened, rounds)?;
-    let ceilings = measure_named(device, step.dtype)?;
+    let ceilings = measure_or_known(device, step.dtype)?;
     Ok(Profile::new(step, Machine::measured(name, ceilings, backend != Backend::Cpu)))
 }
 

@@ -16,7 +16,7 @@ mod step;
 mod totals;
 mod trace;
 
-pub use ceilings::{measure, measure_named};
+pub use ceilings::{measure, measure_or_known};
 pub use machine::{Ceilings, Machine, Occupancy, Rates};
 pub use step::{Step, random_batch};
 pub use totals::{Profile, Row, Total};

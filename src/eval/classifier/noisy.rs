@@ -323,7 +323,7 @@ mod tests {
     }
 
     /// `ln p(class | z_t)` of four normal clusters is known at every noise level. The learned one has its gradient but
-    /// for a quarter, most of it far in the other classes, where the cross-entropy asks for little.
+    /// for a quarter to a third, most of it far in the other classes, where the cross-entropy asks for little.
     #[test]
     fn the_gradient_of_a_trained_classifier_is_that_of_bayes_rule() {
         let (classifier, process) = (trained(10), schedule("linear").process().unwrap());
@@ -350,6 +350,7 @@ mod tests {
                 size += want.powi(2);
             }
             let relative = (error / size).sqrt();
+            println!("t = {t}: the gradient is off by {relative:.3}");
             assert!(relative <= 0.4, "t = {t}: the gradient is off by {relative}");
         }
         let share = |i: usize| classifier.accuracy()[i].share;
@@ -378,17 +379,19 @@ mod tests {
             assert!(refused([1, 1, 2], other).contains("other noise levels"), "{other}");
         }
         let (mut batches, mut last) = (0, [0; 2]);
-        let mut again = |epochs| {
+        let mut again = |epochs, name| {
             let [train, test] = clusters();
             let config = ClassifierConfig { epochs, ..ClassifierConfig::for_noisy([1, 1, 2]) };
             let progress = &mut |done, total| (batches, last) = (batches + 1, [done, total]);
-            let (schedule, data) = (schedule("linear"), [&train, &test]);
+            let (schedule, data) = (schedule(name), [&train, &test]);
             NoisyClassifier::train_or_load(&config, &schedule, Device::Cpu, data, &path, progress).unwrap().values
         };
-        assert!(again(1) == classifier.values, "it is read, not trained");
-        assert!(again(2) != classifier.values);
-        let all = (2 * 40_000u64).div_ceil(256) + 5 * 10_000u64.div_ceil(64);
-        assert_eq!((batches, last), (all, [all; 2]), "two epochs, and a test at five noise levels");
+        assert!(again(1, "linear") == classifier.values, "it is read, not trained");
+        assert!(again(1, "cosine") != classifier.values, "it is of other noise levels");
+        assert!(again(2, "cosine") != classifier.values);
+        // And a test at five noise levels.
+        let all = |epochs: u64| (epochs * 40_000).div_ceil(256) + 5 * 10_000u64.div_ceil(64);
+        assert_eq!((batches, last), (all(1) + all(2), [all(2); 2]));
         std::fs::write(&path, b"something else").unwrap();
         assert!(NoisyClassifier::open(&path).is_err());
     }

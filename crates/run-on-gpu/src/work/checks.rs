@@ -22,9 +22,6 @@ pub fn device(work: &Work) -> Done {
     if work.on_gpu() {
         require(runs_machine_code(line), "the GPU does not run machine code that was in the program")?;
     }
-    if work.on_gpu() && work.few {
-        return Ok(());
-    }
     let ceilings = output(&mut work.ddpm(["bench", "ceilings", "--json", "--device", work.device.name()]))?;
     Ok(work.fact("ceilings", &ceilings)?)
 }
